@@ -1,0 +1,26 @@
+//! Words and decisions of Shearwater.
+//!
+//! Everything here is pure: no I/O, no clock, no async runtime, no driver. The
+//! engine and the stores meet in the traits of [`store`] and [`journal`].
+
+pub mod compare;
+pub mod error;
+pub mod expr;
+pub mod journal;
+pub mod key;
+pub mod lifecycle;
+pub mod limits;
+pub mod mapping;
+pub mod path;
+pub mod plan;
+pub mod query;
+pub mod route;
+pub mod shape;
+pub mod spec;
+pub mod stamp;
+pub mod store;
+pub mod value;
+
+pub use key::Key;
+pub use stamp::Stamp;
+pub use value::{Document, Value};

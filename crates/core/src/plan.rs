@@ -1,0 +1,1 @@
+//! Plan: a spec checked against the live stores, with predictions and hazards.

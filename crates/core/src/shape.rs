@@ -1,0 +1,149 @@
+//! How a store holds a record: the two layouts and the types of their columns.
+
+use crate::path::Path;
+
+/// The declared type of a column or of a mapped field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    /// True or false.
+    Bool,
+    /// An integer, i64 or u64.
+    Int,
+    /// A binary64 float.
+    Float,
+    /// A decimal of any precision.
+    Decimal,
+    /// Unicode text.
+    Text,
+    /// Bytes.
+    Bytes,
+    /// A calendar date.
+    Date,
+    /// A time of day.
+    Time,
+    /// A timestamp without a zone.
+    Timestamp,
+    /// A point in time.
+    Instant,
+    /// A UUID.
+    Uuid,
+    /// Any value, as tagged JSON.
+    Json,
+}
+
+/// The two layouts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Layout {
+    /// A key and a document.
+    Document(DocumentLayout),
+    /// A root table, child tables, a residue column.
+    Rows(TableShape),
+}
+
+/// A SQL table with one column for each key field and one JSON column.
+///
+/// The document holds its key fields too; a row in which the key columns and
+/// the document disagree is an error that names the key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DocumentLayout {
+    /// The table or collection.
+    pub table: String,
+    /// The key fields; the key columns have the same names.
+    pub key: Vec<String>,
+    /// The JSON column.
+    pub document: String,
+}
+
+/// The root table of the `rows` layout. A record of this layout is a document
+/// with every column as a field (SQL NULL is an explicit null), one array of
+/// documents for each child table, and the residue document, when not empty,
+/// under the residue column's name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableShape {
+    /// The table.
+    pub table: String,
+    /// Names of the key columns.
+    pub key: Vec<String>,
+    /// All columns but the residue, key columns included, in field order.
+    pub columns: Vec<ColumnShape>,
+    /// One child table for each array.
+    pub children: Vec<ChildShape>,
+    /// The JSON column for what no rule names.
+    pub residue: Option<String>,
+}
+
+/// A child table. Its columns in the store: `id` (the deterministic child key:
+/// see [`ChildShape::child_key`]), the record's key columns prefixed
+/// with `record_`, `parent_id` (only when nested in another child), `position`,
+/// then `columns`, then the residue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildShape {
+    /// The field of the parent's record that holds the array.
+    pub field: String,
+    /// The table.
+    pub table: String,
+    /// The columns of an element.
+    pub columns: Vec<ColumnShape>,
+    /// Arrays inside the elements.
+    pub children: Vec<ChildShape>,
+    /// The JSON column for what no rule names in an element.
+    pub residue: Option<String>,
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnShape {
+    /// Its name, which is also the field's.
+    pub name: String,
+    /// Its declared type.
+    pub ty: FieldType,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    /// Whether its values are unique over the table.
+    pub unique: bool,
+}
+
+impl ChildShape {
+    /// The deterministic key of a child row: 32 lower-case hex digits of
+    /// xxh3-128 over the record's key, the path of fields, and the positions.
+    pub fn child_key(record_key: &crate::Key, path: &[(&str, usize)]) -> String {
+        let mut bytes = record_key.order_bytes();
+        for (field, position) in path {
+            bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(field.as_bytes());
+            bytes.extend_from_slice(&(*position as u64).to_be_bytes());
+        }
+        format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes))
+    }
+}
+
+impl Layout {
+    /// The table or collection that the user knows.
+    pub fn table(&self) -> &str {
+        match self {
+            Layout::Document(d) => &d.table,
+            Layout::Rows(t) => &t.table,
+        }
+    }
+
+    /// The names of the key fields.
+    pub fn key_fields(&self) -> &[String] {
+        match self {
+            Layout::Document(d) => &d.key,
+            Layout::Rows(t) => &t.key,
+        }
+    }
+
+    /// The declared type of a path: a column's for `rows`; `None` for a path of
+    /// a document, whose values say their own types.
+    pub fn type_of(&self, path: &Path) -> Option<FieldType> {
+        match self {
+            Layout::Document(_) => None,
+            Layout::Rows(t) if path.steps().len() == 1 => {
+                t.columns.iter().find(|c| c.name == path.root()).map(|c| c.ty)
+            }
+            Layout::Rows(_) => None,
+        }
+    }
+}

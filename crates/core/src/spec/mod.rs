@@ -1,0 +1,201 @@
+//! The spec: one TOML file, as written. Checking it returns every problem at
+//! once, each with its place.
+
+use crate::path::Path;
+use crate::shape::FieldType;
+use crate::value::Value;
+
+/// The kind of migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To another store or shape.
+    Move,
+}
+
+/// A checked spec of a `move`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// The migration's name: `[a-z0-9][a-z0-9-]*`.
+    pub migration: String,
+    /// The kind.
+    pub kind: Kind,
+    /// The entity's name in the gateway's paths.
+    pub entity: String,
+    /// Where the records are.
+    pub source: StoreSpec,
+    /// Where they will be.
+    pub target: StoreSpec,
+    /// The rules, in column order.
+    pub fields: Vec<FieldRule>,
+    /// What happens to fields that no rule names.
+    pub unmapped: Unmapped,
+    /// What must be true before steps forward.
+    pub gates: Gates,
+    /// How gently background work goes.
+    pub pace: Pace,
+}
+
+/// One store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreSpec {
+    /// Its URL with `${NAME}` references replaced; never printed (see `shown_url`).
+    pub url: String,
+    /// The URL as written in the spec, references not replaced, for output.
+    pub shown_url: String,
+    /// The table or collection.
+    pub table: String,
+    /// The key fields.
+    pub key: Vec<String>,
+    /// The layout.
+    pub layout: LayoutSpec,
+}
+
+/// The layout as the spec declares it. Default: a source without columns is
+/// `document`, a target is `rows`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LayoutSpec {
+    /// A key and a JSON column of this name (default `doc`).
+    Document {
+        /// The JSON column.
+        column: String,
+    },
+    /// Columns. For the target they are the `[fields]` of the spec; for a
+    /// source they are declared in `[source.columns]`.
+    Rows {
+        /// Columns of a source; empty for a target.
+        columns: Vec<FieldRule>,
+        /// The source's residue column, if it has one.
+        residue: Option<String>,
+    },
+}
+
+/// One rule: how a field of v2 comes about, and how it goes back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldRule {
+    /// The v2 field: a column, or the array field of a child table.
+    pub name: String,
+    /// Where its value comes from.
+    pub from: RuleFrom,
+    /// The column's type; `Json` when not declared.
+    pub ty: FieldType,
+    /// Whether NULL is refused.
+    pub required: bool,
+    /// Whether values are unique over the table.
+    pub unique: bool,
+    /// Whether a value of another type is converted when that is exact; its
+    /// original type is remembered, so that it comes back as it was.
+    pub cast: bool,
+    /// What stands for a missing value.
+    pub default: Option<Value>,
+    /// For an array that becomes a child table.
+    pub child: Option<ChildRule>,
+    /// Byte range of the rule in the spec's text.
+    pub span: (usize, usize),
+}
+
+/// Where a field's value comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RuleFrom {
+    /// A path of v1.
+    Path(Path),
+    /// A SQL expression over v1, with the expressions over v2 that give the v1
+    /// fields back. `derived = true` (no `back`): v2 clients cannot set it.
+    Sql {
+        /// The expression.
+        sql: String,
+        /// v1 path → expression over v2.
+        back: Vec<(Path, String)>,
+    },
+    /// The same value for every record; v1 does not have it.
+    Constant(Value),
+    /// Only v2 has it; parked beside v1 records.
+    TargetOnly,
+}
+
+/// How an array becomes a child table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildRule {
+    /// The child table.
+    pub table: String,
+    /// For an array of documents: rules from each element's fields.
+    pub fields: Vec<FieldRule>,
+    /// For an array of scalars: the column that holds the element (it is the
+    /// only one of `fields`, whose `from` is then not used).
+    pub scalar: Option<String>,
+}
+
+/// What happens to fields that no rule names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unmapped {
+    /// They are kept in this residue column.
+    KeepIn(String),
+    /// A record that has any is refused.
+    Refuse,
+}
+
+/// What must be true before steps forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gates {
+    /// Mismatches of the last verification.
+    pub mismatches_max: u64,
+    /// The longest pause of writes in a cutover or rollback, ms.
+    pub pause_ms_max: u64,
+    /// Shadow reads compared before the ramp may start.
+    pub shadow_reads_min: u64,
+    /// Dirty keys left when a cutover may start.
+    pub backlog_max: u64,
+}
+
+/// How gently background work goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Parallel backfill workers.
+    pub workers: usize,
+    /// The time that one chunk's write should take, ms; chunks grow and shrink to meet it.
+    pub chunk_ms_target: u64,
+    /// Foreground write latency (p99, ms) above which the backfill slows down.
+    pub foreground_ms_max: u64,
+    /// The part of the time that background work may be writing, percent.
+    pub duty_percent_max: u8,
+}
+
+impl Default for Gates {
+    fn default() -> Gates {
+        Gates { mismatches_max: 0, pause_ms_max: 300, shadow_reads_min: 0, backlog_max: 1_000 }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { workers: 2, chunk_ms_target: 50, foreground_ms_max: 100, duty_percent_max: 90 }
+    }
+}
+
+/// One problem of a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The stable code, for example `spec/unknown-key`.
+    pub code: &'static str,
+    /// What was found and what was expected.
+    pub message: String,
+    /// Byte range in the text.
+    pub span: (usize, usize),
+    /// What the reader can do.
+    pub hint: Option<String>,
+}
+
+/// Reads a spec. `env` answers the environment's variables for `${NAME}`.
+/// Every problem is returned at once.
+pub fn parse(_text: &str, _env: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Problem>> {
+    todo!()
+}
+
+/// Problems as a compiler prints them: file, line, caret, hint.
+pub fn render_problems(_file: &str, _text: &str, _problems: &[Problem]) -> String {
+    todo!()
+}
+
+/// The JSON Schema of the format, for editors.
+pub fn json_schema() -> serde_json::Value {
+    todo!()
+}

@@ -1,0 +1,417 @@
+//! The traits that every store implements. Their meaning lives in the
+//! conformance suite of `shearwater-stores`, which every store passes.
+//!
+//! A store speaks its own shape only: documents of the source are v1, documents
+//! of the target are v2; the mapping stands between them, in the engine and in
+//! the gateway.
+
+use async_trait::async_trait;
+
+use crate::error::{StoreError, StoreResult};
+use crate::query::{ListPage, ListQuery};
+use crate::shape::Layout;
+use crate::value::Document;
+use crate::{Key, Stamp};
+
+/// Which of the two stores; fixed, even after the cutover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Where the records were at the start.
+    Source,
+    /// Where they will be.
+    Target,
+}
+
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Side {
+        match self {
+            Side::Source => Side::Target,
+            Side::Target => Side::Source,
+        }
+    }
+}
+
+/// A record as one store holds it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// The record in this store's shape, key fields included.
+    pub record: Document,
+    /// Fields of the other shape that this store's shape cannot hold (H20);
+    /// kept in the sidecar, in the same atomic write. Empty for most records.
+    pub parked: Document,
+}
+
+impl Image {
+    /// An image without parked fields.
+    pub fn of(record: Document) -> Image {
+        Image { record, parked: Document::new() }
+    }
+}
+
+/// The answer of a read by key: also says that there is no record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetched {
+    /// The key that was asked for.
+    pub key: Key,
+    /// The record, or `None` when there is none (never was, or a tombstone).
+    pub image: Option<Image>,
+    /// Its stamp, of one snapshot with the record; [`Stamp::ZERO`] when nobody
+    /// has written the key since capture began; `None` when the store has no sidecar.
+    pub stamp: Option<Stamp>,
+    /// Whether the follower has not confirmed this stamp yet.
+    pub dirty: bool,
+}
+
+/// A part of the key space in the store's own scan order; the texts are opaque
+/// to all but the connector that made them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ScanRange {
+    /// Its number, from 0.
+    pub id: u32,
+    /// The lowest key, inclusive; `None`: from the beginning.
+    pub low: Option<String>,
+    /// The highest key, inclusive; `None`: to the end as it is when the scan gets there.
+    pub high: Option<String>,
+}
+
+/// A place in a scan, opaque to all but the connector that made it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cursor(pub String);
+
+/// How much one scan call may return.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkMax {
+    /// Records.
+    pub records: usize,
+    /// Bytes of documents, approximately; at least one record is returned.
+    pub bytes: usize,
+}
+
+/// What one scan call returned.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// Existing records with their stamps, all of one snapshot. A row that
+    /// cannot be read as the layout says is an `Err` in its place, with its key
+    /// when that can be read.
+    pub records: Vec<Result<Fetched, BadRow>>,
+    /// Where to go on; `None` when the range is finished.
+    pub next: Option<Cursor>,
+    /// Bytes of documents read, approximately.
+    pub bytes: usize,
+}
+
+/// A row that the layout cannot read.
+#[derive(Clone, Debug)]
+pub struct BadRow {
+    /// The key, when that much can be read.
+    pub key: Option<Key>,
+    /// What is wrong.
+    pub error: StoreError,
+}
+
+/// Rough size of a store's table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Records.
+    pub records: u64,
+    /// Whether `records` is exact.
+    pub exact: bool,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+/// Reading.
+#[async_trait]
+pub trait Reader: Send + Sync {
+    /// One record by key, with its stamp, from one snapshot.
+    async fn fetch(&self, key: &Key) -> StoreResult<Fetched>;
+
+    /// Many records by key, in the order asked, from one snapshot.
+    async fn fetch_many(&self, keys: &[Key]) -> StoreResult<Vec<Fetched>>;
+
+    /// Splits the key space into at most `parts` ranges of similar size that
+    /// cover every record existing now, without overlap.
+    async fn split(&self, parts: usize) -> StoreResult<Vec<ScanRange>>;
+
+    /// The next records of a range in scan order, after `after`.
+    async fn scan(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<Chunk>;
+
+    /// Rough size, cheap.
+    async fn estimate(&self) -> StoreResult<Estimate>;
+
+    /// One page of a filtered, ordered list (see [`crate::query`] for the meaning).
+    async fn list(&self, query: &ListQuery) -> StoreResult<ListPage>;
+}
+
+/// What must be true of the record for a change to be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Any,
+    /// No record under the key.
+    Absent,
+    /// A record under the key.
+    Present,
+    /// A record (or, for a put, its absence) with exactly this stamp.
+    Stamp(Stamp),
+    /// A record whose canonical hash (of `Image::record`) is this; for stores
+    /// without a sidecar.
+    Content(u128),
+}
+
+/// One change of an authority write.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The record's key.
+    pub key: Key,
+    /// The whole new record, or `None` to delete it.
+    pub image: Option<Image>,
+    /// The precondition.
+    pub expect: Expect,
+}
+
+/// What a client's `Idempotency-Key` left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyRow {
+    /// The client's key, prefixed by the gateway with what it is scoped to.
+    pub key: String,
+    /// Hash of the request, to refuse another one under the same key.
+    pub request_hash: u128,
+    /// The answer to give again, as the gateway wrote it. `{stamp}` in it
+    /// stands for the stamp of the write's first change.
+    pub answer: String,
+    /// When it was written, ms since 1970.
+    pub at_ms: i64,
+}
+
+/// One atomic authority write: all of its changes or none.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The member's epoch; `None` only for a store without a sidecar.
+    pub epoch: Option<u64>,
+    /// The changes, in order. A changed key is a delete and a put.
+    pub changes: Vec<Change>,
+    /// The idempotency row to store with them.
+    pub idempotency: Option<IdempotencyRow>,
+}
+
+/// What an authority write did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Applied: one stamp for each change (`None`: the store has no sidecar).
+    Applied(Vec<Option<Stamp>>),
+    /// Not applied: the idempotency key was used before by the same request;
+    /// this is what it left.
+    Replayed(IdempotencyRow),
+}
+
+/// Writing as the authority: checks the fence and the preconditions, applies
+/// the changes, assigns stamps, sets dirty marks and stores the idempotency
+/// row in one atomic operation, durable when it returns.
+#[async_trait]
+pub trait Writer: Send + Sync {
+    /// Applies a write.
+    async fn write(&self, write: Write) -> StoreResult<Written>;
+
+    /// What an idempotency key left behind here.
+    async fn recall(&self, idempotency_key: &str) -> StoreResult<Option<IdempotencyRow>>;
+
+    /// Forgets idempotency rows older than a time; returns how many.
+    async fn forget_idempotency(&self, before_ms: i64) -> StoreResult<u64>;
+}
+
+/// A record or a tombstone on its way to the follower.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// The record's key in this store's shape.
+    pub key: Key,
+    /// The record, or `None` for a tombstone.
+    pub image: Option<Image>,
+    /// The authority's stamp.
+    pub stamp: Stamp,
+}
+
+/// What became of one [`Put`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// The follower changed.
+    Changed,
+    /// The follower held this already (equal stamp and equal content, or a
+    /// lower stamp and equal content: then its stamp was raised).
+    Unchanged,
+    /// The follower holds a higher stamp; nothing was done.
+    Stale {
+        /// The stamp it holds.
+        held: Stamp,
+    },
+    /// The follower refuses this record; the others of the batch went in.
+    Refused(StoreError),
+}
+
+/// Progress of a backfill range, kept in the follower so that it commits with
+/// the rows that it covers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Checkpoint {
+    /// The backfill run that it belongs to.
+    pub run: String,
+    /// The range.
+    pub range: u32,
+    /// Where to go on; `None` with `done`.
+    pub cursor: Option<Cursor>,
+    /// Whether the range is finished.
+    pub done: bool,
+    /// Records read so far.
+    pub read: u64,
+    /// Records that the follower changed for.
+    pub changed: u64,
+    /// Dead letters made.
+    pub dead: u64,
+    /// Bytes read so far.
+    pub bytes: u64,
+}
+
+/// Writing as the follower: guarded puts. A put is applied when the stamp held
+/// for its key is lower, or is equal while the content differs (at one stamp
+/// the authority has one content, so this only mends a follower that strayed).
+#[async_trait]
+pub trait Follower: Send + Sync {
+    /// Applies puts in one transaction, with the checkpoint if there is one;
+    /// one answer for each put, in order. Refused when this store is the
+    /// authority or its epoch is above `epoch`. Unique values that only pass
+    /// between records of the batch are no refusal.
+    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<Checkpoint>) -> StoreResult<Vec<Applied>>;
+
+    /// The checkpoints of a run, by range.
+    async fn checkpoints(&self, run: &str) -> StoreResult<Vec<Checkpoint>>;
+}
+
+/// What a store does with writes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Stamps and marks every write, whoever makes it.
+    Authority,
+    /// Takes guarded puts; notes writes that are not ours as foreign.
+    Follower,
+    /// Takes guarded puts; refuses every other write.
+    Closed,
+}
+
+/// A store's fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Fence {
+    /// What it does with writes.
+    pub role: Role,
+    /// The lowest epoch that it accepts; also the epoch of new stamps.
+    pub epoch: u64,
+}
+
+/// A key that the follower has not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirtyMark {
+    /// The key in this store's shape.
+    pub key: Key,
+    /// The stamp to confirm.
+    pub stamp: Stamp,
+}
+
+/// The sidecar: stamps, marks, tombstones, fence, kept where every writer's
+/// transaction includes them.
+#[async_trait]
+pub trait Capture: Send + Sync {
+    /// Creates what the layout needs in this store (tables of the target) when
+    /// it is not there; never changes what is. Returns the statements run.
+    async fn provision(&self) -> StoreResult<Vec<String>>;
+
+    /// Installs the sidecar with this fence; does nothing when it is installed
+    /// already (the fence stays as it is). Atomic.
+    async fn install(&self, fence: Fence) -> StoreResult<()>;
+
+    /// Removes the sidecar and all reserved names. Does nothing when there is none.
+    async fn remove(&self) -> StoreResult<()>;
+
+    /// The fence, or `None` when no sidecar is installed.
+    async fn fence(&self) -> StoreResult<Option<Fence>>;
+
+    /// Sets the fence if it is `expect` now; durable when it returns, and no
+    /// write admitted under the old one is still on its way. Answers the fence
+    /// that holds afterwards.
+    async fn set_fence(&self, expect: Fence, new: Fence) -> StoreResult<Fence>;
+
+    /// Dirty marks, oldest stamp first, above `after`.
+    async fn dirty(&self, after: Option<Stamp>, marks_max: usize) -> StoreResult<Vec<DirtyMark>>;
+
+    /// How many dirty marks there are.
+    async fn dirty_count(&self) -> StoreResult<u64>;
+
+    /// Clears marks whose stamp is still the given one; returns how many.
+    async fn clear(&self, marks: Vec<DirtyMark>) -> StoreResult<u64>;
+
+    /// Keys written here as a follower by somebody else.
+    async fn foreign(&self, keys_max: usize) -> StoreResult<Vec<Key>>;
+
+    /// Forgets foreign writes of these keys.
+    async fn clear_foreign(&self, keys: Vec<Key>) -> StoreResult<u64>;
+
+    /// Every name (table, trigger, index) that the sidecar has in this store now.
+    async fn sidecar_names(&self) -> StoreResult<Vec<String>>;
+}
+
+/// What `plan` and `init` read from a store.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// Kind and version of the store, for people.
+    pub product: String,
+    /// Tables with their columns.
+    pub tables: Vec<InspectedTable>,
+    /// Settings and facts that matter, each a sentence.
+    pub hazards: Vec<String>,
+}
+
+/// A table as the store describes it.
+#[derive(Clone, Debug, Default)]
+pub struct InspectedTable {
+    /// Its name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<InspectedColumn>,
+    /// Its primary key's columns.
+    pub key: Vec<String>,
+    /// Its unique constraints, each a list of columns.
+    pub unique: Vec<Vec<String>>,
+    /// Rough size.
+    pub estimate: Estimate,
+}
+
+/// A column as the store describes it.
+#[derive(Clone, Debug, Default)]
+pub struct InspectedColumn {
+    /// Its name.
+    pub name: String,
+    /// Its declared type in the store's words.
+    pub declared: String,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    /// Its default, in the store's words.
+    pub default: Option<String>,
+    /// Whether the store computes it.
+    pub generated: bool,
+}
+
+/// Looking at a store without changing it.
+#[async_trait]
+pub trait Inspect: Send + Sync {
+    /// What is there. Writes nothing.
+    async fn inspect(&self) -> StoreResult<Inspection>;
+}
+
+/// A store that can take part in a migration.
+pub trait Store: Reader + Writer + Follower + Capture + Inspect {
+    /// The layout that it was opened with.
+    fn layout(&self) -> &Layout;
+
+    /// The kind, for example `sqlite`.
+    fn kind(&self) -> &'static str;
+}

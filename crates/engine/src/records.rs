@@ -1,0 +1,235 @@
+//! Clients' reads and writes under PROTOCOL.md, in either shape, in any phase.
+
+use std::sync::Arc;
+
+use shearwater_core::query::{Filter, Keyset, OrderTerm};
+use shearwater_core::store::Side;
+use shearwater_core::{Document, Key, Stamp};
+
+use crate::{Member, Setup};
+
+/// The shape that a client speaks: v1 is the source's, v2 the target's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// The source's.
+    V1,
+    /// The target's.
+    V2,
+}
+
+impl Shape {
+    /// The store whose shape this is.
+    pub fn side(self) -> Side {
+        match self {
+            Shape::V1 => Side::Source,
+            Shape::V2 => Side::Target,
+        }
+    }
+}
+
+/// The version of a record, for ETags: equal from either store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Etag {
+    /// The authority's stamp.
+    Stamp(Stamp),
+    /// A hash of the content, where no sidecar is installed (before the start, after complete).
+    Content(u128),
+}
+
+/// A record as a client gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Got {
+    /// Its key in the client's shape.
+    pub key: Key,
+    /// The record in the client's shape.
+    pub record: Document,
+    /// Its version.
+    pub etag: Etag,
+}
+
+/// What a client wants changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// A new record; refused when the key exists.
+    Insert(Document),
+    /// The whole record, created when it is not there. Fields that the
+    /// client's shape does not have are kept (H13). When the record's key
+    /// fields name another key, the record moves to it in one atomic write.
+    Replace(Document),
+    /// JSON merge patch (RFC 7396); refused when there is no record.
+    MergePatch(Document),
+    /// Delete; refused when there is no record.
+    Delete,
+}
+
+/// A client's precondition.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// None.
+    #[default]
+    None,
+    /// `If-Match` with these versions.
+    Match(Vec<Etag>),
+    /// `If-Match: *`.
+    Exists,
+    /// `If-None-Match: *`.
+    Absent,
+}
+
+/// One change by a client, in its shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientChange {
+    /// The key, in the client's shape.
+    pub key: Key,
+    /// What to do.
+    pub edit: Edit,
+    /// Under which condition.
+    pub condition: Condition,
+}
+
+/// A client's `Idempotency-Key` with the hash of its request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key, scoped by the gateway to entity and version.
+    pub key: String,
+    /// Hash of method, path and body.
+    pub request_hash: u128,
+}
+
+/// What a write did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WriteDone {
+    /// Each change's record afterwards in the client's shape; `None` for a delete.
+    pub records: Vec<Option<Got>>,
+    /// Whether each change created its record.
+    pub created: Vec<bool>,
+    /// Whether this is the answer of an earlier request with the same idempotency key.
+    pub replayed: bool,
+    /// Whether the follower has it too.
+    pub followed: bool,
+}
+
+/// A list as a client asks for it; paths are of its shape.
+#[derive(Clone, Debug)]
+pub struct ListAsk {
+    /// The shape.
+    pub shape: Shape,
+    /// Which records.
+    pub filter: Filter,
+    /// In which order.
+    pub order: Vec<OrderTerm>,
+    /// Only records after this place (key and values of the client's shape).
+    pub after: Option<Keyset>,
+    /// Records in the page.
+    pub limit: usize,
+}
+
+/// A page of a list in the client's shape.
+#[derive(Clone, Debug)]
+pub struct ListGot {
+    /// The records.
+    pub records: Vec<Got>,
+    /// The place of the last one when there are more after it.
+    pub next: Option<Keyset>,
+}
+
+/// Why a client's request was not done. The gateway makes a problem document of it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ServeError {
+    /// No record under the key.
+    #[error("no record has this key")]
+    NotFound,
+    /// An insert found a record.
+    #[error("a record with this key exists")]
+    Exists,
+    /// A precondition did not hold.
+    #[error("the record has another version")]
+    PreconditionFailed {
+        /// Its version now, if it exists.
+        current: Option<Etag>,
+    },
+    /// The record cannot be held (mapping, constraint, type); field and reason.
+    #[error("{field}: {message}")]
+    Unprocessable {
+        /// The stable code.
+        code: String,
+        /// Which field.
+        field: String,
+        /// What is wrong.
+        message: String,
+        /// What the client can do.
+        hint: Option<String>,
+    },
+    /// The idempotency key was used with another request.
+    #[error("this idempotency key was used with another request")]
+    IdempotencyReused,
+    /// A request with the same idempotency key is on its way.
+    #[error("a request with this idempotency key is in flight")]
+    IdempotencyInFlight,
+    /// Try again: writes are held, a store is away, or the lease has ended.
+    #[error("{reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// When to try again, ms.
+        retry_after_ms: u64,
+    },
+    /// The write may or may not have happened.
+    #[error("the outcome of the write is not known")]
+    OutcomeUnknown,
+    /// Too much contention on one record.
+    #[error("too many others write this record")]
+    Contended,
+    /// Something is broken in a store; the message has no row values.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Bounds of the data path.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordsOptions {
+    /// How long an answer waits for the follower in dual-write and shadow-read, ms.
+    pub follower_brief_ms: u64,
+    /// How long it waits in read-ramp, ms.
+    pub follower_ramped_ms: u64,
+    /// How long a write is held in a change of authority, ms, before 503.
+    pub hold_ms_max: u64,
+}
+
+impl Default for RecordsOptions {
+    fn default() -> RecordsOptions {
+        RecordsOptions { follower_brief_ms: 100, follower_ramped_ms: 1_000, hold_ms_max: 2_000 }
+    }
+}
+
+/// The data path of one member.
+pub struct Records {
+    _private: (),
+}
+
+impl Records {
+    /// The data path over an opened migration.
+    pub fn new(_setup: Setup, _member: Arc<Member>, _options: RecordsOptions) -> Records {
+        todo!()
+    }
+
+    /// One record.
+    pub async fn get(&self, _shape: Shape, _key: &Key) -> Result<Option<Got>, ServeError> {
+        todo!()
+    }
+
+    /// One page of a list.
+    pub async fn list(&self, _ask: ListAsk) -> Result<ListGot, ServeError> {
+        todo!()
+    }
+
+    /// Changes, all or none.
+    pub async fn write(
+        &self,
+        _shape: Shape,
+        _changes: Vec<ClientChange>,
+        _idempotency: Option<Idempotency>,
+    ) -> Result<WriteDone, ServeError> {
+        todo!()
+    }
+}
