@@ -1,0 +1,6 @@
+//! Shearwater's outside: the gateway, the control API and their wiring.
+//! Everything that decides lives in `shearwater-core` and `shearwater-engine`.
+
+pub mod control;
+pub mod gateway;
+pub mod metrics;

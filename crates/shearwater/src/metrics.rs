@@ -1,0 +1,1 @@
+//! Counts and times of the gateway and the engine, for `/metrics`.
