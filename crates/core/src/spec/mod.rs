@@ -1,9 +1,24 @@
 //! The spec: one TOML file, as written. Checking it returns every problem at
 //! once, each with its place.
 
+mod check;
+mod fields;
+mod literal;
+mod read;
+mod render;
+mod schema;
+mod stores;
+#[cfg(test)]
+mod tests;
+
 use crate::path::Path;
 use crate::shape::FieldType;
 use crate::value::Value;
+
+pub use read::{did_you_mean, locate};
+pub use render::{Colour, render_problems, render_problems_in};
+pub use schema::json_schema;
+pub use stores::STORE_SCHEMES;
 
 /// The kind of migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,17 +200,12 @@ pub struct Problem {
 }
 
 /// Reads a spec. `env` answers the environment's variables for `${NAME}`.
-/// Every problem is returned at once.
-pub fn parse(_text: &str, _env: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Problem>> {
-    todo!()
-}
-
-/// Problems as a compiler prints them: file, line, caret, hint.
-pub fn render_problems(_file: &str, _text: &str, _problems: &[Problem]) -> String {
-    todo!()
-}
-
-/// The JSON Schema of the format, for editors.
-pub fn json_schema() -> serde_json::Value {
-    todo!()
+/// Every problem is returned at once, in the order of the text.
+pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Problem>> {
+    let mut reader = read::Reader::new(text, env);
+    let draft = reader.root().and_then(|root| stores::read_spec(&mut reader, root));
+    if let Some(draft) = &draft {
+        check::check(&mut reader, draft);
+    }
+    reader.finish(draft.map(|draft| draft.spec))
 }

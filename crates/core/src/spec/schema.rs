@@ -1,0 +1,162 @@
+//! The JSON Schema of the spec, for editors.
+
+use serde_json::{Value, json};
+
+use super::literal::{FIELD_TYPES, FieldTypeName};
+use super::{Gates, Pace, stores::STORE_SCHEMES};
+
+/// The JSON Schema (draft 2020-12) of the format, for editors.
+pub fn json_schema() -> Value {
+    let types: Vec<&str> = FIELD_TYPES.iter().map(|ty| FieldTypeName(*ty).text()).collect();
+    let (gates, pace) = (Gates::default(), Pace::default());
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A Shearwater migration",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["migration", "kind", "entity", "source", "target", "fields"],
+        "properties": {
+            "migration": {
+                "description": "The migration's name",
+                "type": "string", "pattern": "^[a-z0-9][a-z0-9-]*$", "maxLength": 63
+            },
+            "kind": { "description": "What is done", "enum": ["move"] },
+            "entity": {
+                "description": "The entity's name in the gateway's paths",
+                "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]*$"
+            },
+            "source": store(json!({
+                "columns": {
+                    "description": "The columns of a source in the `rows` layout",
+                    "type": "object",
+                    "additionalProperties": { "$ref": "#/$defs/column" }
+                },
+                "residue": { "description": "The source's JSON column for other fields", "type": "string" }
+            })),
+            "target": store(json!({})),
+            "fields": {
+                "description": "One rule for each field of v2, in column order",
+                "type": "object", "minProperties": 1,
+                "additionalProperties": { "$ref": "#/$defs/field" }
+            },
+            "unmapped": {
+                "description": "What happens to fields that no rule names",
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "keep_in": { "description": "The residue column", "type": "string", "default": "extra" },
+                    "refuse": { "description": "A record that has any is refused", "const": true }
+                },
+                "not": { "required": ["keep_in", "refuse"] }
+            },
+            "gates": {
+                "description": "What must be true before steps forward",
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "mismatches_max": number("Mismatches of the last verification", 0, None, gates.mismatches_max),
+                    "pause_ms_max": number("The longest pause of writes, ms", 1, Some(60_000), gates.pause_ms_max),
+                    "shadow_reads_min":
+                        number("Shadow reads compared before the ramp may start", 0, None, gates.shadow_reads_min),
+                    "backlog_max": number("Dirty keys left when a cutover may start", 0, None, gates.backlog_max)
+                }
+            },
+            "pace": {
+                "description": "How gently background work goes",
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "workers": number("Parallel backfill workers", 1, Some(64), pace.workers as u64),
+                    "chunk_ms_target":
+                        number("The time that one chunk's write should take, ms", 1, Some(60_000), pace.chunk_ms_target),
+                    "foreground_ms_max": number(
+                        "Write latency of clients above which the backfill slows down, ms",
+                        1, Some(60_000), pace.foreground_ms_max
+                    ),
+                    "duty_percent_max": number(
+                        "The part of the time that background work may be writing, percent",
+                        1, Some(100), u64::from(pace.duty_percent_max)
+                    )
+                }
+            }
+        },
+        "$defs": {
+            "type": { "enum": types },
+            "field": { "anyOf": [
+                { "description": "A path of v1", "type": "string" },
+                {
+                    "type": "object", "additionalProperties": false,
+                    "properties": {
+                        "from": { "description": "A path of v1", "type": "string" },
+                        "sql": { "description": "An expression over v1", "type": "string" },
+                        "back": {
+                            "description": "v1 paths, each with an expression over v2",
+                            "type": "object", "minProperties": 1, "additionalProperties": { "type": "string" }
+                        },
+                        "derived": { "description": "v2 clients cannot set it", "type": "boolean" },
+                        "value": { "description": "The same value for every record" },
+                        "target_only": { "description": "Only v2 has it", "const": true },
+                        "type": { "$ref": "#/$defs/type" },
+                        "cast": { "description": "Convert where that is exact", "type": "boolean" },
+                        "required": { "description": "NULL is refused", "type": "boolean" },
+                        "unique": { "description": "Unique over the table", "type": "boolean" },
+                        "default": { "description": "What stands for a missing value" },
+                        "table": { "description": "The child table of an array", "type": "string" },
+                        "fields": {
+                            "description": "Rules of an array of documents",
+                            "type": "object", "additionalProperties": { "$ref": "#/$defs/field" }
+                        },
+                        "scalar": { "description": "The column of an array of plain values", "type": "string" }
+                    }
+                }
+            ] },
+            "column": { "anyOf": [
+                { "$ref": "#/$defs/type" },
+                {
+                    "type": "object", "additionalProperties": false,
+                    "properties": {
+                        "type": { "$ref": "#/$defs/type" },
+                        "required": { "type": "boolean" },
+                        "unique": { "type": "boolean" },
+                        "table": { "type": "string" },
+                        "fields": { "type": "object", "additionalProperties": { "$ref": "#/$defs/column" } },
+                        "scalar": { "type": "string" }
+                    }
+                }
+            ] }
+        }
+    })
+}
+
+fn store(more: Value) -> Value {
+    let schemes = STORE_SCHEMES.join("|");
+    let mut properties = json!({
+        "url": {
+            "description": "Where the store is; secrets as ${NAME} from the environment",
+            "type": "string", "pattern": format!("^(({schemes}):.+|.*\\$\\{{.+\\}}.*)$")
+        },
+        "table": { "description": "The table or collection", "type": "string" },
+        "key": {
+            "description": "The key field or fields",
+            "anyOf": [
+                { "type": "string" },
+                { "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true }
+            ]
+        },
+        "layout": { "description": "How a record is held", "enum": ["document", "rows"] },
+        "document": { "description": "The JSON column of layout `document`", "type": "string", "default": "doc" }
+    });
+    if let (Some(properties), Value::Object(more)) = (properties.as_object_mut(), more) {
+        properties.extend(more);
+    }
+    json!({
+        "type": "object", "additionalProperties": false,
+        "required": ["url", "table", "key"],
+        "properties": properties
+    })
+}
+
+fn number(description: &str, low: u64, high: Option<u64>, default: u64) -> Value {
+    let mut schema = json!({ "description": description, "type": "integer", "minimum": low, "default": default });
+    if let (Some(high), Some(schema)) = (high, schema.as_object_mut()) {
+        schema.insert("maximum".to_owned(), json!(high));
+    }
+    schema
+}
