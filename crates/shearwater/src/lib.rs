@@ -2,5 +2,6 @@
 //! Everything that decides lives in `shearwater-core` and `shearwater-engine`.
 
 pub mod control;
+pub mod demo;
 pub mod gateway;
 pub mod metrics;
