@@ -5,18 +5,43 @@
 //! that is enough and as conditional corrections where it is not, so that
 //! `reverse(forward(r)) = r` holds by construction or the record is refused by
 //! name. Fields that only v2 has are parked beside a v1 record.
+//!
+//! Every object (the record, and each element of a child array) is mapped by
+//! the same functions with its own rules and its own residue.
+
+mod base;
+mod cast;
+mod compile;
+mod forward;
+mod keys;
+mod parked;
+mod paths;
+mod residue;
+mod reverse;
+mod rules;
+
+#[cfg(test)]
+mod law_tests;
+#[cfg(test)]
+mod tests;
 
 use crate::key::Key;
 use crate::path::Path;
 use crate::shape::Layout;
 use crate::spec::Spec;
 use crate::store::{Image, Side};
+use crate::value::Document;
+
+use keys::KeyRules;
+use rules::ObjectRules;
 
 /// A compiled mapping.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     source: Layout,
     target: Layout,
+    rules: ObjectRules,
+    keys: KeyRules,
 }
 
 /// A record that the mapping refuses; always a definite refusal.
@@ -33,10 +58,24 @@ pub struct MappingError {
     pub hint: Option<String>,
 }
 
+impl MappingError {
+    fn new(code: &'static str, path: impl Into<String>, message: impl Into<String>) -> MappingError {
+        MappingError { code, path: path.into(), message: message.into(), hint: None }
+    }
+
+    fn with_hint(mut self, hint: impl Into<String>) -> MappingError {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
 impl Mapping {
     /// Compiles the mapping of a checked spec.
-    pub fn compile(_spec: &Spec) -> Result<Mapping, MappingError> {
-        todo!()
+    ///
+    /// # Errors
+    /// `mapping/spec`: an expression or a key rule that cannot be used.
+    pub fn compile(spec: &Spec) -> Result<Mapping, MappingError> {
+        compile::mapping(spec)
     }
 
     /// The source's layout (shape v1).
@@ -49,14 +88,50 @@ impl Mapping {
         &self.target
     }
 
-    /// v1 → v2. Checks the law on the way.
-    pub fn forward(&self, _v1: &Image) -> Result<Image, MappingError> {
-        todo!()
+    /// v1 → v2. Checks the law on the way: wherever a residue was needed, it is
+    /// applied and the result compared with the record.
+    ///
+    /// Parked fields that the record has outgrown (a v1 client changed what
+    /// they corrected) are void and left out. With [`crate::spec::Unmapped::Refuse`]
+    /// the order of fields is not kept, and the law holds but for it.
+    ///
+    /// # Errors
+    /// `mapping/type`, `mapping/required`, `mapping/expression`,
+    /// `mapping/unmapped`, `mapping/key`, `mapping/law`.
+    pub fn forward(&self, v1: &Image) -> Result<Image, MappingError> {
+        let parked = (!v1.parked.is_empty()).then_some(&v1.parked);
+        let record = self.rules.forward_record(&v1.record, parked)?;
+        self.keys.check_forward(&v1.record, &record)?;
+        Ok(Image::of(record))
     }
 
-    /// v2 → v1; what v1 cannot hold comes out parked.
-    pub fn reverse(&self, _v2: &Image) -> Result<Image, MappingError> {
-        todo!()
+    /// v2 → v1; what v1 cannot hold comes out parked. A column that `v2` leaves
+    /// out is taken as whatever forward makes of the rest.
+    ///
+    /// Corrections in the residue that a v2 client's change made void are not
+    /// carried over; [`Mapping::settle`] gives the v2 record without them.
+    ///
+    /// # Errors
+    /// `mapping/reverse` (v1 cannot hold this record, or it is no record of
+    /// v2), `mapping/key`.
+    pub fn reverse(&self, v2: &Image) -> Result<Image, MappingError> {
+        let record = self.rules.reverse_record(&v2.record)?;
+        self.keys.check_reverse(&record, &v2.record)?;
+        let again = self.rules.forward_record(&record, None).map_err(refused)?;
+        let parked = self.rules.park(&again, &v2.record, &record)?;
+        Ok(Image { record, parked })
+    }
+
+    /// A record that a v2 client writes, as the target must hold it: columns
+    /// left out are filled in, columns that only derive from others are kept as
+    /// written and parked with v1, corrections that the change made void are
+    /// gone. `forward(reverse(x)) = x` holds for what this returns.
+    ///
+    /// # Errors
+    /// As [`Mapping::reverse`].
+    pub fn settle(&self, v2: &Document) -> Result<Document, MappingError> {
+        let v1 = self.reverse(&Image::of(v2.clone()))?;
+        Ok(self.forward(&v1).map_err(refused)?.record)
     }
 
     /// Towards a side: forward to the target, reverse to the source.
@@ -68,13 +143,13 @@ impl Mapping {
     }
 
     /// The v2 key of a v1 key.
-    pub fn key_forward(&self, _v1: &Key) -> Result<Key, MappingError> {
-        todo!()
+    pub fn key_forward(&self, v1: &Key) -> Result<Key, MappingError> {
+        self.keys.forward(v1)
     }
 
     /// The v1 key of a v2 key.
-    pub fn key_reverse(&self, _v2: &Key) -> Result<Key, MappingError> {
-        todo!()
+    pub fn key_reverse(&self, v2: &Key) -> Result<Key, MappingError> {
+        self.keys.reverse(v2)
     }
 
     /// A key towards a side.
@@ -89,17 +164,33 @@ impl Mapping {
     /// that the mapping accepts, values unchanged: then filters and orders on
     /// the one can be asked of the other. `None` when there is none (computed,
     /// cast, or possibly in the residue).
-    pub fn path_forward(&self, _v1: &Path) -> Option<Path> {
-        todo!()
+    pub fn path_forward(&self, v1: &Path) -> Option<Path> {
+        paths::forward(&self.rules, v1)
     }
 
     /// As [`Mapping::path_forward`], from v2 to v1.
-    pub fn path_reverse(&self, _v2: &Path) -> Option<Path> {
-        todo!()
+    pub fn path_reverse(&self, v2: &Path) -> Option<Path> {
+        paths::reverse(&self.rules, v2)
     }
 
     /// The key of a record in a side's shape, read from its key fields.
-    pub fn key_of(&self, _side: Side, _image: &Image) -> Result<Key, MappingError> {
-        todo!()
+    ///
+    /// # Errors
+    /// `mapping/key`: a key field is missing or null.
+    pub fn key_of(&self, side: Side, image: &Image) -> Result<Key, MappingError> {
+        let fields = match side {
+            Side::Source => self.source.key_fields(),
+            Side::Target => self.target.key_fields(),
+        };
+        keys::of_record(fields, &image.record)
+    }
+}
+
+/// A refusal of forward, met while going back.
+fn refused(error: MappingError) -> MappingError {
+    MappingError {
+        code: "mapping/reverse",
+        message: format!("the source's shape cannot hold this record: {}", error.message),
+        ..error
     }
 }

@@ -1,0 +1,103 @@
+//! Which values a declared type takes, and which scalars convert to it exactly.
+
+use crate::shape::FieldType;
+use crate::value::{Uuid, Value};
+
+/// Integers up to here are exact as floats.
+const FLOAT_EXACT_MAX: i64 = 1 << 53;
+
+/// Whether a value is of the declared type. Null is for the caller to judge.
+pub(super) fn fits(value: &Value, ty: FieldType) -> bool {
+    match ty {
+        FieldType::Json => true,
+        FieldType::Bool => matches!(value, Value::Bool(_)),
+        FieldType::Int => matches!(value, Value::Int(_) | Value::UInt(_)),
+        FieldType::Float => matches!(value, Value::Float(_)),
+        FieldType::Decimal => matches!(value, Value::Decimal(_)),
+        FieldType::Text => matches!(value, Value::Text(_)),
+        FieldType::Bytes => matches!(value, Value::Bytes(_)),
+        FieldType::Date => matches!(value, Value::Date(_)),
+        FieldType::Time => matches!(value, Value::Time(_)),
+        FieldType::Timestamp => matches!(value, Value::Local(_)),
+        FieldType::Instant => matches!(value, Value::Instant(_)),
+        FieldType::Uuid => matches!(value, Value::Uuid(_)),
+    }
+}
+
+/// The type's name in messages, as in specs.
+pub(super) fn type_name(ty: FieldType) -> &'static str {
+    match ty {
+        FieldType::Bool => "bool",
+        FieldType::Int => "int",
+        FieldType::Float => "float",
+        FieldType::Decimal => "decimal",
+        FieldType::Text => "text",
+        FieldType::Bytes => "bytes",
+        FieldType::Date => "date",
+        FieldType::Time => "time",
+        FieldType::Timestamp => "timestamp",
+        FieldType::Instant => "instant",
+        FieldType::Uuid => "uuid",
+        FieldType::Json => "json",
+    }
+}
+
+/// The value as the declared type, where nothing is lost and there is only one
+/// way to read it. Arrays and documents never convert.
+pub(super) fn exact(value: &Value, ty: FieldType) -> Option<Value> {
+    match (ty, value) {
+        (_, value) if fits(value, ty) => Some(value.clone()),
+        (FieldType::Text, value) => to_text(value).map(Value::Text),
+        (FieldType::Int, value) => to_int(value),
+        (FieldType::Float, value) => to_float(value).map(Value::Float),
+        (FieldType::Bool, Value::Text(text)) => match text.as_str() {
+            "true" => Some(Value::Bool(true)),
+            "false" => Some(Value::Bool(false)),
+            _ => None,
+        },
+        (FieldType::Uuid, Value::Text(text)) => {
+            canonical(text, Uuid::parse_str(text).ok()?, |uuid| uuid.hyphenated().to_string()).map(Value::Uuid)
+        }
+        _ => None,
+    }
+}
+
+/// Keeps what a text was read as only if it prints as that same text again.
+fn canonical<T>(text: &str, read: T, print: impl Fn(&T) -> String) -> Option<T> {
+    (print(&read) == text).then_some(read)
+}
+
+fn to_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(b) => Some(b.to_string()),
+        Value::Int(n) => Some(n.to_string()),
+        Value::UInt(n) => Some(n.to_string()),
+        Value::Float(x) => Some(format!("{x:?}")),
+        Value::Text(text) => Some(text.clone()),
+        Value::Uuid(uuid) => Some(uuid.hyphenated().to_string()),
+        _ => None,
+    }
+}
+
+fn to_int(value: &Value) -> Option<Value> {
+    match value {
+        Value::Text(text) => {
+            if let Ok(n) = text.parse::<i64>() {
+                return canonical(text, n, i64::to_string).map(Value::Int);
+            }
+            canonical(text, text.parse::<u64>().ok()?, u64::to_string).map(Value::from_u64)
+        }
+        Value::Float(x) if x.fract() == 0.0 && x.abs() <= FLOAT_EXACT_MAX as f64 => {
+            Some(Value::Int(*x as i64)).filter(|_| x.is_sign_positive() || *x != 0.0)
+        }
+        _ => None,
+    }
+}
+
+fn to_float(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(n) if n.unsigned_abs() <= FLOAT_EXACT_MAX.unsigned_abs() => Some(*n as f64),
+        Value::Text(text) => canonical(text, text.parse::<f64>().ok()?, |x| format!("{x:?}")),
+        _ => None,
+    }
+}
