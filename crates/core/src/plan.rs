@@ -1,1 +1,0 @@
-//! Plan: a spec checked against the live stores, with predictions and hazards.
