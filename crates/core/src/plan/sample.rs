@@ -39,6 +39,12 @@ pub struct Refused {
     pub records: u64,
 }
 
+impl Refused {
+    fn is_like(&self, other: &Refused) -> bool {
+        self.code == other.code && self.path == other.path && self.message == other.message
+    }
+}
+
 impl Sample {
     /// A sample for this mapping, with every child table at 0 rows.
     pub fn new(mapping: &Mapping) -> Sample {
@@ -95,17 +101,19 @@ impl Sample {
 
     fn refuse(&mut self, refused: Refused) {
         // Positions in arrays would make every record a reason of its own.
-        let path = without_positions(&refused.path);
-        let same =
-            |kind: &&mut Refused| kind.code == refused.code && kind.path == path && kind.message == refused.message;
-        match self.refused.iter_mut().find(same) {
+        let mut refused = Refused { path: without_positions(&refused.path), ..refused };
+        if self.refused.len() >= REFUSED_KINDS_MAX && !self.refused.iter().any(|kind| kind.is_like(&refused)) {
+            refused = Refused {
+                code: "plan/more".to_owned(),
+                path: String::new(),
+                message: "for other reasons".to_owned(),
+                hint: None,
+                records: 1,
+            };
+        }
+        match self.refused.iter_mut().find(|kind| kind.is_like(&refused)) {
             Some(kind) => kind.records += 1,
-            None if self.refused.len() < REFUSED_KINDS_MAX => self.refused.push(Refused { path, ..refused }),
-            None => {
-                if let Some(last) = self.refused.last_mut() {
-                    last.records += 1;
-                }
-            }
+            None => self.refused.push(refused),
         }
     }
 
