@@ -24,6 +24,11 @@ impl Document {
         Document { fields: Vec::with_capacity(fields) }
     }
 
+    /// A document of fields whose names are known to differ.
+    pub(crate) fn from_unique(fields: Vec<(String, Value)>) -> Document {
+        Document { fields }
+    }
+
     /// The field's value, or `None` when it is missing.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v)

@@ -9,12 +9,13 @@ pub mod dynamo_json;
 pub mod hash;
 pub mod json;
 pub mod mongo_json;
+mod number;
 pub mod order;
 mod temporal;
 
-pub use decimal::Decimal;
+pub use decimal::{Decimal, DecimalError};
 pub use document::{Document, DuplicateField};
-pub use temporal::{Date, Instant, LocalTimestamp, Time};
+pub use temporal::{Date, Instant, LocalTimestamp, TemporalError, Time};
 pub use uuid::Uuid;
 
 /// One exact value.

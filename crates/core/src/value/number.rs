@@ -1,0 +1,118 @@
+//! Which number a text is, and how decimals and floats compare exactly.
+
+use std::cmp::Ordering;
+use std::io::Write as _;
+
+use super::decimal::{DecimalError, Normal};
+use super::{Decimal, Value};
+
+/// Significant digits that every binary64 float in the normal range keeps: a
+/// text of so many digits is the shortest text of its nearest float.
+const DIGITS_ALWAYS_KEPT: usize = 15;
+
+/// The value of a JSON number: a float when the shortest text of the nearest
+/// float denotes the same number, else a decimal with the text's scale.
+/// Integers that fit have been read before.
+pub(super) fn classify(text: &str) -> Result<Value, DecimalError> {
+    let is_integer = !text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E'));
+    if !is_integer {
+        let nearest: f64 = text.parse().map_err(|_| DecimalError("expected a number"))?;
+        if is_surely_exact(text, nearest) {
+            return Ok(Value::Float(nearest));
+        }
+        let decimal: Decimal = text.parse()?;
+        return Ok(if is_shortest_text_of(&decimal, nearest) {
+            Value::Float(nearest)
+        } else {
+            Value::Decimal(decimal)
+        });
+    }
+    text.parse().map(Value::Decimal)
+}
+
+/// The quick yes for texts with few digits; says no when it cannot tell.
+fn is_surely_exact(text: &str, nearest: f64) -> bool {
+    let magnitude = nearest.abs();
+    let digits = text.bytes().take_while(|b| !matches!(b, b'e' | b'E')).filter(u8::is_ascii_digit).count();
+    digits <= DIGITS_ALWAYS_KEPT && magnitude > 1e-290 && magnitude < 1e290
+}
+
+/// Whether a float's shortest text denotes exactly this decimal.
+fn is_shortest_text_of(decimal: &Decimal, x: f64) -> bool {
+    if !x.is_finite() {
+        return false;
+    }
+    // The longest shortest text in this form is `-1.7976931348623157e-308`.
+    let mut buffer = [0_u8; 32];
+    let mut rest = buffer.as_mut_slice();
+    if write!(rest, "{x:e}").is_err() {
+        return false;
+    }
+    let unused = rest.len();
+    let text = std::str::from_utf8(&buffer[..buffer.len() - unused]).unwrap_or_default();
+    text.parse::<Decimal>().is_ok_and(|shortest| shortest.compare(decimal) == Ordering::Equal)
+}
+
+/// The highest float that is not above the decimal, and whether it equals it.
+pub(super) fn floor_f64(decimal: &Decimal) -> (f64, bool) {
+    let nearest = decimal.nearest_f64();
+    let Some(normal) = decimal.normal() else { return (nearest, true) };
+    match compare_to_f64(&normal, nearest) {
+        Ordering::Equal => (nearest, true),
+        Ordering::Greater => (nearest, false),
+        Ordering::Less => (nearest.next_down(), false),
+    }
+}
+
+/// Compares a finite decimal with a float that is not NaN.
+fn compare_to_f64(decimal: &Normal<'_>, x: f64) -> Ordering {
+    if x == f64::INFINITY {
+        return Ordering::Less;
+    }
+    if x == f64::NEG_INFINITY {
+        return Ordering::Greater;
+    }
+    compare_small(decimal, x).unwrap_or_else(|| {
+        let exact = Decimal::from_f64(x);
+        exact.normal().map_or(Ordering::Equal, |exact| decimal.compare(&exact))
+    })
+}
+
+/// The comparison in 128-bit integers, where both sides fit: the decimal is
+/// `m / 10^s`, the float `f * 2^e`.
+fn compare_small(decimal: &Normal<'_>, x: f64) -> Option<Ordering> {
+    if decimal.digits.len() > 19 {
+        return None;
+    }
+    let mut left = i128::from(decimal.digits.iter().fold(0_u64, |n, d| n * 10 + u64::from(*d)));
+    if decimal.negative {
+        left = -left;
+    }
+    let (fraction, exponent) = parts(x);
+    let mut right = i128::from(fraction);
+    match decimal.digits.len() as i64 - decimal.exponent {
+        scale @ 0..=38 => right = right.checked_mul(10_i128.checked_pow(scale as u32)?)?,
+        scale @ -38..=-1 => left = left.checked_mul(10_i128.checked_pow(scale.unsigned_abs() as u32)?)?,
+        _ => return None,
+    }
+    match exponent {
+        0..=126 => right = right.checked_mul(1_i128.checked_shl(exponent as u32)?)?,
+        -126..=-1 => left = left.checked_mul(1_i128.checked_shl(exponent.unsigned_abs())?)?,
+        _ => return None,
+    }
+    Some(left.cmp(&right))
+}
+
+/// A finite float as `fraction * 2^exponent`, the fraction odd or zero.
+fn parts(x: f64) -> (i64, i32) {
+    let bits = x.to_bits();
+    let biased = ((bits >> 52) & 0x7ff) as i32;
+    let mantissa = (bits & ((1 << 52) - 1)) as i64;
+    let (fraction, exponent) = if biased == 0 { (mantissa, -1074) } else { (mantissa | 1 << 52, biased - 1075) };
+    if fraction == 0 {
+        return (0, 0);
+    }
+    let shift = fraction.trailing_zeros();
+    let odd = fraction >> shift;
+    (if x.is_sign_negative() { -odd } else { odd }, exponent + shift as i32)
+}
