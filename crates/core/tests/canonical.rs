@@ -225,10 +225,7 @@ fn canonical_bytes_are_frozen() {
     check(Value::Int(1), "18bff00000000000000010");
     check(Value::Int(-1), "18400fffffffffffff0010");
     check(Value::Float(0.5), "18bfe00000000000000021");
-    check(
-        Value::Decimal("0.1".parse().unwrap()),
-        "18bfb99999999999990180000000000000000b00318000000000000001",
-    );
+    check(Value::Decimal("0.1".parse().unwrap()), "18bfb99999999999990180000000000000000b00318000000000000001");
     check("a\0b".into(), "206100ff620000");
     check(Value::Date(Date::Days(0)), "30018000000000000000");
     check(Value::Local(LocalTimestamp::Infinity), "40028000000000000000");
