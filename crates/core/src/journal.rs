@@ -111,6 +111,31 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The event's name, as the journal writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Created { .. } => "created",
+            Event::Capturing => "capturing",
+            Event::Captured => "captured",
+            Event::Entering { .. } => "entering",
+            Event::Entered { .. } => "entered",
+            Event::BackfillStarted { .. } => "backfill-started",
+            Event::BackfillFinished { .. } => "backfill-finished",
+            Event::Verified { .. } => "verified",
+            Event::Repaired { .. } => "repaired",
+            Event::RampSet { .. } => "ramp-set",
+            Event::SwitchBegan { .. } => "switch-began",
+            Event::Switched { .. } => "switched",
+            Event::Opened { .. } => "opened",
+            Event::SwitchAborted { .. } => "switch-aborted",
+            Event::Paused { .. } => "paused",
+            Event::Resumed => "resumed",
+            Event::Failed { .. } => "failed",
+        }
+    }
+}
+
 /// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

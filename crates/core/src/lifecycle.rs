@@ -5,8 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::Event;
+use crate::journal::{Entry, Event};
 use crate::store::{ScanRange, Side};
+
+mod phases;
+
+pub use phases::{PHASES, PhaseInfo, Way, WayBy};
 
 /// The durable place of a `move`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -180,9 +184,58 @@ impl State {
     }
 
     /// The next state, or why the event is not possible. The only place where
-    /// the lifecycle is decided; recovery is replay through it.
-    pub fn next(&self, _seq: u64, _event: &Event) -> Result<State, Illegal> {
-        todo!()
+    /// the lifecycle is decided; recovery is replay through it. `seq` is the
+    /// event's number in the journal, from 1.
+    pub fn next(&self, seq: u64, event: &Event) -> Result<State, Illegal> {
+        let first = matches!(event, Event::Created { .. });
+        if first != (seq == 1) {
+            let why = if first { "the migration is written down already" } else { "the migration is not written down" };
+            return self.refuse(event, why);
+        }
+        if self.is_over() {
+            return self.refuse(event, "the migration is over");
+        }
+        match event {
+            Event::Created { .. } => Ok(self.clone()),
+            Event::Capturing | Event::Captured => self.capture(event),
+            Event::Entering { to, epoch } => self.enter(event, *to, *epoch),
+            Event::Entered { to } => self.entered(event, *to),
+            Event::BackfillStarted { run, ranges } => self.backfill_started(event, run, ranges),
+            Event::BackfillFinished { run, totals } => self.backfill_finished(event, run, *totals),
+            Event::Verified { totals } => {
+                self.settled(event)?;
+                Ok(State { verified: Some((seq, *totals)), ..self.clone() })
+            }
+            Event::Repaired { .. } => {
+                self.settled(event)?;
+                if self.follower().is_none() {
+                    return self.refuse(event, "no store follows");
+                }
+                Ok(self.clone())
+            }
+            Event::RampSet { percent } => self.ramp(event, *percent),
+            Event::SwitchBegan { from, to, epoch, budget_ms, .. } => {
+                self.switch_began(event, *from, *to, *epoch, *budget_ms)
+            }
+            Event::Switched { .. } => self.switched(event),
+            Event::Opened { .. } => self.opened(event),
+            Event::SwitchAborted { epoch, .. } => self.switch_aborted(event, *epoch),
+            Event::Paused { .. } => match self.status {
+                Status::Running => Ok(State { status: Status::Paused, ..self.clone() }),
+                Status::Paused => self.refuse(event, "it is paused already"),
+                Status::Failed { .. } => self.refuse(event, "an activity has failed; resume first"),
+            },
+            Event::Resumed => match self.status {
+                Status::Running => self.refuse(event, "it is running"),
+                Status::Paused | Status::Failed { .. } => Ok(State { status: Status::Running, ..self.clone() }),
+            },
+            Event::Failed { reason } => Ok(State { status: Status::Failed { reason: reason.clone() }, ..self.clone() }),
+        }
+    }
+
+    /// The state that entries add up to, from the first one on.
+    pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<State, Illegal> {
+        entries.into_iter().try_fold(State::initial(), |state, entry| state.next(entry.seq, &entry.event))
     }
 
     /// The phase that members act on: `entering` if set, else `phase`.
@@ -209,4 +262,172 @@ impl State {
             Phase::Planned | Phase::Complete | Phase::Withdrawn | Phase::Cutover | Phase::Rollback => None,
         }
     }
+
+    /// Whether nothing can happen any more.
+    pub fn is_over(&self) -> bool {
+        match self.phase {
+            Phase::Complete | Phase::Withdrawn => true,
+            Phase::Planned
+            | Phase::DualWrite
+            | Phase::ShadowRead
+            | Phase::ReadRamp
+            | Phase::Cutover
+            | Phase::ReverseWindow
+            | Phase::Rollback => false,
+        }
+    }
+
+    fn refuse<T>(&self, event: &Event, why: impl Into<String>) -> Result<T, Illegal> {
+        Err(Illegal { event: event.name().to_owned(), phase: self.phase, why: why.into() })
+    }
+
+    /// Neither a phase is being entered nor the authority moving.
+    fn settled(&self, event: &Event) -> Result<(), Illegal> {
+        match (&self.entering, &self.switch) {
+            (Some(to), _) => self.refuse(event, format!("{} is being entered", to.name())),
+            (None, Some(_)) => self.refuse(event, "the authority is moving"),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn next_epoch(&self, event: &Event, epoch: u64) -> Result<u64, Illegal> {
+        if epoch == self.epoch + 1 {
+            return Ok(epoch);
+        }
+        self.refuse(event, format!("epoch {} must come after {}, not {epoch}", self.epoch + 1, self.epoch))
+    }
+
+    fn capture(&self, event: &Event) -> Result<State, Illegal> {
+        self.settled(event)?;
+        if self.phase != Phase::Planned {
+            return self.refuse(event, "capture is installed in planned only");
+        }
+        if self.captured {
+            return self.refuse(event, "capture is installed already");
+        }
+        Ok(State { captured: matches!(event, Event::Captured), ..self.clone() })
+    }
+
+    fn enter(&self, event: &Event, to: Phase, epoch: u64) -> Result<State, Illegal> {
+        self.settled(event)?;
+        let epoch = self.next_epoch(event, epoch)?;
+        if !self.phase.info().ways.iter().any(|way| way.to == to && way.by == WayBy::Entering) {
+            return self.refuse(event, format!("{} is no next phase", to.name()));
+        }
+        if to == Phase::DualWrite && !self.captured {
+            return self.refuse(event, "capture is not installed");
+        }
+        if to == Phase::ShadowRead && !matches!(self.backfill, BackfillState::Done { .. }) {
+            return self.refuse(event, "the backfill is not finished");
+        }
+        Ok(State { entering: Some(to), epoch, ..self.clone() })
+    }
+
+    fn entered(&self, event: &Event, to: Phase) -> Result<State, Illegal> {
+        if self.entering != Some(to) {
+            return self.refuse(event, format!("{} is not being entered", to.name()));
+        }
+        let mut next = State { phase: to, entering: None, ramp_percent: 0, ..self.clone() };
+        match to {
+            // The target is not followed from here on: what was verified says nothing later.
+            Phase::Planned => next.verified = None,
+            Phase::Complete | Phase::Withdrawn => next.captured = false,
+            Phase::DualWrite
+            | Phase::ShadowRead
+            | Phase::ReadRamp
+            | Phase::Cutover
+            | Phase::ReverseWindow
+            | Phase::Rollback => {}
+        }
+        Ok(next)
+    }
+
+    fn backfill_started(&self, event: &Event, run: &str, ranges: &[ScanRange]) -> Result<State, Illegal> {
+        self.settled(event)?;
+        if self.follower() != Some(Side::Target) {
+            return self.refuse(event, "the target does not follow");
+        }
+        if let BackfillState::Running { run, .. } = &self.backfill {
+            return self.refuse(event, format!("backfill {run} is not finished"));
+        }
+        let backfill = BackfillState::Running { run: run.to_owned(), ranges: ranges.to_vec() };
+        Ok(State { backfill, ..self.clone() })
+    }
+
+    fn backfill_finished(&self, event: &Event, run: &str, totals: BackfillTotals) -> Result<State, Illegal> {
+        self.settled(event)?;
+        match &self.backfill {
+            BackfillState::Running { run: running, .. } if running == run => {
+                Ok(State { backfill: BackfillState::Done { run: run.to_owned(), totals }, ..self.clone() })
+            }
+            BackfillState::Running { .. } | BackfillState::NotRun | BackfillState::Done { .. } => {
+                self.refuse(event, format!("backfill {run} is not running"))
+            }
+        }
+    }
+
+    fn ramp(&self, event: &Event, percent: u8) -> Result<State, Illegal> {
+        self.settled(event)?;
+        if self.phase != Phase::ReadRamp {
+            return self.refuse(event, "reads are ramped in read-ramp only");
+        }
+        if percent > 100 {
+            return self.refuse(event, format!("{percent} % is more than all keys"));
+        }
+        Ok(State { ramp_percent: percent, ..self.clone() })
+    }
+
+    fn switch_began(&self, event: &Event, from: Side, to: Side, epoch: u64, budget_ms: u64) -> Result<State, Illegal> {
+        self.settled(event)?;
+        let epoch = self.next_epoch(event, epoch)?;
+        let phase = match (self.phase, from, to) {
+            (Phase::ReadRamp, Side::Source, Side::Target) => Phase::Cutover,
+            (Phase::ReverseWindow, Side::Target, Side::Source) => Phase::Rollback,
+            _ => return self.refuse(event, "the authority moves from read-ramp or from reverse-window only"),
+        };
+        if !matches!(self.backfill, BackfillState::Done { .. }) {
+            return self.refuse(event, "the backfill is not finished");
+        }
+        let switch = Some(Switch { from, to, back_to: self.phase, decided: false, budget_ms });
+        Ok(State { phase, switch, epoch, ..self.clone() })
+    }
+
+    fn switched(&self, event: &Event) -> Result<State, Illegal> {
+        match &self.switch {
+            Some(switch) if !switch.decided => {
+                Ok(State { switch: Some(Switch { decided: true, ..switch.clone() }), ..self.clone() })
+            }
+            Some(_) => self.refuse(event, "it is decided already"),
+            None => self.refuse(event, "the authority is not moving"),
+        }
+    }
+
+    fn opened(&self, event: &Event) -> Result<State, Illegal> {
+        match &self.switch {
+            Some(Switch { decided: true, to, .. }) => {
+                let phase = match to {
+                    Side::Target => Phase::ReverseWindow,
+                    Side::Source => Phase::DualWrite,
+                };
+                let rolled_back = self.rolled_back || *to == Side::Source;
+                Ok(State { phase, switch: None, ramp_percent: 0, verified: None, rolled_back, ..self.clone() })
+            }
+            Some(_) => self.refuse(event, "it is not decided"),
+            None => self.refuse(event, "the authority is not moving"),
+        }
+    }
+
+    fn switch_aborted(&self, event: &Event, epoch: u64) -> Result<State, Illegal> {
+        match &self.switch {
+            Some(switch) if !switch.decided => {
+                let epoch = self.next_epoch(event, epoch)?;
+                Ok(State { phase: switch.back_to, switch: None, epoch, ..self.clone() })
+            }
+            Some(_) => self.refuse(event, "it is decided and can only be finished"),
+            None => self.refuse(event, "the authority is not moving"),
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

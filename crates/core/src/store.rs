@@ -280,7 +280,9 @@ pub trait Follower: Send + Sync {
     /// Applies puts in one transaction, with the checkpoint if there is one;
     /// one answer for each put, in order. Refused when this store is the
     /// authority or its epoch is above `epoch`. Unique values that only pass
-    /// between records of the batch are no refusal.
+    /// between records of the batch are no refusal. When a put is refused the
+    /// checkpoint is not stored: the caller keeps the dead letter first and then
+    /// stores the checkpoint with an empty batch, so that no crash loses the letter.
     async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<Checkpoint>) -> StoreResult<Vec<Applied>>;
 
     /// The checkpoints of a run, by range.
