@@ -2,5 +2,13 @@
 
 pub mod check;
 mod dice;
+mod direct;
 pub mod history;
+mod http;
+mod people;
+mod register;
+mod stage;
+mod traffic;
+mod walker;
 mod walks;
+mod wire;
