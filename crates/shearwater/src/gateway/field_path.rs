@@ -181,9 +181,9 @@ pub fn whole(text: &str) -> Result<Path, Problem> {
     let mut scan = Scan::new(text);
     let segments = scan.segments()?;
     if !scan.at_end() {
-        return Err(scan.problem("a field path goes on in a way that is not understood").hint(
-            "names with any of . [ ] ( ) , : \" stand in double quotes",
-        ));
+        return Err(scan
+            .problem("a field path goes on in a way that is not understood")
+            .hint("names with any of . [ ] ( ) , : \" stand in double quotes"));
     }
     path(segments)
 }

@@ -68,7 +68,10 @@ impl Why {
         let shown = shown(path);
         let problem = match self {
             Why::Unknown => {
-                let mut hint = format!("its fields are {}", names().into_iter().take(HINT_FIELDS_MAX).collect::<Vec<_>>().join(", "));
+                let mut hint = format!(
+                    "its fields are {}",
+                    names().into_iter().take(HINT_FIELDS_MAX).collect::<Vec<_>>().join(", ")
+                );
                 if names().len() > HINT_FIELDS_MAX {
                     hint.push_str(", …");
                 }
@@ -76,10 +79,16 @@ impl Why {
             }
             Why::Plain(ty) => Problem::new(
                 Kind::UnknownField,
-                format!("there is no field {shown}: {} is of type {}, which has nothing inside", path.root(), type_name(ty)),
+                format!(
+                    "there is no field {shown}: {} is of type {}, which has nothing inside",
+                    path.root(),
+                    type_name(ty)
+                ),
             ),
-            Why::NeedsIndex => Problem::new(Kind::UnknownField, format!("there is no field {shown}: {} is a list", path.root()))
-                .hint(format!("name one of its elements, for example {}[0]", path.root())),
+            Why::NeedsIndex => {
+                Problem::new(Kind::UnknownField, format!("there is no field {shown}: {} is a list", path.root()))
+                    .hint(format!("name one of its elements, for example {}[0]", path.root()))
+            }
         };
         problem.field(shown)
     }

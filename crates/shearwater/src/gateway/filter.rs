@@ -185,7 +185,8 @@ impl<'a> FilterReader<'a> {
                 if let FieldKind::Typed(ty) = kind
                     && ty != FieldType::Text
                 {
-                    let detail = format!("{} is of type {}; like needs text", field_path::shown(&path), fields::type_name(ty));
+                    let detail =
+                        format!("{} is of type {}; like needs text", field_path::shown(&path), fields::type_name(ty));
                     return Err(Problem::new(Kind::BadLiteral, detail).field(field_path::shown(&path)));
                 }
                 Filter::Like { path, pattern: value.replace('*', "%"), fold_case: operator == Operator::Ilike }
@@ -243,7 +244,8 @@ fn literal(path: &Path, kind: FieldKind, text: &str) -> Result<Literal, Problem>
     let FieldKind::Typed(ty) = kind else { return Ok(Literal::Untyped(text.to_owned())) };
     typed::read(ty, text).map(Literal::Typed).map_err(|not| {
         let shown = field_path::shown(path);
-        let problem = Problem::new(Kind::BadLiteral, format!("{shown}: expected {}", not.expected)).field(shown.clone());
+        let problem =
+            Problem::new(Kind::BadLiteral, format!("{shown}: expected {}", not.expected)).field(shown.clone());
         match text {
             "null" => problem.hint(format!("null is asked for with {shown}=is.null")),
             _ => problem,
@@ -259,7 +261,9 @@ fn is(path: Path, value: &str) -> Result<Filter, Problem> {
         "not_null" => return Ok(Filter::Not(Box::new(Filter::Is { path, what: IsWhat::Null }))),
         _ => {
             let shown = field_path::shown(&path);
-            return Err(Problem::new(Kind::BadQuery, format!("{shown}: is takes null, not_null, true or false")).field(shown));
+            return Err(
+                Problem::new(Kind::BadQuery, format!("{shown}: is takes null, not_null, true or false")).field(shown)
+            );
         }
     };
     Ok(Filter::Is { path, what })
@@ -310,7 +314,9 @@ mod tests {
             Filter::And(members) => format!("(and {})", list(members)),
             Filter::Or(members) => format!("(or {})", list(members)),
             Filter::Not(inner) => format!("(not {})", show(inner)),
-            Filter::Compare { path, op, literal } => format!("({op:?} {} {})", field_path::shown(path), show_literal(literal)),
+            Filter::Compare { path, op, literal } => {
+                format!("({op:?} {} {})", field_path::shown(path), show_literal(literal))
+            }
             Filter::In { path, literals } => {
                 let literals: Vec<_> = literals.iter().map(show_literal).collect();
                 format!("(In {} [{}])", field_path::shown(path), literals.join("|"))
@@ -375,7 +381,11 @@ mod tests {
     #[test]
     fn trees() {
         check("or", "(age.lt.18,age.gt.65)", "(or (Lt age 18) (Gt age 65))");
-        check("and", "(a.eq.1,or(b.eq.2,not.and(c.eq.3,d.is.null)))", "(and (Eq a 1) (or (Eq b 2) (not (and (Eq c 3) (IsNull d)))))");
+        check(
+            "and",
+            "(a.eq.1,or(b.eq.2,not.and(c.eq.3,d.is.null)))",
+            "(and (Eq a 1) (or (Eq b 2) (not (and (Eq c 3) (IsNull d)))))",
+        );
         check("not.or", "(a.eq.1)", "(not (or (Eq a 1)))");
         check("or", "(a.not.eq.1,b.in.(1,2),c.not.in.(3))", "(or (not (Eq a 1)) (In b [1|2]) (not (In c [3])))");
         check("or", "(a.eq.\"x,y)\",b.eq.1.5)", "(or (Eq a x,y)) (Eq b 1.5))");

@@ -130,7 +130,9 @@ pub fn read(layout: &Layout, raw: &str) -> Result<Query, Problem> {
             "after" => query.after = Some(value.clone()),
             "columns" => query.columns = Some(columns(layout, value)?),
             "on_conflict" => {
-                return Err(unknown_parameter(name, "records are told apart by their key only").hint("replace one with PUT"));
+                return Err(
+                    unknown_parameter(name, "records are told apart by their key only").hint("replace one with PUT")
+                );
             }
             _ => {
                 filters.push(match name {
@@ -166,8 +168,11 @@ fn filter_hash(mut filters: Vec<(&str, &str)>) -> [u8; 16] {
 fn limit(value: &str) -> Result<usize, Problem> {
     match value.parse::<usize>() {
         Ok(limit) if limit <= LIST_RECORDS_MAX => Ok(limit),
-        Ok(_) => Err(Problem::new(Kind::BadQuery, format!("limit is above {LIST_RECORDS_MAX}, the most that one page holds"))
-            .hint("follow the Link header with rel=\"next\" to the next page")),
+        Ok(_) => Err(Problem::new(
+            Kind::BadQuery,
+            format!("limit is above {LIST_RECORDS_MAX}, the most that one page holds"),
+        )
+        .hint("follow the Link header with rel=\"next\" to the next page")),
         Err(_) => Err(Problem::new(Kind::BadQuery, "limit is not a whole number from 0")),
     }
 }
@@ -281,10 +286,22 @@ mod tests {
         refuse("nope=eq.1", Kind::UnknownField, "there is no field nope");
         refuse("order=nope", Kind::UnknownField, "there is no field nope");
         refuse("order=addresses", Kind::BadQuery, "addresses is a list");
-        refuse("order=age.up", Kind::UnknownField, "there is no field age.up: age is of type int, which has nothing inside");
-        refuse("order=age.desc.asc", Kind::UnknownField, "there is no field age.desc: age is of type int, which has nothing inside");
+        refuse(
+            "order=age.up",
+            Kind::UnknownField,
+            "there is no field age.up: age is of type int, which has nothing inside",
+        );
+        refuse(
+            "order=age.desc.asc",
+            Kind::UnknownField,
+            "there is no field age.desc: age is of type int, which has nothing inside",
+        );
         refuse("order=", Kind::BadQuery, "expected a field name at character 1");
-        refuse("on_conflict=id", Kind::UnknownParameter, "on_conflict has no meaning here: records are told apart by their key only");
+        refuse(
+            "on_conflict=id",
+            Kind::UnknownParameter,
+            "on_conflict has no meaning here: records are told apart by their key only",
+        );
         refuse("age=eq.%ff", Kind::BadQuery, "the query string is not UTF-8 after percent-decoding");
         refuse("columns=age,prefs.x", Kind::BadQuery, "columns takes names of fields, not paths at character 12");
         let terms = vec!["age"; ORDER_TERMS_MAX + 1].join(",");

@@ -71,7 +71,8 @@ fn list(scan: &mut Scan<'_>, items_read: &mut usize, depth: usize) -> Result<Sel
             false => {
                 let item = item(scan, items_read, depth)?;
                 if select.items.iter().any(|other| other.name == item.name) {
-                    return Err(scan.problem("two selected fields have the same name")
+                    return Err(scan
+                        .problem("two selected fields have the same name")
                         .field(item.name)
                         .hint("give one of them another name: alias:field"));
                 }
@@ -103,7 +104,9 @@ fn item(scan: &mut Scan<'_>, items_read: &mut usize, depth: usize) -> Result<Ite
         segments = scan.segments()?;
     }
     if scan.rest.starts_with("::") {
-        return Err(scan.problem("casts are not served").hint("select the field without ::, and convert it at your side"));
+        return Err(scan
+            .problem("casts are not served")
+            .hint("select the field without ::, and convert it at your side"));
     }
     let path = field_path::path(segments)?;
     let inner = match scan.eat("(") {
@@ -179,7 +182,10 @@ mod tests {
         refuse("aeg", "there is no field aeg");
         refuse("addresses(city", "expected a comma or a closing parenthesis at character 15");
         refuse("a.b:age", "a new name is one word, or stands in double quotes at character 5");
-        refuse(&format!("{}x{}", "addresses(".repeat(DEPTH_MAX), ")".repeat(DEPTH_MAX)), "selections are nested deeper than 8 at character 81");
+        refuse(
+            &format!("{}x{}", "addresses(".repeat(DEPTH_MAX), ")".repeat(DEPTH_MAX)),
+            "selections are nested deeper than 8 at character 81",
+        );
     }
 
     proptest! {

@@ -55,7 +55,8 @@ pub fn expected(ty: FieldType) -> &'static str {
 
 /// Rust also reads `inf`, `infinity` and `nan` in any case; we take one form of each.
 fn is_float_text(text: &str) -> bool {
-    matches!(text, "NaN" | "Infinity" | "-Infinity") || text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+    matches!(text, "NaN" | "Infinity" | "-Infinity")
+        || text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
 }
 
 /// PostgreSQL's hexadecimal form of bytes: `\x0aff`.
@@ -95,7 +96,11 @@ mod tests {
         check(FieldType::Bytes, "\\x0", None);
         check(FieldType::Bytes, "0aff", None);
         check(FieldType::Date, "2026-02-29", None);
-        check(FieldType::Instant, "1970-01-01T00:00:00Z", Some(Value::Instant(shearwater_core::value::Instant::Micros(0))));
+        check(
+            FieldType::Instant,
+            "1970-01-01T00:00:00Z",
+            Some(Value::Instant(shearwater_core::value::Instant::Micros(0))),
+        );
         check(FieldType::Instant, "1970-01-01T00:00:00", None);
         check(FieldType::Uuid, "not-a-uuid", None);
         check(FieldType::Json, "1", None);
