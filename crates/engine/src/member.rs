@@ -3,11 +3,23 @@
 //! flight under an older one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use shearwater_core::journal::{Journal, JournalError};
 use shearwater_core::lifecycle::State;
+use tokio::sync::{Notify, watch};
 
 use crate::Setup;
+
+mod admission;
+
+pub use admission::Admission;
+use admission::{Following, InFlight, Lease};
+
+/// Journal entries read at once: a migration has a few hundred in all.
+const ENTRIES_MAX: usize = 1_000;
 
 /// How a member keeps its lease.
 #[derive(Clone, Copy, Debug)]
@@ -41,71 +53,258 @@ pub struct NotServing;
 
 /// A process's part in a migration.
 pub struct Member {
-    _private: (),
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    follower: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
-/// Leave to serve one request under the epoch of `view`. While it lives the
-/// member does not acknowledge a later epoch.
-pub struct Admission {
-    /// What to act on.
-    pub view: Arc<View>,
-}
-
-impl Admission {
-    /// Whether the lease is still valid; asked again before an answer is given,
-    /// because the process may have been stopped in between.
-    pub fn still_valid(&self) -> Result<(), NotServing> {
-        todo!()
-    }
+struct Shared {
+    id: String,
+    journal: Arc<dyn Journal>,
+    options: MemberOptions,
+    following: ArcSwap<Following>,
+    lease: Arc<Lease>,
+    /// Set by `leave`: nothing new is admitted, what is in flight may end.
+    leaving: AtomicBool,
+    seen: watch::Sender<Arc<View>>,
+    nudged: Notify,
+    /// Told whenever an epoch's last request ends.
+    idle: Arc<Notify>,
+    woken: Notify,
 }
 
 impl Member {
     /// Reads the journal, takes a lease, and follows from then on in the background.
-    pub async fn join(
-        _setup: &Setup,
-        _name: &str,
-        _options: MemberOptions,
-    ) -> Result<Arc<Member>, shearwater_core::journal::JournalError> {
-        todo!()
+    pub async fn join(setup: &Setup, name: &str, options: MemberOptions) -> Result<Arc<Member>, JournalError> {
+        Member::join_journal(setup.journal.clone(), name, options).await
+    }
+
+    /// As [`Member::join`], for a process that has the journal alone.
+    pub async fn join_journal(
+        journal: Arc<dyn Journal>,
+        name: &str,
+        options: MemberOptions,
+    ) -> Result<Arc<Member>, JournalError> {
+        let view = Arc::new(read_on(&*journal, &View { seq: 0, state: State::initial() }).await?);
+        let idle = Arc::new(Notify::new());
+        let in_flight = InFlight::of(view.state.epoch, idle.clone());
+        let shared = Arc::new(Shared {
+            id: format!("{name}-{}", short_id()),
+            journal,
+            options,
+            seen: watch::Sender::new(view.clone()),
+            following: ArcSwap::from_pointee(Following { view, in_flight }),
+            lease: Arc::new(Lease::new()),
+            leaving: AtomicBool::new(false),
+            nudged: Notify::new(),
+            idle,
+            woken: Notify::new(),
+        });
+        let mut loop_state = FollowLoop::new(shared.clone());
+        loop_state.renew().await?;
+        let (stop, stopped) = watch::channel(false);
+        let follower = tokio::spawn(loop_state.run(stopped));
+        Ok(Arc::new(Member { shared, stop, follower: std::sync::Mutex::new(Some(follower)) }))
     }
 
     /// The member's unique name.
     pub fn id(&self) -> &str {
-        todo!()
+        &self.shared.id
     }
 
     /// What it acts on now.
     pub fn view(&self) -> Arc<View> {
-        todo!()
+        self.shared.following.load().view.clone()
     }
 
     /// Leave to serve one request.
     pub fn admit(&self) -> Result<Admission, NotServing> {
-        todo!()
+        if self.shared.leaving.load(Ordering::Acquire) {
+            return Err(NotServing);
+        }
+        Admission::take(&self.shared.following, &self.shared.lease)
     }
 
     /// Waits until it has seen an entry above `seq`.
-    pub async fn seen_above(&self, _seq: u64) -> Arc<View> {
-        todo!()
+    pub async fn seen_above(&self, seq: u64) -> Arc<View> {
+        let mut seen = self.shared.seen.subscribe();
+        match seen.wait_for(|view| view.seq > seq).await {
+            Ok(view) => view.clone(),
+            // The sender lives as long as this member.
+            Err(_) => self.view(),
+        }
     }
 
     /// Looks at the journal now instead of at the next poll.
     pub fn nudge(&self) {
-        todo!()
+        self.shared.nudged.notify_one();
     }
 
     /// Tells this process's coordinator that a write left a dirty mark.
     pub fn wake_reconciler(&self) {
-        todo!()
+        self.shared.woken.notify_one();
     }
 
     /// Waits until somebody called [`Member::wake_reconciler`] since the last wait ended.
     pub async fn reconciler_woken(&self) {
-        todo!()
+        self.shared.woken.notified().await;
+    }
+
+    /// Whether the lease holds now (for `readyz`).
+    pub fn is_serving(&self) -> bool {
+        self.shared.lease.holds()
     }
 
     /// Stops following and ends the lease; waits for requests in flight.
     pub async fn leave(&self) {
-        todo!()
+        self.shared.leaving.store(true, Ordering::Release);
+        let _ = self.stop.send(true);
+        let follower = match self.follower.lock() {
+            Ok(mut follower) => follower.take(),
+            Err(poisoned) => poisoned.into_inner().take(),
+        };
+        if let Some(follower) = follower {
+            let _ = follower.await;
+        }
+    }
+}
+
+/// The last 12 hex digits of a random UUID: a member's name is unique by itself.
+fn short_id() -> String {
+    let mut id = uuid::Uuid::new_v4().simple().to_string();
+    id.split_off(20)
+}
+
+/// Reads all entries after the view's and folds them in.
+async fn read_on(journal: &dyn Journal, view: &View) -> Result<View, JournalError> {
+    let mut view = view.clone();
+    loop {
+        let entries = journal.read(view.seq, ENTRIES_MAX).await?;
+        for entry in &entries {
+            view.state = view.state.next(entry.seq, &entry.event).map_err(|illegal| {
+                JournalError::Damaged(format!("entry {} does not follow from those before: {illegal}", entry.seq))
+            })?;
+            view.seq = entry.seq;
+        }
+        if entries.len() < ENTRIES_MAX {
+            return Ok(view);
+        }
+    }
+}
+
+/// What the background task keeps between its rounds.
+struct FollowLoop {
+    shared: Arc<Shared>,
+    /// Counts of older epochs that may still have requests in flight.
+    leaving: Vec<Arc<InFlight>>,
+    acknowledged: u64,
+    renew_at: Instant,
+    troubled: bool,
+}
+
+impl FollowLoop {
+    fn new(shared: Arc<Shared>) -> FollowLoop {
+        FollowLoop { shared, leaving: Vec::new(), acknowledged: 0, renew_at: Instant::now(), troubled: false }
+    }
+
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let idle = self.shared.idle.clone();
+            let waits_for_requests = !self.leaving.is_empty();
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                () = self.shared.nudged.notified() => {}
+                () = idle.notified(), if waits_for_requests => {}
+                () = tokio::time::sleep(self.shared.options.poll) => {}
+            }
+            let round = self.round().await;
+            self.tell(round);
+        }
+        self.leave().await;
+    }
+
+    async fn round(&mut self) -> Result<(), JournalError> {
+        self.look().await?;
+        if self.reached() != self.acknowledged || Instant::now() >= self.renew_at {
+            self.renew().await?;
+        }
+        Ok(())
+    }
+
+    /// Follows entries that are new.
+    async fn look(&mut self) -> Result<(), JournalError> {
+        let now = self.shared.following.load_full();
+        if self.shared.journal.last_seq().await? == now.view.seq {
+            return Ok(());
+        }
+        let view = Arc::new(read_on(&*self.shared.journal, &now.view).await?);
+        let mut in_flight = now.in_flight.clone();
+        if view.state.epoch != now.view.state.epoch {
+            in_flight = InFlight::of(view.state.epoch, self.shared.idle.clone());
+            self.leaving.push(now.in_flight.clone());
+        }
+        self.shared.following.store(Arc::new(Following { view: view.clone(), in_flight }));
+        self.shared.seen.send_replace(view);
+        Ok(())
+    }
+
+    /// The epoch below which no request is in flight.
+    fn reached(&mut self) -> u64 {
+        self.leaving.retain(|older| older.any());
+        let current = self.shared.following.load().view.state.epoch;
+        self.leaving.iter().map(|older| older.epoch).min().unwrap_or(current)
+    }
+
+    fn any_in_flight(&mut self) -> bool {
+        self.leaving.retain(|older| older.any());
+        !self.leaving.is_empty() || self.shared.following.load().in_flight.any()
+    }
+
+    /// Renews the lease under the epoch reached, then looks at the journal
+    /// *before* serving on it: whatever was decided while the lease had ended
+    /// is seen first, and whatever is decided later waits for us.
+    async fn renew(&mut self) -> Result<(), JournalError> {
+        let epoch = self.reached();
+        let ttl = self.shared.options.ttl;
+        let sent = self.shared.lease.now();
+        let sent_at = Instant::now();
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        self.shared.journal.renew(&self.shared.id, epoch, ttl_ms).await?;
+        self.look().await?;
+        self.shared.lease.extend(sent, ttl);
+        self.acknowledged = epoch;
+        self.renew_at = sent_at + ttl / 3;
+        Ok(())
+    }
+
+    /// Logs the first of a row of failures, and its end.
+    fn tell(&mut self, round: Result<(), JournalError>) {
+        match round {
+            Ok(()) if self.troubled => {
+                self.troubled = false;
+                tracing::info!(member = self.shared.id, "the journal can be followed again");
+            }
+            Err(error) if !self.troubled => {
+                self.troubled = true;
+                tracing::warn!(member = self.shared.id, %error, "the journal cannot be followed");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Lets the requests in flight end, under the lease, then ends it.
+    async fn leave(mut self) {
+        while self.any_in_flight() {
+            // A request that ends now has told nobody yet; the poll is the net.
+            let _ = tokio::time::timeout(self.shared.options.poll, self.shared.idle.notified()).await;
+            if Instant::now() >= self.renew_at {
+                let renewed = self.renew().await;
+                self.tell(renewed);
+            }
+        }
+        self.shared.lease.end();
+        if let Err(error) = self.shared.journal.leave(&self.shared.id).await {
+            tracing::warn!(member = self.shared.id, %error, "the lease could not be given up; it ends by itself");
+        }
     }
 }
