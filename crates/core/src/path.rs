@@ -150,19 +150,45 @@ impl fmt::Display for Path {
         for (i, step) in self.0.iter().enumerate() {
             match step {
                 Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Field(name) => {
-                    if i > 0 {
-                        f.write_str(".")?;
-                    }
-                    if name.starts_with(begins_name) && name.chars().all(continues_name) {
-                        f.write_str(name)?;
-                    } else {
-                        write!(f, "\"{}\"", name.replace('"', "\"\""))?;
-                    }
-                }
+                Step::Field(name) => write_field(f, name, i == 0)?,
             }
         }
         Ok(())
+    }
+}
+
+fn write_field(f: &mut fmt::Formatter<'_>, name: &str, is_first: bool) -> fmt::Result {
+    if !is_first {
+        f.write_str(".")?;
+    }
+    if name.starts_with(begins_name) && name.chars().all(continues_name) {
+        f.write_str(name)
+    } else {
+        write!(f, "\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+/// The way to the place where a walk through a record is now; it lives on the
+/// stack of the walk and becomes text only for a finding.
+pub(crate) enum Trail<'a> {
+    Root,
+    Field(&'a Trail<'a>, &'a str),
+    Index(&'a Trail<'a>, usize),
+}
+
+impl fmt::Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trail::Root => Ok(()),
+            Trail::Field(parent, name) => {
+                parent.fmt(f)?;
+                write_field(f, name, matches!(parent, Trail::Root))
+            }
+            Trail::Index(parent, index) => {
+                parent.fmt(f)?;
+                write!(f, "[{index}]")
+            }
+        }
     }
 }
 
