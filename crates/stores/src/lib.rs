@@ -3,19 +3,22 @@
 
 use std::sync::Arc;
 
-use shearwater_core::error::StoreResult;
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{Inspection, Store};
 
 pub mod journal;
+mod sqlite;
 
 /// Opens a store. The one place that knows the kinds. Fails with a clear error
 /// when the store or the table is not there, unless `create` says that a
 /// missing database may be made (for a target, whose tables `provision` makes).
 ///
 /// URLs: `sqlite:PATH[?sync=full|normal]`.
-pub async fn open(_url: &str, _layout: Layout, _create: Create) -> StoreResult<Arc<dyn Store>> {
-    todo!()
+pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<dyn Store>> {
+    match Kind::of(url)? {
+        Kind::Sqlite => Ok(Arc::new(sqlite::open(url, layout, create).await?)),
+    }
 }
 
 /// Whether opening may make a missing database.
@@ -28,6 +31,33 @@ pub enum Create {
 }
 
 /// Looks at a whole store without a layout, for `init`.
-pub async fn inspect(_url: &str) -> StoreResult<Inspection> {
-    todo!()
+pub async fn inspect(url: &str) -> StoreResult<Inspection> {
+    match Kind::of(url)? {
+        Kind::Sqlite => sqlite::inspect(url).await,
+    }
+}
+
+/// The kinds of store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Sqlite,
+}
+
+impl Kind {
+    fn of(url: &str) -> StoreResult<Kind> {
+        let scheme = url.split(':').next().unwrap_or_default();
+        match scheme {
+            "sqlite" if url.contains(':') => Ok(Kind::Sqlite),
+            "postgres" | "postgresql" | "mysql" | "mongodb" | "dynamodb" => Err(unknown(format!(
+                "this version has no connector for {scheme} yet"
+            ))),
+            _ if !url.contains(':') => Err(unknown("the URL has no scheme".to_owned())),
+            // The scheme only: the rest of a URL may hold a password.
+            _ => Err(unknown(format!("there is no kind of store called {scheme:?}"))),
+        }
+    }
+}
+
+fn unknown(what: String) -> StoreError {
+    StoreError::new(StoreErrorKind::Unsupported, what).with_hint("stores that can be opened: sqlite:PATH")
 }

@@ -1,0 +1,291 @@
+//! A record as its cells, and how it is read, written and deleted.
+
+use rusqlite::{CachedStatement, Row, params_from_iter};
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::shape::Layout;
+use shearwater_core::store::Image;
+use shearwater_core::value::json;
+use shearwater_core::{Document, Key, Stamp};
+
+use super::cell::Cell;
+use super::error::store_error;
+use super::session::Session;
+use super::tables::Tables;
+use super::{document, rows};
+
+/// One element of a child table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Element {
+    /// Its key.
+    pub(super) id: Cell,
+    /// Its parent's key; NULL directly below the root.
+    pub(super) parent_id: Cell,
+    /// Its place in the array.
+    pub(super) position: Cell,
+    /// The columns of its shape, and its residue.
+    pub(super) values: Vec<Cell>,
+}
+
+/// A record as the tables hold it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RawRecord {
+    /// The key columns.
+    pub(super) key: Vec<Cell>,
+    /// The other columns of the root, as [`Tables::values`].
+    pub(super) values: Vec<Cell>,
+    /// The elements of each child table, as [`Tables::children`].
+    pub(super) children: Vec<Vec<Element>>,
+}
+
+/// What the sidecar holds for a key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Mark {
+    /// The stamp.
+    pub(super) stamp: Stamp,
+    /// Whether the follower has not confirmed it.
+    pub(super) dirty: bool,
+    /// Parked fields.
+    pub(super) parked: Document,
+}
+
+impl Tables {
+    /// The cells of a key.
+    pub(super) fn key_to_cells(&self, key: &Key) -> StoreResult<Vec<Cell>> {
+        match &self.layout {
+            Layout::Document(layout) => document::key_to_cells(layout, key),
+            Layout::Rows(shape) => rows::key_to_cells(shape, key),
+        }
+    }
+
+    /// The key of its cells.
+    pub(super) fn key_from_cells(&self, cells: &[Cell]) -> StoreResult<Key> {
+        match &self.layout {
+            Layout::Document(layout) => document::key_from_cells(layout, cells),
+            Layout::Rows(shape) => rows::key_from_cells(shape, cells),
+        }
+    }
+
+    /// The cells of a record.
+    pub(super) fn to_raw(&self, key: &Key, record: &Document) -> StoreResult<RawRecord> {
+        match &self.layout {
+            Layout::Document(layout) => Ok(RawRecord {
+                key: document::key_to_cells(layout, key)?,
+                values: vec![document::record_to_cell(layout, key, record)?],
+                children: Vec::new(),
+            }),
+            Layout::Rows(shape) => rows::to_raw(self, shape, key, record),
+        }
+    }
+
+    /// The record of its cells.
+    pub(super) fn from_raw(&self, key: &Key, raw: &RawRecord) -> StoreResult<Document> {
+        match &self.layout {
+            Layout::Document(layout) => {
+                document::record_from_cell(layout, key, raw.values.first().unwrap_or(&Cell::Null))
+            }
+            Layout::Rows(shape) => rows::from_raw(self, shape, raw),
+        }
+    }
+}
+
+/// A statement kept prepared by this connection.
+pub(super) fn prepared<'s>(session: &'s Session, sql: &str) -> StoreResult<CachedStatement<'s>> {
+    session.conn.prepare_cached(sql).map_err(|e| store_error("preparing a statement", e))
+}
+
+/// `count` cells of a row from column `first` on.
+pub(super) fn cells_of(row: &Row<'_>, first: usize, count: usize) -> rusqlite::Result<Vec<Cell>> {
+    (first..first + count).map(|at| row.get_ref(at).map(Cell::from)).collect()
+}
+
+/// Reads a record; `None` when there is none under exactly this key.
+pub(super) fn read(session: &Session, tables: &Tables, key: &[Cell]) -> StoreResult<Option<RawRecord>> {
+    let failed = |e| store_error("reading a record", e);
+    let mut statement = prepared(session, &tables.select)?;
+    let mut found = statement.query(params_from_iter(key)).map_err(failed)?;
+    let Some(row) = found.next().map_err(failed)? else { return Ok(None) };
+    let stored = cells_of(row, 0, key.len()).map_err(failed)?;
+    if stored != key {
+        // Found only by the column's affinity or collation: another key.
+        return Ok(None);
+    }
+    let values = cells_of(row, key.len(), tables.values.len()).map_err(failed)?;
+    Ok(Some(RawRecord { key: stored, values, children: read_children(session, tables, key)? }))
+}
+
+/// Reads the elements of a record.
+pub(super) fn read_children(session: &Session, tables: &Tables, key: &[Cell]) -> StoreResult<Vec<Vec<Element>>> {
+    let failed = |e| store_error("reading a record's elements", e);
+    let mut children = Vec::with_capacity(tables.children.len());
+    for child in &tables.children {
+        let mut statement = prepared(session, &child.select)?;
+        let mut found = statement.query(params_from_iter(key)).map_err(failed)?;
+        let mut elements = Vec::new();
+        while let Some(row) = found.next().map_err(failed)? {
+            let mut cells = cells_of(row, 0, 3 + child.values.len()).map_err(failed)?;
+            let values = cells.split_off(3);
+            let mut head = cells.into_iter();
+            let mut next = || head.next().unwrap_or(Cell::Null);
+            elements.push(Element { id: next(), parent_id: next(), position: next(), values });
+        }
+        children.push(elements);
+    }
+    Ok(children)
+}
+
+/// Reads what the sidecar holds for a key; nothing there is the default.
+pub(super) fn read_mark(session: &Session, tables: &Tables, key: &[Cell]) -> StoreResult<Mark> {
+    let failed = |e| store_error("reading a stamp", e);
+    let mut statement = prepared(session, &tables.mark)?;
+    let mut found = statement.query(params_from_iter(key)).map_err(failed)?;
+    match found.next().map_err(failed)? {
+        None => Ok(Mark::default()),
+        Some(row) => mark_of(row, 0, &tables.name),
+    }
+}
+
+/// The mark in a row's four columns from `first` on.
+pub(super) fn mark_of(row: &Row<'_>, first: usize, table: &str) -> StoreResult<Mark> {
+    let failed = |e| store_error("reading a stamp", e);
+    let epoch: Option<i64> = row.get(first).map_err(failed)?;
+    let Some(epoch) = epoch else { return Ok(Mark::default()) };
+    let counter: i64 = row.get(first + 1).map_err(failed)?;
+    let dirty: i64 = row.get(first + 2).map_err(failed)?;
+    let parked: Option<String> = row.get(first + 3).map_err(failed)?;
+    let parked = match parked {
+        None => Document::new(),
+        Some(text) => json::parse_document(text.as_bytes()).map_err(|e| {
+            let what = format!("table {table:?}: its sidecar's parked fields are no JSON: {}", e.message);
+            StoreError::new(StoreErrorKind::Corrupt, what)
+        })?,
+    };
+    Ok(Mark { stamp: stamp_of(epoch, counter), dirty: dirty != 0, parked })
+}
+
+/// A stamp from its columns, which never hold negative numbers.
+pub(super) fn stamp_of(epoch: i64, counter: i64) -> Stamp {
+    Stamp::new(epoch.unsigned_abs(), counter.unsigned_abs())
+}
+
+/// A number of a stamp as SQLite's INTEGER.
+pub(super) fn stored_number(n: u64) -> StoreResult<i64> {
+    i64::try_from(n)
+        .map_err(|_| StoreError::new(StoreErrorKind::Unsupported, "SQLite: an epoch or counter is above 2^63"))
+}
+
+/// The parked fields' cell.
+pub(super) fn parked_to_cell(image: &Image) -> Cell {
+    if image.parked.is_empty() { Cell::Null } else { Cell::text(json::document_to_string(&image.parked)) }
+}
+
+/// Sets what the sidecar holds for a key.
+pub(super) fn set_mark(
+    session: &Session,
+    tables: &Tables,
+    key: &[Cell],
+    stamp: Stamp,
+    dirty: Dirty,
+    parked: &Cell,
+) -> StoreResult<()> {
+    let tail = [
+        Cell::Int(stored_number(stamp.epoch)?),
+        Cell::Int(stored_number(stamp.counter)?),
+        Cell::Int(i64::from(dirty == Dirty::Yes)),
+    ];
+    let cells = key.iter().chain(&tail).chain(std::iter::once(parked));
+    let mut statement = prepared(session, &tables.set_mark)?;
+    statement.execute(params_from_iter(cells)).map_err(|e| store_error("setting a stamp", e))?;
+    Ok(())
+}
+
+/// Whether a stamp has still to be confirmed by the follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dirty {
+    /// It has.
+    Yes,
+    /// It has not.
+    No,
+}
+
+/// Why a record was not written.
+#[derive(Debug)]
+pub(super) enum WriteFailure {
+    /// A unique value is held by another record.
+    Unique(StoreError),
+    /// Anything else.
+    Other(StoreError),
+}
+
+impl WriteFailure {
+    /// The error.
+    pub(super) fn into_error(self) -> StoreError {
+        match self {
+            WriteFailure::Unique(error) | WriteFailure::Other(error) => error,
+        }
+    }
+}
+
+impl From<StoreError> for WriteFailure {
+    fn from(error: StoreError) -> WriteFailure {
+        WriteFailure::Other(error)
+    }
+}
+
+fn write_failure(error: rusqlite::Error) -> WriteFailure {
+    let unique = super::error::is_unique_violation(&error);
+    let error = store_error("writing a record", error);
+    if unique { WriteFailure::Unique(error) } else { WriteFailure::Other(error) }
+}
+
+/// Writes a record that is not there. `false`: its key is there already, and
+/// nothing was written. After an error some of it may be written.
+pub(super) fn insert_new(session: &Session, tables: &Tables, raw: &RawRecord) -> Result<bool, WriteFailure> {
+    let mut statement = prepared(session, &tables.insert_new)?;
+    let inserted = statement.execute(params_from_iter(raw.key.iter().chain(&raw.values))).map_err(write_failure)?;
+    if inserted == 0 {
+        return Ok(false);
+    }
+    insert_children(session, tables, raw)?;
+    Ok(true)
+}
+
+fn insert_children(session: &Session, tables: &Tables, raw: &RawRecord) -> Result<(), WriteFailure> {
+    for (child, elements) in tables.children.iter().zip(&raw.children).filter(|(_, e)| !e.is_empty()) {
+        let mut statement = prepared(session, &child.insert)?;
+        for element in elements {
+            let parent = child.parent.map(|_| &element.parent_id);
+            let cells = raw
+                .key
+                .iter()
+                .chain(std::iter::once(&element.id))
+                .chain(parent)
+                .chain(std::iter::once(&element.position))
+                .chain(&element.values);
+            statement.execute(params_from_iter(cells)).map_err(write_failure)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a whole record over what is there. After an error some of it may be written.
+pub(super) fn replace(session: &Session, tables: &Tables, raw: &RawRecord) -> Result<(), WriteFailure> {
+    delete_children(session, tables, &raw.key)?;
+    let mut statement = prepared(session, &tables.upsert)?;
+    statement.execute(params_from_iter(raw.key.iter().chain(&raw.values))).map_err(write_failure)?;
+    insert_children(session, tables, raw)
+}
+
+/// Deletes a record; whether there was one.
+pub(super) fn delete(session: &Session, tables: &Tables, key: &[Cell]) -> Result<bool, WriteFailure> {
+    delete_children(session, tables, key)?;
+    let mut statement = prepared(session, &tables.delete)?;
+    Ok(statement.execute(params_from_iter(key)).map_err(write_failure)? > 0)
+}
+
+fn delete_children(session: &Session, tables: &Tables, key: &[Cell]) -> Result<(), WriteFailure> {
+    for child in tables.children.iter().rev() {
+        let mut statement = prepared(session, &child.delete)?;
+        statement.execute(params_from_iter(key)).map_err(write_failure)?;
+    }
+    Ok(())
+}

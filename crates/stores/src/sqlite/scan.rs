@@ -1,0 +1,254 @@
+//! Reading by key, scanning by cursor, splitting into ranges.
+
+use async_trait::async_trait;
+use rusqlite::{ToSql, params_from_iter};
+use shearwater_core::Key;
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::query::{ListPage, ListQuery};
+use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, Image, Reader, ScanRange};
+
+use super::Sqlite;
+use super::cell::{Cell, cells_from_text, cells_to_text};
+use super::error::{corrupt, store_error};
+use super::facts::Sidecar;
+use super::record::{self, Mark, RawRecord, cells_of, mark_of, prepared, read_children};
+use super::session::Session;
+use super::tables::{Tables, list, places, quoted};
+
+/// Keys of one `fetch_many` that are read on the calling task: so few take
+/// less time than handing them to another thread.
+const FETCH_INLINE_MAX: usize = 32;
+
+/// Ranges that a split makes at most: a few for each core is all that helps.
+const SPLIT_PARTS_MAX: usize = 1_024;
+
+fn fetched(tables: &Tables, key: Key, raw: Option<RawRecord>, mark: Mark, sidecar: Sidecar) -> StoreResult<Fetched> {
+    let image = match raw {
+        Some(raw) => Some(Image { record: tables.from_raw(&key, &raw)?, parked: mark.parked }),
+        None => None,
+    };
+    let installed = sidecar == Sidecar::Installed;
+    Ok(Fetched { key, image, stamp: installed.then_some(mark.stamp), dirty: installed && mark.dirty })
+}
+
+/// One record with its stamp, inside a snapshot.
+pub(super) fn fetch(session: &Session, tables: &Tables, sidecar: Sidecar, key: &Key) -> StoreResult<Fetched> {
+    let cells = match tables.key_to_cells(key) {
+        Ok(cells) => cells,
+        // A key that this table cannot hold is a key without a record.
+        Err(error) if matches!(error.kind, StoreErrorKind::Refused { .. }) => {
+            return fetched(tables, key.clone(), None, Mark::default(), sidecar);
+        }
+        Err(error) => return Err(error),
+    };
+    let raw = record::read(session, tables, &cells)?;
+    let mark = match sidecar {
+        Sidecar::Installed => record::read_mark(session, tables, &cells)?,
+        Sidecar::Absent => Mark::default(),
+    };
+    fetched(tables, key.clone(), raw, mark, sidecar)
+}
+
+/// A row of [`Tables::select_with_marks`] with its elements.
+pub(super) fn row_to_fetched(
+    session: &Session,
+    tables: &Tables,
+    sidecar: Sidecar,
+    row: &rusqlite::Row<'_>,
+) -> Result<(Vec<Cell>, usize, Result<Fetched, BadRow>), StoreError> {
+    let failed = |e| store_error("scanning", e);
+    let key_cells = cells_of(row, 0, tables.key.len()).map_err(failed)?;
+    let values = cells_of(row, tables.key.len(), tables.values.len()).map_err(failed)?;
+    let mark = mark_of(row, tables.key.len() + tables.values.len(), &tables.name);
+    let children = read_children(session, tables, &key_cells)?;
+    let raw = RawRecord { key: key_cells.clone(), values, children };
+    let bytes = raw.bytes();
+    let key = match tables.key_from_cells(&key_cells) {
+        Ok(key) => key,
+        Err(error) => return Ok((key_cells, bytes, Err(BadRow { key: None, error }))),
+    };
+    let read = mark.and_then(|mark| fetched(tables, key.clone(), Some(raw), mark, sidecar));
+    Ok((key_cells, bytes, read.map_err(|error| BadRow { key: Some(key), error })))
+}
+
+impl RawRecord {
+    /// Its size, bytes, approximately.
+    pub(super) fn bytes(&self) -> usize {
+        let elements = self.children.iter().flatten().flat_map(|e| &e.values);
+        self.key.iter().chain(&self.values).chain(elements).map(Cell::len).sum()
+    }
+}
+
+fn bad_position(what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unsupported, format!("SQLite: the {what} was not made by this connector"))
+}
+
+fn position(text: &str, parts: usize, what: &str) -> StoreResult<Vec<Cell>> {
+    cells_from_text(text).filter(|cells| cells.len() == parts).ok_or_else(|| bad_position(what))
+}
+
+/// The next records of a range. A range's low end is the last key of the range
+/// before it and not part of it, so that no key falls between two ranges.
+fn scan(
+    session: &Session,
+    tables: &Tables,
+    sidecar: Sidecar,
+    range: &ScanRange,
+    after: Option<&Cursor>,
+    max: ChunkMax,
+) -> StoreResult<Chunk> {
+    let failed = |e| store_error("scanning", e);
+    let parts = tables.key.len();
+    let above = match (after, &range.low) {
+        (Some(cursor), _) => Some(position(&cursor.0, parts, "cursor")?),
+        (None, Some(low)) => Some(position(low, parts, "range")?),
+        (None, None) => None,
+    };
+    let upto = range.high.as_deref().map(|high| position(high, parts, "range")).transpose()?;
+    let mut chunk = Chunk { records: Vec::new(), next: None, bytes: 0 };
+    if above.is_none() {
+        chunk.records.extend(null_keys(session, tables)?);
+    }
+    let key = tables.key_of_r();
+    let mut conditions: Vec<String> = tables.key.iter().map(|k| format!("r.{} IS NOT NULL", quoted(k))).collect();
+    let mut bound: Vec<&dyn ToSql> = Vec::new();
+    for (cells, sign) in [(&above, ">"), (&upto, "<=")] {
+        if let Some(cells) = cells {
+            conditions.push(format!("({key}) {sign} ({})", places(bound.len() + 1, parts)));
+            bound.extend(cells.iter().map(|c| c as &dyn ToSql));
+        }
+    }
+    let limit = i64::try_from(max.records.max(1)).unwrap_or(i64::MAX);
+    bound.push(&limit);
+    let sql = format!(
+        "{} WHERE {} ORDER BY {key} LIMIT ?{}",
+        tables.select_with_marks(sidecar),
+        conditions.join(" AND "),
+        bound.len()
+    );
+    let mut statement = prepared(session, &sql)?;
+    let mut rows = statement.query(params_from_iter(bound)).map_err(failed)?;
+    let mut read = 0;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let (key, bytes, record) = row_to_fetched(session, tables, sidecar, row)?;
+        read += 1;
+        chunk.records.push(record);
+        chunk.bytes += bytes;
+        if read >= max.records.max(1) || chunk.bytes >= max.bytes {
+            chunk.next = Some(Cursor(cells_to_text(&key)));
+            break;
+        }
+    }
+    Ok(chunk)
+}
+
+/// Rows without a key are no records, and are told rather than left out.
+fn null_keys(session: &Session, tables: &Tables) -> StoreResult<Option<Result<Fetched, BadRow>>> {
+    let conditions: Vec<String> = tables.key.iter().map(|k| format!("{} IS NULL", quoted(k))).collect();
+    let sql = format!("SELECT count(*) FROM {} WHERE {}", quoted(&tables.name), conditions.join(" OR "));
+    let count: i64 = prepared(session, &sql)?
+        .query_row([], |row| row.get(0))
+        .map_err(|e| store_error("looking for rows without a key", e))?;
+    Ok((count > 0).then(|| {
+        let what = format!("{count} rows have a NULL key");
+        Err(BadRow { key: None, error: corrupt(&tables.name, &tables.key.join(", "), what) })
+    }))
+}
+
+/// Ranges between quantiles of the key, found by stepping along the key's
+/// index without keeping its keys.
+fn split(session: &Session, tables: &Tables, parts: usize) -> StoreResult<Vec<ScanRange>> {
+    let failed = |e| store_error("splitting the key space", e);
+    let parts = parts.clamp(1, SPLIT_PARTS_MAX);
+    let total = count(session, tables)?;
+    let step = total.div_ceil(parts as u64).max(1);
+    let (table, key) = (quoted(&tables.name), list(&tables.key));
+    let not_null: Vec<String> = tables.key.iter().map(|k| format!("{} IS NOT NULL", quoted(k))).collect();
+    let not_null = not_null.join(" AND ");
+    let count_of_key = tables.key.len();
+    let first = format!("SELECT {key} FROM {table} WHERE {not_null} ORDER BY {key} LIMIT 1 OFFSET ?1");
+    let next = format!(
+        "SELECT {key} FROM {table} WHERE {not_null} AND ({key}) > ({}) ORDER BY {key} LIMIT 1 OFFSET ?{}",
+        places(1, count_of_key),
+        count_of_key + 1
+    );
+    let mut ranges: Vec<ScanRange> = Vec::new();
+    let mut low: Option<Vec<Cell>> = None;
+    let offset = Cell::Int(i64::try_from(step - 1).unwrap_or(i64::MAX));
+    while ranges.len() + 1 < parts {
+        let mut statement = prepared(session, if low.is_some() { &next } else { &first })?;
+        let bound = low.iter().flatten().chain(std::iter::once(&offset));
+        let mut rows = statement.query(params_from_iter(bound)).map_err(failed)?;
+        let Some(row) = rows.next().map_err(failed)? else { break };
+        let high = cells_of(row, 0, count_of_key).map_err(failed)?;
+        ranges.push(range(ranges.len(), low.as_deref(), Some(&high)));
+        low = Some(high);
+    }
+    ranges.push(range(ranges.len(), low.as_deref(), None));
+    Ok(ranges)
+}
+
+fn range(at: usize, low: Option<&[Cell]>, high: Option<&[Cell]>) -> ScanRange {
+    ScanRange {
+        id: u32::try_from(at).unwrap_or(u32::MAX),
+        low: low.map(cells_to_text),
+        high: high.map(cells_to_text),
+    }
+}
+
+fn count(session: &Session, tables: &Tables) -> StoreResult<u64> {
+    prepared(session, &format!("SELECT count(*) FROM {}", quoted(&tables.name)))?
+        .query_row([], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+        .map_err(|e| store_error("counting records", e))
+}
+
+fn estimate(session: &Session, tables: &Tables) -> StoreResult<Estimate> {
+    let failed = |e| store_error("measuring the file", e);
+    let pages: i64 = session.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(failed)?;
+    let page: i64 = session.conn.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)?;
+    let bytes = pages.unsigned_abs().saturating_mul(page.unsigned_abs());
+    Ok(Estimate { records: count(session, tables)?, exact: true, bytes })
+}
+
+#[async_trait]
+impl Reader for Sqlite {
+    async fn fetch(&self, key: &Key) -> StoreResult<Fetched> {
+        self.readers.snapshot(&self.tables, |session, sidecar| fetch(session, &self.tables, sidecar, key))
+    }
+
+    async fn fetch_many(&self, keys: &[Key]) -> StoreResult<Vec<Fetched>> {
+        let all = |session: &Session, tables: &Tables, sidecar, keys: &[Key]| {
+            keys.iter().map(|key| fetch(session, tables, sidecar, key)).collect::<StoreResult<Vec<_>>>()
+        };
+        if keys.len() <= FETCH_INLINE_MAX {
+            return self.readers.snapshot(&self.tables, |session, sidecar| all(session, &self.tables, sidecar, keys));
+        }
+        let keys = keys.to_vec();
+        self.blocking_read(move |session, tables| all(session, tables, session.facts(tables)?.sidecar, &keys)).await
+    }
+
+    async fn split(&self, parts: usize) -> StoreResult<Vec<ScanRange>> {
+        self.blocking_read(move |session, tables| split(session, tables, parts)).await
+    }
+
+    async fn scan(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<Chunk> {
+        let (range, after) = (range.clone(), after.cloned());
+        self.blocking_read(move |session, tables| {
+            scan(session, tables, session.facts(tables)?.sidecar, &range, after.as_ref(), max)
+        })
+        .await
+    }
+
+    async fn estimate(&self) -> StoreResult<Estimate> {
+        self.blocking_read(estimate).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> StoreResult<ListPage> {
+        let query = query.clone();
+        self.blocking_read(move |session, tables| {
+            super::list::list(session, tables, session.facts(tables)?.sidecar, &query)
+        })
+        .await
+    }
+}

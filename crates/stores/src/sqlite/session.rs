@@ -1,0 +1,173 @@
+//! Connections: how they are opened, and the pool of those that read.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+
+use super::config::{Config, Sync};
+use super::error::store_error;
+use super::facts::{Facts, Sidecar};
+use super::tables::Tables;
+
+/// Waiting for another process's lock, ms: longer than any of our own
+/// transactions, shorter than a client's patience.
+const BUSY_MS_MAX: i32 = 5_000;
+
+/// Between two looks at a lock, ms: short, because SQLite has no queue and who
+/// sleeps long starves.
+const BUSY_POLL_MS: u64 = 1;
+
+/// Prepared statements kept per connection: about twice what one layout uses.
+const STATEMENTS_MAX: usize = 96;
+
+/// Page cache of the writer, KiB: holds the inner pages of the trees that a
+/// backfill writes to.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+
+/// Page cache of each reader, KiB: small, the operating system caches the file too.
+const READER_CACHE_KIB: i64 = 2 * 1024;
+
+/// Idle readers kept: enough for every core and every scan that may run.
+const READERS_IDLE_MAX: usize = 16;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Reading only: SQLite itself refuses a write.
+    Read,
+    /// Writing; switches the file to WAL.
+    Write,
+    /// As `Write`, and an absent file is made.
+    Create,
+}
+
+/// One connection, with what it saw of the schema.
+pub(super) struct Session {
+    /// The connection.
+    pub(super) conn: Connection,
+    seen: RefCell<Option<(i64, Rc<Facts>)>>,
+}
+
+fn wait_for_lock(tries: i32) -> bool {
+    std::thread::sleep(Duration::from_millis(BUSY_POLL_MS));
+    tries < BUSY_MS_MAX
+}
+
+impl Session {
+    /// Opens a connection.
+    pub(super) fn open(config: &Config, purpose: Purpose) -> StoreResult<Session> {
+        let doing = format!("opening {}", config.place());
+        let failed = |error| store_error(&doing, error);
+        if purpose != Purpose::Create && !config.path.exists() {
+            return Err(StoreError::new(StoreErrorKind::NotFound, format!("SQLite, {doing}: there is no such file"))
+                .with_hint("check the path in the URL"));
+        }
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if purpose == Purpose::Create {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let conn = Connection::open_with_flags(&config.path, flags).map_err(failed)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        conn.busy_handler(Some(wait_for_lock)).map_err(failed)?;
+        conn.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+        if purpose == Purpose::Read {
+            conn.pragma_update(None, "cache_size", -READER_CACHE_KIB).map_err(failed)?;
+            conn.pragma_update(None, "query_only", true).map_err(failed)?;
+            // The first look at the file: says now, and not later, that it is no database.
+            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
+        } else {
+            conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(failed)?;
+            let mode: String =
+                conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+            if mode != "wal" {
+                return Err(StoreError::new(
+                    StoreErrorKind::Unsupported,
+                    format!("SQLite, {doing}: the journal mode stays {mode:?}; write-ahead logging is needed"),
+                )
+                .with_hint("keep the file on a local disk"));
+            }
+        }
+        let session = Session { conn, seen: RefCell::new(None) };
+        session.set_sync(config.sync)?;
+        Ok(session)
+    }
+
+    /// Sets how far the following commits have to get.
+    pub(super) fn set_sync(&self, sync: Sync) -> StoreResult<()> {
+        let word = match sync {
+            Sync::Full => "FULL",
+            Sync::Normal => "NORMAL",
+        };
+        self.conn.pragma_update(None, "synchronous", word).map_err(|e| store_error("setting synchronous", e))
+    }
+
+    /// What the schema says about the layout's tables, asked inside a
+    /// transaction; looks again only when the schema has changed.
+    pub(super) fn facts(&self, tables: &Tables) -> StoreResult<Rc<Facts>> {
+        let version: i64 = self
+            .conn
+            .prepare_cached("PRAGMA schema_version")
+            .and_then(|mut s| s.query_row([], |row| row.get(0)))
+            .map_err(|e| store_error("reading the schema", e))?;
+        if let Some((seen, facts)) = &*self.seen.borrow()
+            && *seen == version
+        {
+            return Ok(facts.clone());
+        }
+        let facts = Rc::new(Facts::look(&self.conn, tables)?);
+        *self.seen.borrow_mut() = Some((version, facts.clone()));
+        Ok(facts)
+    }
+
+    /// Forgets what was seen of the schema: a rolled back change of it leaves a
+    /// version that another change may take.
+    pub(super) fn forget_schema(&self) {
+        *self.seen.borrow_mut() = None;
+    }
+}
+
+/// Readers, each used by one caller at a time.
+pub(super) struct Readers {
+    config: Config,
+    idle: Mutex<Vec<Session>>,
+}
+
+impl Readers {
+    /// A pool with its first reader.
+    pub(super) fn with(config: &Config, first: Session) -> Readers {
+        Readers { config: config.clone(), idle: Mutex::new(vec![first]) }
+    }
+
+    /// Runs `read` in one read transaction, that is, on one snapshot.
+    pub(super) fn snapshot<T>(
+        &self,
+        tables: &Tables,
+        read: impl FnOnce(&Session, Sidecar) -> StoreResult<T>,
+    ) -> StoreResult<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let session = match idle {
+            Some(session) => session,
+            None => Session::open(&self.config, Purpose::Read)?,
+        };
+        run(&session.conn, "BEGIN")?;
+        let result = session.facts(tables).and_then(|facts| read(&session, facts.sidecar));
+        if run(&session.conn, "ROLLBACK").is_ok() {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < READERS_IDLE_MAX {
+                idle.push(session);
+            }
+        }
+        result
+    }
+}
+
+/// Runs one statement without parameters, kept prepared.
+pub(super) fn run(conn: &Connection, sql: &str) -> StoreResult<()> {
+    conn.prepare_cached(sql)
+        .and_then(|mut s| s.raw_execute().map(|_| ()))
+        .map_err(|e| store_error(sql.split(' ').next().unwrap_or(sql), e))
+}

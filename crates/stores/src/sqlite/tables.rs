@@ -1,0 +1,275 @@
+//! Names and statements of one layout.
+
+use shearwater_core::shape::{ChildShape, ColumnShape, Layout};
+
+/// What every name of ours begins with.
+pub(super) const RESERVED_PREFIX: &str = "_shearwater_";
+
+/// The table of stamps and marks of a user's table.
+pub(super) fn marks_name(table: &str) -> String {
+    format!("{RESERVED_PREFIX}{table}_marks")
+}
+
+/// The table of foreign writes to a user's table.
+pub(super) fn foreign_name(table: &str) -> String {
+    format!("{RESERVED_PREFIX}{table}_foreign")
+}
+
+/// A name in SQL, whatever it holds.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text in SQL.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A child table, with its place in the tree of child tables.
+#[derive(Clone, Debug)]
+pub(super) struct ChildTable {
+    /// Its shape.
+    pub(super) shape: ChildShape,
+    /// The place of its parent in [`Tables::children`]; `None`: the root.
+    pub(super) parent: Option<usize>,
+    /// The columns after `id`, the record's key, `parent_id` and `position`.
+    pub(super) values: Vec<String>,
+    /// `INSERT` of one element.
+    pub(super) insert: String,
+    /// `DELETE` of a record's elements.
+    pub(super) delete: String,
+    /// `SELECT id, parent_id, position, values…` of a record's elements.
+    pub(super) select: String,
+}
+
+/// One layout's tables and the statements on them. Parameters of a key come
+/// first, in the order of the key fields.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    /// The layout.
+    pub(super) layout: Layout,
+    /// The root table.
+    pub(super) name: String,
+    /// The key columns.
+    pub(super) key: Vec<String>,
+    /// The other columns that hold the record.
+    pub(super) values: Vec<String>,
+    /// Child tables, parents before their children.
+    pub(super) children: Vec<ChildTable>,
+    /// `INSERT` of a record that must not be there; changes nothing when it is.
+    pub(super) insert_new: String,
+    /// `INSERT` or `UPDATE` of a record.
+    pub(super) upsert: String,
+    /// `DELETE` of a record.
+    pub(super) delete: String,
+    /// `SELECT key…, values…` of one record.
+    pub(super) select: String,
+    /// `SELECT epoch, counter, dirty, parked` of one key.
+    pub(super) mark: String,
+    /// Sets a mark: key, epoch, counter, dirty, parked.
+    pub(super) set_mark: String,
+}
+
+/// The names of a child table's columns for the record's key.
+pub(super) fn record_key_columns(key: &[String]) -> Vec<String> {
+    key.iter().map(|name| format!("record_{name}")).collect()
+}
+
+impl Tables {
+    /// The statements of a layout whose table is called `name` in the store.
+    pub(super) fn of(layout: &Layout, name: &str) -> Tables {
+        let key = layout.key_fields().to_vec();
+        let values: Vec<String> = match layout {
+            Layout::Document(document) => vec![document.document.clone()],
+            Layout::Rows(shape) => value_columns(&shape.columns, shape.residue.as_ref())
+                .into_iter()
+                .filter(|column| !key.contains(column))
+                .collect(),
+        };
+        let mut children = Vec::new();
+        if let Layout::Rows(shape) = layout {
+            flatten(&shape.children, None, &key, &mut children);
+        }
+        let table = quoted(name);
+        let (key_list, value_list) = (list(&key), list(&values));
+        let columns: Vec<String> = key.iter().chain(&values).cloned().collect();
+        let into = format!("INSERT INTO {table} ({}) VALUES ({})", list(&columns), places(1, columns.len()));
+        let update = match values.len() {
+            0 => "NOTHING".to_owned(),
+            _ => {
+                let set: Vec<String> =
+                    values.iter().map(|v| format!("{0} = excluded.{0}", quoted(v))).collect();
+                format!("UPDATE SET {}", set.join(", "))
+            }
+        };
+        let is_key = equals(&key, "");
+        let selected = [key_list.as_str(), value_list.as_str()].iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>();
+        let marks = quoted(&marks_name(name));
+        let mark_key = mark_key_columns(key.len());
+        Tables {
+            insert_new: format!("{into} ON CONFLICT ({key_list}) DO NOTHING"),
+            upsert: format!("{into} ON CONFLICT ({key_list}) DO {update}"),
+            delete: format!("DELETE FROM {table} WHERE {is_key}"),
+            select: format!("SELECT {} FROM {table} WHERE {is_key}", selected.join(", ")),
+            mark: format!("SELECT epoch, counter, dirty, parked FROM {marks} WHERE {}", equals(&mark_key, "")),
+            set_mark: format!(
+                "INSERT INTO {marks} ({keys}, epoch, counter, dirty, parked) VALUES ({values}) \
+                 ON CONFLICT ({keys}) DO UPDATE SET epoch = excluded.epoch, counter = excluded.counter, \
+                 dirty = excluded.dirty, parked = excluded.parked",
+                keys = list(&mark_key),
+                values = places(1, key.len() + 4),
+            ),
+            layout: layout.clone(),
+            name: name.to_owned(),
+            key,
+            values,
+            children,
+        }
+    }
+
+    /// `SELECT key…, values…, epoch, counter, dirty, parked` of the whole table
+    /// (the last four NULL without a sidecar), to be followed by conditions on `r`.
+    pub(super) fn select_with_marks(&self, sidecar: super::facts::Sidecar) -> String {
+        let columns: Vec<String> = self.key.iter().chain(&self.values).map(|c| format!("r.{}", quoted(c))).collect();
+        let (table, columns) = (quoted(&self.name), columns.join(", "));
+        if sidecar == super::facts::Sidecar::Absent {
+            return format!("SELECT {columns}, NULL, NULL, NULL, NULL FROM {table} r");
+        }
+        // The plus takes the column's affinity away, so that the comparison is
+        // exact and the index of the marks can be used.
+        let join: Vec<String> =
+            self.key.iter().enumerate().map(|(at, k)| format!("m.k{at} = +r.{}", quoted(k))).collect();
+        format!(
+            "SELECT {columns}, m.epoch, m.counter, m.dirty, m.parked FROM {table} r LEFT JOIN {marks} m ON {join}",
+            marks = quoted(&marks_name(&self.name)),
+            join = join.join(" AND "),
+        )
+    }
+
+    /// The key columns of `r`, for conditions and orders.
+    pub(super) fn key_of_r(&self) -> String {
+        self.key.iter().map(|k| format!("r.{}", quoted(k))).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// `k0`, `k1`, …: a key's columns in the sidecar.
+pub(super) fn mark_key_columns(parts: usize) -> Vec<String> {
+    (0..parts).map(|at| format!("k{at}")).collect()
+}
+
+/// Quoted names with commas between them.
+pub(super) fn list(names: &[String]) -> String {
+    names.iter().map(|n| quoted(n)).collect::<Vec<_>>().join(", ")
+}
+
+/// `?first, …`: `count` numbered parameters.
+pub(super) fn places(first: usize, count: usize) -> String {
+    (first..first + count).map(|at| format!("?{at}")).collect::<Vec<_>>().join(", ")
+}
+
+/// `a = ?1 AND b = ?2`, each name after `prefix`.
+pub(super) fn equals(names: &[String], prefix: &str) -> String {
+    let parts: Vec<String> =
+        names.iter().enumerate().map(|(at, n)| format!("{prefix}{} = ?{}", quoted(n), at + 1)).collect();
+    parts.join(" AND ")
+}
+
+fn value_columns(columns: &[ColumnShape], residue: Option<&String>) -> Vec<String> {
+    columns.iter().map(|c| c.name.clone()).chain(residue.cloned()).collect()
+}
+
+fn flatten(shapes: &[ChildShape], parent: Option<usize>, key: &[String], out: &mut Vec<ChildTable>) {
+    for shape in shapes {
+        let values = value_columns(&shape.columns, shape.residue.as_ref());
+        let record_key = record_key_columns(key);
+        let table = quoted(&shape.table);
+        let mut columns = record_key.clone();
+        columns.push("id".to_owned());
+        if parent.is_some() {
+            columns.push("parent_id".to_owned());
+        }
+        columns.push("position".to_owned());
+        columns.extend(values.iter().cloned());
+        let is_record = equals(&record_key, "");
+        let parent_id = if parent.is_some() { "\"parent_id\"" } else { "NULL" };
+        let value_list = values.iter().map(|v| format!(", {}", quoted(v))).collect::<String>();
+        let at = out.len();
+        out.push(ChildTable {
+            insert: format!("INSERT INTO {table} ({}) VALUES ({})", list(&columns), places(1, columns.len())),
+            delete: format!("DELETE FROM {table} WHERE {is_record}"),
+            select: format!(
+                "SELECT \"id\", {parent_id}, \"position\"{value_list} FROM {table} WHERE {is_record} \
+                 ORDER BY \"position\", \"id\""
+            ),
+            shape: shape.clone(),
+            parent,
+            values,
+        });
+        flatten(&shape.children, Some(at), key, out);
+    }
+}
+
+/// The statements that make the tables of a layout, each with its table's name.
+pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
+    use shearwater_core::shape::FieldType;
+
+    use super::value::declared;
+    let column = |c: &ColumnShape| {
+        let not_null = if c.nullable { "" } else { " NOT NULL" };
+        let unique = if c.unique { " UNIQUE" } else { "" };
+        format!("{} {}{not_null}{unique}", quoted(&c.name), declared(c.ty))
+    };
+    let key_list = list(&tables.key);
+    let shape = match &tables.layout {
+        Layout::Document(document) => {
+            // No declared type: a key is kept as it is.
+            let keys: String = document.key.iter().map(|k| format!("{} NOT NULL, ", quoted(k))).collect();
+            let doc = quoted(&document.document);
+            let sql =
+                format!("CREATE TABLE {} ({keys}{doc} TEXT NOT NULL, PRIMARY KEY ({key_list}))", quoted(&tables.name));
+            return vec![(tables.name.clone(), sql)];
+        }
+        Layout::Rows(shape) => shape,
+    };
+    let key_type = |name: &String| {
+        shape.columns.iter().find(|c| c.name == *name).map_or("", |c| declared(c.ty))
+    };
+    let residue = shape.residue.iter().map(|r| format!("{} TEXT", quoted(r)));
+    let is_rowid = matches!(tables.key.as_slice(), [name]
+        if shape.columns.iter().any(|c| c.name == *name && c.ty == FieldType::Int));
+    let mut parts: Vec<String> = shape
+        .columns
+        .iter()
+        .map(|c| match tables.key.contains(&c.name) {
+            true if is_rowid => format!("{} INTEGER PRIMARY KEY NOT NULL", quoted(&c.name)),
+            true => format!("{} {} NOT NULL", quoted(&c.name), declared(c.ty)),
+            false => column(c),
+        })
+        .chain(residue)
+        .collect();
+    // Clustered by key: a record and its elements are each found in one tree,
+    // and a backfill in key order appends.
+    let clustered = if is_rowid { "" } else { " WITHOUT ROWID" };
+    if !is_rowid {
+        parts.push(format!("PRIMARY KEY ({key_list})"));
+    }
+    let root = format!("CREATE TABLE {} ({}){clustered}", quoted(&tables.name), parts.join(", "));
+    let mut statements = vec![(tables.name.clone(), root)];
+    for child in &tables.children {
+        let record_key = record_key_columns(&tables.key);
+        let mut parts: Vec<String> = vec!["\"id\" TEXT NOT NULL".to_owned()];
+        parts.extend(
+            tables.key.iter().zip(&record_key).map(|(k, column)| format!("{} {} NOT NULL", quoted(column), key_type(k))),
+        );
+        if child.parent.is_some() {
+            parts.push("\"parent_id\" TEXT NOT NULL".to_owned());
+        }
+        parts.push("\"position\" INTEGER NOT NULL".to_owned());
+        parts.extend(child.shape.columns.iter().map(column));
+        parts.extend(child.shape.residue.iter().map(|r| format!("{} TEXT", quoted(r))));
+        parts.push(format!("PRIMARY KEY ({}, \"id\")", list(&record_key)));
+        let sql = format!("CREATE TABLE {} ({}) WITHOUT ROWID", quoted(&child.shape.table), parts.join(", "));
+        statements.push((child.shape.table.clone(), sql));
+    }
+    statements
+}

@@ -1,0 +1,206 @@
+//! Values of the `rows` layout as cells, by declared type.
+//!
+//! | type | stored as |
+//! |---|---|
+//! | bool | INTEGER 0 or 1 |
+//! | int | INTEGER; above `i64::MAX` refused |
+//! | float | REAL; NaN and -0.0, which SQLite turns into NULL and 0.0, as TEXT `f64:` and the 16 hex digits of their bits |
+//! | decimal, date, time, timestamp, instant, uuid | TEXT, in the form of our tagged JSON |
+//! | text | TEXT, U+0000 included |
+//! | bytes | BLOB |
+//! | json | TEXT, our tagged JSON |
+//!
+//! NULL is the explicit null of every type. Anything else is an error that
+//! names the column: nothing is converted on the way in or out.
+
+use shearwater_core::Value;
+use shearwater_core::shape::FieldType;
+use shearwater_core::value::{Uuid, json};
+
+use super::cell::Cell;
+
+/// What marks a float that REAL cannot hold.
+const FLOAT_BITS_PREFIX: &str = "f64:";
+
+/// Floats of integers up to here are exact, ± 2^53: SQLite may keep such a
+/// float as INTEGER in a column of NUMERIC affinity.
+const FLOAT_INTEGER_MAX: i64 = 1 << 53;
+
+/// The cell of a value, or why the type does not take it.
+pub(super) fn to_cell(ty: FieldType, value: &Value) -> Result<Cell, String> {
+    Ok(match (ty, value) {
+        (_, Value::Null) => Cell::Null,
+        (FieldType::Bool, Value::Bool(b)) => Cell::Int(i64::from(*b)),
+        (FieldType::Int, Value::Int(n)) => Cell::Int(*n),
+        (FieldType::Int, Value::UInt(_)) => {
+            return Err("SQLite's INTEGER holds at most 9223372036854775807; declare the field as decimal".into());
+        }
+        (FieldType::Float, Value::Float(x)) if x.is_nan() || (*x == 0.0 && x.is_sign_negative()) => {
+            Cell::text(format!("{FLOAT_BITS_PREFIX}{:016x}", x.to_bits()))
+        }
+        (FieldType::Float, Value::Float(x)) => Cell::Real(*x),
+        (FieldType::Text, Value::Text(text)) => Cell::text(text.as_str()),
+        (FieldType::Bytes, Value::Bytes(bytes)) => Cell::Blob(bytes.clone()),
+        (FieldType::Uuid, Value::Uuid(uuid)) => Cell::text(uuid.to_string()),
+        (FieldType::Decimal, Value::Decimal(_))
+        | (FieldType::Date, Value::Date(_))
+        | (FieldType::Time, Value::Time(_))
+        | (FieldType::Timestamp, Value::Local(_))
+        | (FieldType::Instant, Value::Instant(_)) => Cell::text(tagged_text(ty, value)?),
+        (FieldType::Json, value) => Cell::text(json::to_string(value)),
+        (ty, value) => return Err(format!("takes {}, found {}", type_word(ty), value.type_name())),
+    })
+}
+
+/// The value of a cell, or why the type does not read it.
+pub(super) fn from_cell(ty: FieldType, cell: &Cell) -> Result<Value, String> {
+    Ok(match (ty, cell) {
+        (_, Cell::Null) => Value::Null,
+        (FieldType::Bool, Cell::Int(n @ (0 | 1))) => Value::Bool(*n == 1),
+        (FieldType::Int, Cell::Int(n)) => Value::Int(*n),
+        (FieldType::Float, Cell::Real(x)) => Value::Float(*x),
+        (FieldType::Float, Cell::Int(n)) if n.abs() <= FLOAT_INTEGER_MAX => Value::Float(*n as f64),
+        (FieldType::Float, Cell::Text(text)) => Value::Float(float_from_bits(utf8(text)?)?),
+        (FieldType::Text, Cell::Text(text)) => Value::text(utf8(text)?),
+        (FieldType::Bytes, Cell::Blob(bytes)) => Value::Bytes(bytes.clone()),
+        (FieldType::Uuid, Cell::Text(text)) => {
+            let text = utf8(text)?;
+            let uuid = Uuid::try_parse(text).map_err(|_| "the TEXT is no uuid".to_owned())?;
+            if uuid.to_string() != text {
+                return Err("the TEXT is a uuid, but not in the form 8-4-4-4-12 of lower-case digits".into());
+            }
+            Value::Uuid(uuid)
+        }
+        (FieldType::Decimal, Cell::Int(n)) => from_tagged_text(ty, &n.to_string())?,
+        (
+            FieldType::Decimal | FieldType::Date | FieldType::Time | FieldType::Timestamp | FieldType::Instant,
+            Cell::Text(text),
+        ) => from_tagged_text(ty, utf8(text)?)?,
+        (FieldType::Json, Cell::Text(text)) => {
+            json::parse(text).map_err(|e| format!("the TEXT is no JSON: {}", e.message))?
+        }
+        (ty, cell) => return Err(format!("holds {}, which does not read as {}", cell.class(), type_word(ty))),
+    })
+}
+
+/// Whether SQLite's own order of the type's cells is canonical order.
+pub(super) fn is_order_native(ty: FieldType) -> bool {
+    matches!(ty, FieldType::Bool | FieldType::Int | FieldType::Text | FieldType::Bytes | FieldType::Uuid)
+}
+
+/// The declared type that `provision` gives a column.
+pub(super) fn declared(ty: FieldType) -> &'static str {
+    match ty {
+        FieldType::Bool | FieldType::Int => "INTEGER",
+        FieldType::Float => "REAL",
+        FieldType::Bytes => "BLOB",
+        FieldType::Decimal
+        | FieldType::Text
+        | FieldType::Date
+        | FieldType::Time
+        | FieldType::Timestamp
+        | FieldType::Instant
+        | FieldType::Uuid
+        | FieldType::Json => "TEXT",
+    }
+}
+
+/// A column's affinity: what SQLite does to a cell that is stored there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Affinity {
+    /// Keeps every cell.
+    Blob,
+    /// Turns numbers into text.
+    Text,
+    /// Turns text that looks like a number, and floats of integers, into numbers.
+    Numeric,
+    /// As `Numeric`, and integers into floats.
+    Real,
+}
+
+impl Affinity {
+    /// The affinity of a declared type, by SQLite's own rules.
+    pub(super) fn of_declared(declared: &str) -> Affinity {
+        let declared = declared.to_ascii_uppercase();
+        let has = |part: &str| declared.contains(part);
+        if has("INT") {
+            Affinity::Numeric
+        } else if has("CHAR") || has("CLOB") || has("TEXT") {
+            Affinity::Text
+        } else if has("BLOB") || declared.is_empty() {
+            Affinity::Blob
+        } else if has("REAL") || has("FLOA") || has("DOUB") {
+            Affinity::Real
+        } else {
+            Affinity::Numeric
+        }
+    }
+
+    /// Whether a cell comes out of such a column as it went in, or as a float
+    /// that reads the same.
+    pub(super) fn keeps(self, cell: &Cell) -> bool {
+        match (self, cell) {
+            (Affinity::Blob, _) | (_, Cell::Null | Cell::Blob(_)) => true,
+            (Affinity::Text, cell) => matches!(cell, Cell::Text(_)),
+            (Affinity::Numeric, Cell::Int(_)) | (Affinity::Real, Cell::Real(_)) => true,
+            (Affinity::Numeric, Cell::Real(x)) => x.fract() != 0.0 || x.abs() <= FLOAT_INTEGER_MAX as f64 || x.is_infinite(),
+            (Affinity::Real, Cell::Int(_)) => false,
+            (_, Cell::Text(text)) => !looks_like_a_number(text),
+        }
+    }
+}
+
+/// Wider than SQLite's own test on purpose: a refusal is better than a change.
+fn looks_like_a_number(text: &[u8]) -> bool {
+    let trimmed = text.trim_ascii();
+    let digits = trimmed.strip_prefix(b"-").or_else(|| trimmed.strip_prefix(b"+")).unwrap_or(trimmed);
+    digits.first().is_some_and(|c| c.is_ascii_digit() || *c == b'.')
+        && trimmed.iter().all(|c| c.is_ascii_digit() || matches!(c, b'.' | b'e' | b'E' | b'+' | b'-'))
+        && std::str::from_utf8(trimmed).is_ok_and(|t| t.parse::<f64>().is_ok())
+}
+
+fn float_from_bits(text: &str) -> Result<f64, String> {
+    text.strip_prefix(FLOAT_BITS_PREFIX)
+        .filter(|digits| digits.len() == 16)
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .map(f64::from_bits)
+        .ok_or_else(|| "holds TEXT, which does not read as float".into())
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|_| "the TEXT is not valid UTF-8".into())
+}
+
+fn type_word(ty: FieldType) -> &'static str {
+    match ty {
+        FieldType::Bool => "bool",
+        FieldType::Int => "int",
+        FieldType::Float => "float",
+        FieldType::Decimal => "decimal",
+        FieldType::Text => "text",
+        FieldType::Bytes => "bytes",
+        FieldType::Date => "date",
+        FieldType::Time => "time",
+        FieldType::Timestamp => "timestamp",
+        FieldType::Instant => "instant",
+        FieldType::Uuid => "uuid",
+        FieldType::Json => "json",
+    }
+}
+
+/// The text inside the value's tagged JSON: `{"@instant":"…"}` gives `…`.
+fn tagged_text(ty: FieldType, value: &Value) -> Result<String, String> {
+    let json = json::to_string(value);
+    let inner: Option<String> = serde_json::from_str::<serde_json::Value>(&json)
+        .ok()
+        .and_then(|json| json.as_object()?.values().next()?.as_str().map(str::to_owned));
+    inner.ok_or_else(|| format!("a {} has no text form", type_word(ty)))
+}
+
+fn from_tagged_text(ty: FieldType, text: &str) -> Result<Value, String> {
+    let word = type_word(ty);
+    let quoted = serde_json::to_string(text).map_err(|e| e.to_string())?;
+    let parsed = json::parse(format!("{{\"@{word}\":{quoted}}}").as_bytes())
+        .map_err(|e| format!("the TEXT does not read as {word}: {}", e.message))?;
+    if parsed.type_name() == word { Ok(parsed) } else { Err(format!("the TEXT does not read as {word}")) }
+}
