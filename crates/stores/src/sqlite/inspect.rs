@@ -1,15 +1,141 @@
 //! Looking at a file without changing it.
 
 use async_trait::async_trait;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use shearwater_core::error::StoreResult;
-use shearwater_core::store::{Inspect, Inspection};
+use shearwater_core::store::{Estimate, Inspect, InspectedColumn, InspectedTable, Inspection};
 
 use super::Sqlite;
+use super::error::store_error;
+use super::tables::{RESERVED_PREFIX, quoted};
 
 /// What is there.
-pub(super) fn inspect(_conn: &Connection) -> StoreResult<Inspection> {
-    todo!()
+pub(super) fn inspect(conn: &Connection) -> StoreResult<Inspection> {
+    let failed = |e| store_error("inspecting the file", e);
+    let names: Vec<(String, String)> = conn
+        .prepare("SELECT name, coalesce(sql, '') FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")
+        .and_then(|mut s| s.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        .map_err(failed)?;
+    let mut inspection =
+        Inspection { product: format!("SQLite {}", rusqlite::version()), tables: Vec::new(), hazards: file_hazards(conn)? };
+    for (name, sql) in names.into_iter().filter(|(name, _)| !name.starts_with(RESERVED_PREFIX)) {
+        if sql.to_ascii_uppercase().starts_with("CREATE VIRTUAL") {
+            inspection.hazards.push(format!("table {name:?} is virtual: it takes no triggers, so its writes are not captured"));
+            continue;
+        }
+        let table = inspect_table(conn, &name)?;
+        inspection.hazards.extend(table_hazards(conn, &table)?);
+        inspection.tables.push(table);
+    }
+    Ok(inspection)
+}
+
+fn inspect_table(conn: &Connection, name: &str) -> StoreResult<InspectedTable> {
+    let failed = |e| store_error("inspecting a table", e);
+    let columns: Vec<(InspectedColumn, i64)> = conn
+        .prepare("SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")
+        .and_then(|mut s| {
+            s.query_map([name], |row| {
+                let (not_null, place, hidden): (bool, i64, i64) = (row.get(2)?, row.get(4)?, row.get(5)?);
+                let column = InspectedColumn {
+                    name: row.get(0)?,
+                    declared: row.get(1)?,
+                    nullable: !not_null,
+                    default: row.get(3)?,
+                    generated: matches!(hidden, 2 | 3),
+                };
+                Ok((column, place))
+            })?
+            .collect()
+        })
+        .map_err(failed)?;
+    let mut key: Vec<(i64, String)> =
+        columns.iter().filter(|(_, place)| *place > 0).map(|(c, place)| (*place, c.name.clone())).collect();
+    key.sort();
+    let records: i64 =
+        conn.query_row(&format!("SELECT count(*) FROM {}", quoted(name)), [], |row| row.get(0)).map_err(failed)?;
+    Ok(InspectedTable {
+        name: name.to_owned(),
+        columns: columns.into_iter().map(|(column, _)| column).collect(),
+        key: key.into_iter().map(|(_, column)| column).collect(),
+        unique: unique(conn, name)?,
+        estimate: Estimate { records: records.unsigned_abs(), exact: true, bytes: table_bytes(conn, name)? },
+    })
+}
+
+/// Unique constraints and indexes over plain columns, but the primary key.
+fn unique(conn: &Connection, table: &str) -> StoreResult<Vec<Vec<String>>> {
+    let failed = |e| store_error("inspecting a table's indexes", e);
+    let indexes: Vec<String> = conn
+        .prepare("SELECT name FROM pragma_index_list(?1) WHERE \"unique\" = 1 AND partial = 0 AND origin <> 'pk' ORDER BY seq DESC")
+        .and_then(|mut s| s.query_map([table], |row| row.get(0))?.collect())
+        .map_err(failed)?;
+    let mut unique = Vec::new();
+    for index in indexes {
+        let columns: Vec<Option<String>> = conn
+            .prepare("SELECT name FROM pragma_index_info(?1) ORDER BY seqno")
+            .and_then(|mut s| s.query_map([index], |row| row.get(0))?.collect())
+            .map_err(failed)?;
+        // An expression has no name.
+        if let Some(columns) = columns.into_iter().collect::<Option<Vec<_>>>() {
+            unique.push(columns);
+        }
+    }
+    Ok(unique)
+}
+
+/// Bytes of a table and its indexes where the library can tell; else 0.
+fn table_bytes(conn: &Connection, table: &str) -> StoreResult<u64> {
+    let sql = "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE aggregate = TRUE AND name IN \
+               (SELECT name FROM sqlite_schema WHERE tbl_name = ?1)";
+    match conn.query_row(sql, [table], |row| row.get::<_, i64>(0)) {
+        Ok(bytes) => Ok(bytes.unsigned_abs()),
+        Err(_) => Ok(0),
+    }
+}
+
+fn file_hazards(conn: &Connection) -> StoreResult<Vec<String>> {
+    let failed = |e| store_error("inspecting the file", e);
+    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(failed)?;
+    let mut hazards = Vec::new();
+    if mode != "wal" {
+        hazards.push(format!(
+            "the file's journal mode is {mode:?}: the first write changes it to write-ahead logging, and it stays so"
+        ));
+    }
+    Ok(hazards)
+}
+
+fn table_hazards(conn: &Connection, table: &InspectedTable) -> StoreResult<Vec<String>> {
+    let failed = |e| store_error("inspecting a table", e);
+    let name = &table.name;
+    let mut hazards = Vec::new();
+    if table.key.is_empty() && table.unique.is_empty() {
+        hazards.push(format!("table {name:?} has no key: no column identifies its rows"));
+    }
+    if !table.unique.is_empty() {
+        hazards.push(format!(
+            "table {name:?}: INSERT OR REPLACE that removes another row by a unique value is not captured; verification finds it"
+        ));
+    }
+    let triggers: Vec<String> = conn
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 AND substr(name, 1, ?2) <> ?3 ORDER BY name")
+        .and_then(|mut s| {
+            s.query_map(params![name, RESERVED_PREFIX.len() as i64, RESERVED_PREFIX], |row| row.get(0))?.collect()
+        })
+        .map_err(failed)?;
+    for trigger in triggers {
+        hazards.push(format!(
+            "table {name:?}: the trigger {trigger:?} also runs when Shearwater writes, and may change what was written"
+        ));
+    }
+    for column in &table.key {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NULL)", quoted(name), quoted(column));
+        if conn.query_row(&sql, [], |row| row.get::<_, bool>(0)).map_err(failed)? {
+            hazards.push(format!("table {name:?}: some rows have NULL in the key column {column:?}; they are no records"));
+        }
+    }
+    Ok(hazards)
 }
 
 #[async_trait]

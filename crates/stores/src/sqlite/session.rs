@@ -1,8 +1,7 @@
 //! Connections: how they are opened, and the pool of those that read.
 
 use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -49,7 +48,7 @@ pub(super) enum Purpose {
 pub(super) struct Session {
     /// The connection.
     pub(super) conn: Connection,
-    seen: RefCell<Option<(i64, Rc<Facts>)>>,
+    seen: RefCell<Option<(i64, Arc<Facts>)>>,
 }
 
 fn wait_for_lock(tries: i32) -> bool {
@@ -70,7 +69,7 @@ impl Session {
         if purpose == Purpose::Create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         }
-        let conn = Connection::open_with_flags(&config.path, flags).map_err(failed)?;
+        let mut conn = Connection::open_with_flags(&config.path, flags).map_err(failed)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         conn.busy_handler(Some(wait_for_lock)).map_err(failed)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(failed)?;
@@ -107,7 +106,7 @@ impl Session {
 
     /// What the schema says about the layout's tables, asked inside a
     /// transaction; looks again only when the schema has changed.
-    pub(super) fn facts(&self, tables: &Tables) -> StoreResult<Rc<Facts>> {
+    pub(super) fn facts(&self, tables: &Tables) -> StoreResult<Arc<Facts>> {
         let version: i64 = self
             .conn
             .prepare_cached("PRAGMA schema_version")
@@ -118,7 +117,7 @@ impl Session {
         {
             return Ok(facts.clone());
         }
-        let facts = Rc::new(Facts::look(&self.conn, tables)?);
+        let facts = Arc::new(Facts::look(&self.conn, tables)?);
         *self.seen.borrow_mut() = Some((version, facts.clone()));
         Ok(facts)
     }
