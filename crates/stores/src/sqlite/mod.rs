@@ -43,7 +43,6 @@ const SCANS_MAX: usize = 8;
 
 /// A store in a SQLite file.
 pub(crate) struct Sqlite {
-    config: Config,
     tables: Arc<Tables>,
     readers: Arc<Readers>,
     writer: Writer,
@@ -92,7 +91,6 @@ impl Sqlite {
             readers: Arc::new(Readers::with(&config, first)),
             tables: Arc::new(tables),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
-            config,
         })
     }
 

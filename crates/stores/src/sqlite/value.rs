@@ -5,7 +5,7 @@
 //! | bool | INTEGER 0 or 1 |
 //! | int | INTEGER; above `i64::MAX` refused |
 //! | float | REAL; NaN and -0.0, which SQLite turns into NULL and 0.0, as TEXT `f64:` and the 16 hex digits of their bits |
-//! | decimal, date, time, timestamp, instant, uuid | TEXT, in the form of our tagged JSON |
+//! | decimal, date, time, timestamp, instant, uuid | TEXT, as core prints them |
 //! | text | TEXT, U+0000 included |
 //! | bytes | BLOB |
 //! | json | TEXT, our tagged JSON |
@@ -13,9 +13,11 @@
 //! NULL is the explicit null of every type. Anything else is an error that
 //! names the column: nothing is converted on the way in or out.
 
+use std::str::FromStr;
+
 use shearwater_core::Value;
 use shearwater_core::shape::FieldType;
-use shearwater_core::value::{Uuid, json};
+use shearwater_core::value::{Decimal, Uuid, json};
 
 use super::cell::Cell;
 
@@ -42,11 +44,11 @@ pub(super) fn to_cell(ty: FieldType, value: &Value) -> Result<Cell, String> {
         (FieldType::Text, Value::Text(text)) => Cell::text(text.as_str()),
         (FieldType::Bytes, Value::Bytes(bytes)) => Cell::Blob(bytes.clone()),
         (FieldType::Uuid, Value::Uuid(uuid)) => Cell::text(uuid.to_string()),
-        (FieldType::Decimal, Value::Decimal(_))
-        | (FieldType::Date, Value::Date(_))
-        | (FieldType::Time, Value::Time(_))
-        | (FieldType::Timestamp, Value::Local(_))
-        | (FieldType::Instant, Value::Instant(_)) => Cell::text(tagged_text(ty, value)?),
+        (FieldType::Decimal, Value::Decimal(decimal)) => Cell::text(decimal.to_string()),
+        (FieldType::Date, Value::Date(date)) => Cell::text(date.to_string()),
+        (FieldType::Time, Value::Time(time)) => Cell::text(time.to_string()),
+        (FieldType::Timestamp, Value::Local(local)) => Cell::text(local.to_string()),
+        (FieldType::Instant, Value::Instant(instant)) => Cell::text(instant.to_string()),
         (FieldType::Json, value) => Cell::text(json::to_string(value)),
         (ty, value) => return Err(format!("takes {}, found {}", type_word(ty), value.type_name())),
     })
@@ -71,11 +73,12 @@ pub(super) fn from_cell(ty: FieldType, cell: &Cell) -> Result<Value, String> {
             }
             Value::Uuid(uuid)
         }
-        (FieldType::Decimal, Cell::Int(n)) => from_tagged_text(ty, &n.to_string())?,
-        (
-            FieldType::Decimal | FieldType::Date | FieldType::Time | FieldType::Timestamp | FieldType::Instant,
-            Cell::Text(text),
-        ) => from_tagged_text(ty, utf8(text)?)?,
+        (FieldType::Decimal, Cell::Int(n)) => Value::Decimal(Decimal::from_int(i128::from(*n))),
+        (FieldType::Decimal, Cell::Text(text)) => Value::Decimal(parsed(ty, text)?),
+        (FieldType::Date, Cell::Text(text)) => Value::Date(parsed(ty, text)?),
+        (FieldType::Time, Cell::Text(text)) => Value::Time(parsed(ty, text)?),
+        (FieldType::Timestamp, Cell::Text(text)) => Value::Local(parsed(ty, text)?),
+        (FieldType::Instant, Cell::Text(text)) => Value::Instant(parsed(ty, text)?),
         (FieldType::Json, Cell::Text(text)) => {
             json::parse(text).map_err(|e| format!("the TEXT is no JSON: {}", e.message))?
         }
@@ -188,19 +191,7 @@ fn type_word(ty: FieldType) -> &'static str {
     }
 }
 
-/// The text inside the value's tagged JSON: `{"@instant":"…"}` gives `…`.
-fn tagged_text(ty: FieldType, value: &Value) -> Result<String, String> {
-    let json = json::to_string(value);
-    let inner: Option<String> = serde_json::from_str::<serde_json::Value>(&json)
-        .ok()
-        .and_then(|json| json.as_object()?.values().next()?.as_str().map(str::to_owned));
-    inner.ok_or_else(|| format!("a {} has no text form", type_word(ty)))
-}
-
-fn from_tagged_text(ty: FieldType, text: &str) -> Result<Value, String> {
-    let word = type_word(ty);
-    let quoted = serde_json::to_string(text).map_err(|e| e.to_string())?;
-    let parsed = json::parse(format!("{{\"@{word}\":{quoted}}}").as_bytes())
-        .map_err(|e| format!("the TEXT does not read as {word}: {}", e.message))?;
-    if parsed.type_name() == word { Ok(parsed) } else { Err(format!("the TEXT does not read as {word}")) }
+fn parsed<T: FromStr>(ty: FieldType, text: &[u8]) -> Result<T, String> {
+    // The parser's own message may quote the text, which is a row value.
+    utf8(text)?.parse().map_err(|_| format!("the TEXT does not read as {}", type_word(ty)))
 }
