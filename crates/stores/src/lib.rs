@@ -48,9 +48,9 @@ impl Kind {
         let scheme = url.split(':').next().unwrap_or_default();
         match scheme {
             "sqlite" if url.contains(':') => Ok(Kind::Sqlite),
-            "postgres" | "postgresql" | "mysql" | "mongodb" | "dynamodb" => Err(unknown(format!(
-                "this version has no connector for {scheme} yet"
-            ))),
+            "postgres" | "postgresql" | "mysql" | "mongodb" | "dynamodb" => {
+                Err(unknown(format!("this version has no connector for {scheme} yet")))
+            }
             _ if !url.contains(':') => Err(unknown("the URL has no scheme".to_owned())),
             // The scheme only: the rest of a URL may hold a password.
             _ => Err(unknown(format!("there is no kind of store called {scheme:?}"))),

@@ -111,7 +111,8 @@ async fn a_direct_writer_is_refused_once_the_store_is_closed() {
     }
     let write = Write { epoch: Some(2), changes: vec![], idempotency: None };
     assert_eq!(store.write(write).await.unwrap_err().kind, StoreErrorKind::FenceClosed);
-    let answers = store.apply(2, vec![put("a", r#"{"id":"a","email":null,"age":5,"tags":[]}"#, Stamp::new(2, 1))], None);
+    let answers =
+        store.apply(2, vec![put("a", r#"{"id":"a","email":null,"age":5,"tags":[]}"#, Stamp::new(2, 1))], None);
     assert_eq!(answers.await.unwrap(), [Applied::Changed], "a closed store still follows");
 }
 
@@ -166,7 +167,11 @@ async fn removing_the_sidecar_leaves_no_reserved_name() {
     assert_eq!(store.fence().await.unwrap(), None);
     let direct = Connection::open(&place.path).unwrap();
     let left: i64 = direct
-        .query_row("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%shearwater%' OR sql LIKE '%shearwater%'", [], |r| r.get(0))
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%shearwater%' OR sql LIKE '%shearwater%'",
+            [],
+            |r| r.get(0),
+        )
         .unwrap();
     assert_eq!(left, 0);
 }

@@ -113,7 +113,8 @@ impl Batch<'_> {
                 None => record::delete(self.session, self.tables, &put.key).map(|_| ())?,
             }
         }
-        if held.stamp < put.stamp || (!same && (held.stamp > Stamp::ZERO || *parked != Cell::Null || !held.parked.is_empty()))
+        if held.stamp < put.stamp
+            || (!same && (held.stamp > Stamp::ZERO || *parked != Cell::Null || !held.parked.is_empty()))
         {
             set_mark(self.session, self.tables, &put.key, put.stamp, Dirty::No, parked)?;
         }
@@ -147,7 +148,12 @@ impl Batch<'_> {
     /// Puts that failed because another record holds a unique value: in turn,
     /// as long as that helps; then together, all of them deleted first, so that
     /// values can pass in a circle.
-    fn settle(&self, puts: &[Option<Prepared>], mut pending: Vec<(usize, StoreError)>, out: &mut [Applied]) -> StoreResult<()> {
+    fn settle(
+        &self,
+        puts: &[Option<Prepared>],
+        mut pending: Vec<(usize, StoreError)>,
+        out: &mut [Applied],
+    ) -> StoreResult<()> {
         let mut before = usize::MAX;
         while !pending.is_empty() && pending.len() < before {
             before = pending.len();
@@ -292,14 +298,10 @@ fn save_checkpoint(session: &Session, tables: &Tables, checkpoint: &Checkpoint) 
 
 fn load_checkpoints(session: &Session, tables: &Tables, run: &str) -> StoreResult<Vec<Checkpoint>> {
     let failed = |e| store_error("reading checkpoints", e);
-    let mut statement = prepared(
-        session,
-        "SELECT body FROM _shearwater_checkpoints WHERE tbl = ?1 AND run = ?2 ORDER BY range",
-    )?;
-    let bodies: Vec<String> = statement
-        .query_map(params![tables.name, run], |row| row.get(0))
-        .and_then(Iterator::collect)
-        .map_err(failed)?;
+    let mut statement =
+        prepared(session, "SELECT body FROM _shearwater_checkpoints WHERE tbl = ?1 AND run = ?2 ORDER BY range")?;
+    let bodies: Vec<String> =
+        statement.query_map(params![tables.name, run], |row| row.get(0)).and_then(Iterator::collect).map_err(failed)?;
     let unreadable = |e| StoreError::new(StoreErrorKind::Sidecar, format!("a checkpoint cannot be read: {e}"));
     bodies.iter().map(|body| serde_json::from_str(body).map_err(unreadable)).collect()
 }

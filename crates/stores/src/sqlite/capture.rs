@@ -235,9 +235,8 @@ fn dirty(session: &Session, tables: &Tables, after: Option<Stamp>, marks_max: us
         ),
     )?;
     let limit = i64::try_from(marks_max).unwrap_or(i64::MAX);
-    let mut rows = statement
-        .query(params![stored_number(after.epoch)?, stored_number(after.counter)?, limit])
-        .map_err(failed)?;
+    let mut rows =
+        statement.query(params![stored_number(after.epoch)?, stored_number(after.counter)?, limit]).map_err(failed)?;
     let mut marks = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
         let key = tables.key_from_cells(&cells_of(row, 0, keys.len()).map_err(failed)?)?;
@@ -270,11 +269,7 @@ fn clear(session: &Session, tables: &Tables, marks: &[(Vec<Cell>, Stamp)]) -> St
 fn foreign(session: &Session, tables: &Tables, keys_max: usize) -> StoreResult<Vec<Key>> {
     let failed = |e| store_error("reading foreign writes", e);
     let keys = mark_key_columns(tables.key.len());
-    let sql = format!(
-        "SELECT {0} FROM {1} ORDER BY {0} LIMIT ?1",
-        list(&keys),
-        quoted(&foreign_name(&tables.name))
-    );
+    let sql = format!("SELECT {0} FROM {1} ORDER BY {0} LIMIT ?1", list(&keys), quoted(&foreign_name(&tables.name)));
     let mut statement = prepared(session, &sql)?;
     let mut rows = statement.query([i64::try_from(keys_max).unwrap_or(i64::MAX)]).map_err(failed)?;
     let mut found = Vec::new();
@@ -290,9 +285,8 @@ fn clear_foreign(session: &Session, tables: &Tables, keys: &[Vec<Cell>]) -> Stor
     let mut statement = prepared(session, &sql)?;
     let mut cleared = 0;
     for key in keys {
-        cleared += statement
-            .execute(params_from_iter(key))
-            .map_err(|e| store_error("forgetting a foreign write", e))? as u64;
+        cleared +=
+            statement.execute(params_from_iter(key)).map_err(|e| store_error("forgetting a foreign write", e))? as u64;
     }
     Ok(cleared)
 }

@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_cursor() {
-        for text in ["", "{}", "[1]", "[[\"i\"]]", "[[\"i\",\"1\"]]", "[[\"b\",\"0\"]]", "[[\"b\",\"zz\"]]", "[[\"q\",1]]"] {
+        for text in
+            ["", "{}", "[1]", "[[\"i\"]]", "[[\"i\",\"1\"]]", "[[\"b\",\"0\"]]", "[[\"b\",\"zz\"]]", "[[\"q\",1]]"]
+        {
             assert_eq!(cells_from_text(text), None, "{text}");
         }
     }

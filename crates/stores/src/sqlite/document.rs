@@ -18,7 +18,11 @@ pub(super) fn key_to_cells(layout: &DocumentLayout, key: &Key) -> StoreResult<Ve
     if key.values().len() != layout.key.len() {
         let expected = layout.key.len();
         let found = key.values().len();
-        return Err(refused(&layout.table, &layout.key.join(", "), format!("the key has {found} parts, not {expected}")));
+        return Err(refused(
+            &layout.table,
+            &layout.key.join(", "),
+            format!("the key has {found} parts, not {expected}"),
+        ));
     }
     let pairs = layout.key.iter().zip(key.values());
     pairs.map(|(name, value)| part_to_cell(value).map_err(|what| refused(&layout.table, name, what))).collect()
@@ -42,9 +46,11 @@ fn part_to_cell(value: &Value) -> Result<Cell, String> {
 
 /// The key of its cells.
 pub(super) fn key_from_cells(layout: &DocumentLayout, cells: &[Cell]) -> StoreResult<Key> {
-    let parts = layout.key.iter().zip(cells).map(|(name, cell)| {
-        part_from_cell(cell).map_err(|what| corrupt(&layout.table, name, what))
-    });
+    let parts = layout
+        .key
+        .iter()
+        .zip(cells)
+        .map(|(name, cell)| part_from_cell(cell).map_err(|what| corrupt(&layout.table, name, what)));
     Ok(Key::composite(parts.collect::<StoreResult<_>>()?))
 }
 
@@ -88,8 +94,9 @@ pub(super) fn record_from_cell(layout: &DocumentLayout, key: &Key, cell: &Cell) 
     let Cell::Text(text) = cell else {
         return Err(corrupt(&layout.table, column, format!("holds {}; expected JSON as TEXT", cell.class())));
     };
-    let record = json::parse_document(text)
-        .map_err(|e| corrupt(&layout.table, column, format!("the TEXT is no JSON document: {} (byte {})", e.message, e.at_byte)))?;
+    let record = json::parse_document(text).map_err(|e| {
+        corrupt(&layout.table, column, format!("the TEXT is no JSON document: {} (byte {})", e.message, e.at_byte))
+    })?;
     for (name, part) in layout.key.iter().zip(key.values()) {
         match record.get(name) {
             Some(value) if value == part => {}

@@ -48,7 +48,9 @@ fn classify(code: ffi::Error, text: &str) -> (StoreErrorKind, Option<&'static st
             (StoreErrorKind::Unavailable, None)
         }
         Code::SchemaChanged | Code::FileLockingProtocolFailed => (StoreErrorKind::Unavailable, None),
-        _ if text.starts_with("no such table") || text.starts_with("no such column") => (StoreErrorKind::NotFound, None),
+        _ if text.starts_with("no such table") || text.starts_with("no such column") => {
+            (StoreErrorKind::NotFound, None)
+        }
         _ => (StoreErrorKind::Unsupported, None),
     }
 }

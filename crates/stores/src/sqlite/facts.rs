@@ -121,9 +121,8 @@ fn find(columns: &Columns, name: &str) -> Option<(String, Affinity)> {
 fn columns_of(conn: &Connection, table: &str) -> StoreResult<Columns> {
     let failed = |e| store_error("reading a table's columns", e);
     let mut statement = conn.prepare("SELECT name, type FROM pragma_table_xinfo(?1)").map_err(failed)?;
-    let rows = statement
-        .query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-        .map_err(failed)?;
+    let rows =
+        statement.query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).map_err(failed)?;
     rows.map(|row| row.map(|(name, declared)| (name, Affinity::of_declared(&declared))).map_err(failed)).collect()
 }
 
@@ -191,19 +190,22 @@ fn tables_there(conn: &Connection) -> StoreResult<String> {
              AND name NOT LIKE '\\_shearwater\\_%' ESCAPE '\\' ORDER BY name LIMIT 20",
         )
         .map_err(failed)?;
-    let names: Vec<String> = statement
-        .query_map([], |row| row.get(0))
-        .and_then(Iterator::collect)
-        .map_err(failed)?;
-    Ok(if names.is_empty() { "the file has no tables".to_owned() } else { format!("its tables are {}", names.join(", ")) })
+    let names: Vec<String> = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(failed)?;
+    Ok(if names.is_empty() {
+        "the file has no tables".to_owned()
+    } else {
+        format!("its tables are {}", names.join(", "))
+    })
 }
 
 fn look_for_sidecar(conn: &Connection, table: &str) -> StoreResult<Sidecar> {
     let failed = |e| store_error("looking for the sidecar", e);
     let found: i64 = conn
-        .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1", [marks_name(table)], |row| {
-            row.get(0)
-        })
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            [marks_name(table)],
+            |row| row.get(0),
+        )
         .map_err(failed)?;
     if found == 0 {
         return Ok(Sidecar::Absent);
@@ -227,9 +229,8 @@ fn key_index(conn: &Connection, tables: &Tables) -> StoreResult<KeyIndex> {
         found.len() == tables.key.len() && tables.key.iter().all(|k| found.iter().any(|f| f.eq_ignore_ascii_case(k)))
     };
     let mut best = KeyIndex::Missing;
-    let mut statement = conn
-        .prepare("SELECT name FROM pragma_index_list(?1) WHERE \"unique\" = 1 AND partial = 0")
-        .map_err(failed)?;
+    let mut statement =
+        conn.prepare("SELECT name FROM pragma_index_list(?1) WHERE \"unique\" = 1 AND partial = 0").map_err(failed)?;
     let indexes: Vec<String> =
         statement.query_map([&tables.name], |row| row.get(0)).and_then(Iterator::collect).map_err(failed)?;
     for index in indexes {

@@ -16,11 +16,16 @@ pub(super) fn inspect(conn: &Connection) -> StoreResult<Inspection> {
         .prepare("SELECT name, coalesce(sql, '') FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")
         .and_then(|mut s| s.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
         .map_err(failed)?;
-    let mut inspection =
-        Inspection { product: format!("SQLite {}", rusqlite::version()), tables: Vec::new(), hazards: file_hazards(conn)? };
+    let mut inspection = Inspection {
+        product: format!("SQLite {}", rusqlite::version()),
+        tables: Vec::new(),
+        hazards: file_hazards(conn)?,
+    };
     for (name, sql) in names.into_iter().filter(|(name, _)| !name.starts_with(RESERVED_PREFIX)) {
         if sql.to_ascii_uppercase().starts_with("CREATE VIRTUAL") {
-            inspection.hazards.push(format!("table {name:?} is virtual: it takes no triggers, so its writes are not captured"));
+            inspection
+                .hazards
+                .push(format!("table {name:?} is virtual: it takes no triggers, so its writes are not captured"));
             continue;
         }
         let table = inspect_table(conn, &name)?;
@@ -132,7 +137,8 @@ fn table_hazards(conn: &Connection, table: &InspectedTable) -> StoreResult<Vec<S
     for column in &table.key {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NULL)", quoted(name), quoted(column));
         if conn.query_row(&sql, [], |row| row.get::<_, bool>(0)).map_err(failed)? {
-            hazards.push(format!("table {name:?}: some rows have NULL in the key column {column:?}; they are no records"));
+            hazards
+                .push(format!("table {name:?}: some rows have NULL in the key column {column:?}; they are no records"));
         }
     }
     Ok(hazards)

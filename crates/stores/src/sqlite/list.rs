@@ -8,6 +8,11 @@ use super::session::Session;
 use super::tables::Tables;
 
 /// One page.
-pub(super) fn list(_session: &Session, _tables: &Tables, _sidecar: Sidecar, _query: &ListQuery) -> StoreResult<ListPage> {
+pub(super) fn list(
+    _session: &Session,
+    _tables: &Tables,
+    _sidecar: Sidecar,
+    _query: &ListQuery,
+) -> StoreResult<ListPage> {
     todo!()
 }

@@ -100,7 +100,8 @@ fn fields_to_cells(
     let mut cells = Vec::with_capacity(columns.len() + 1);
     for column in columns.iter().filter(|c| !but.contains(&c.name)) {
         let value = record.get(&column.name).ok_or_else(|| {
-            refused(table, &column.name, "the field is missing").with_hint("a column always has a value; send an explicit null")
+            refused(table, &column.name, "the field is missing")
+                .with_hint("a column always has a value; send an explicit null")
         })?;
         if value.is_null() && !column.nullable {
             return Err(refused(table, &column.name, "the field must not be null"));
@@ -208,9 +209,8 @@ fn push(record: &mut Document, table: &str, name: &str, value: Value) -> StoreRe
 fn push_residue(record: &mut Document, table: &str, name: &str, cell: &Cell) -> StoreResult<()> {
     let rest = match cell {
         Cell::Null => return Ok(()),
-        Cell::Text(text) => {
-            json::parse_document(text).map_err(|e| corrupt(table, name, format!("the TEXT is no JSON document: {}", e.message)))?
-        }
+        Cell::Text(text) => json::parse_document(text)
+            .map_err(|e| corrupt(table, name, format!("the TEXT is no JSON document: {}", e.message)))?,
         other => return Err(corrupt(table, name, format!("holds {}; expected JSON as TEXT", other.class()))),
     };
     if rest.is_empty() { Ok(()) } else { push(record, table, name, Value::Document(rest)) }

@@ -189,11 +189,7 @@ fn split(session: &Session, tables: &Tables, parts: usize) -> StoreResult<Vec<Sc
 }
 
 fn range(at: usize, low: Option<&[Cell]>, high: Option<&[Cell]>) -> ScanRange {
-    ScanRange {
-        id: u32::try_from(at).unwrap_or(u32::MAX),
-        low: low.map(cells_to_text),
-        high: high.map(cells_to_text),
-    }
+    ScanRange { id: u32::try_from(at).unwrap_or(u32::MAX), low: low.map(cells_to_text), high: high.map(cells_to_text) }
 }
 
 fn count(session: &Session, tables: &Tables) -> StoreResult<u64> {

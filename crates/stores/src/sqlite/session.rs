@@ -80,8 +80,7 @@ impl Session {
             conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
         } else {
             conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(failed)?;
-            let mode: String =
-                conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+            let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
             if mode != "wal" {
                 return Err(StoreError::new(
                     StoreErrorKind::Unsupported,

@@ -97,13 +97,13 @@ impl Tables {
         let update = match values.len() {
             0 => "NOTHING".to_owned(),
             _ => {
-                let set: Vec<String> =
-                    values.iter().map(|v| format!("{0} = excluded.{0}", quoted(v))).collect();
+                let set: Vec<String> = values.iter().map(|v| format!("{0} = excluded.{0}", quoted(v))).collect();
                 format!("UPDATE SET {}", set.join(", "))
             }
         };
         let is_key = equals(&key, "");
-        let selected = [key_list.as_str(), value_list.as_str()].iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>();
+        let selected =
+            [key_list.as_str(), value_list.as_str()].iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>();
         let marks = quoted(&marks_name(name));
         let mark_key = mark_key_columns(key.len());
         Tables {
@@ -231,9 +231,7 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
         }
         Layout::Rows(shape) => shape,
     };
-    let key_type = |name: &String| {
-        shape.columns.iter().find(|c| c.name == *name).map_or("", |c| declared(c.ty))
-    };
+    let key_type = |name: &String| shape.columns.iter().find(|c| c.name == *name).map_or("", |c| declared(c.ty));
     let residue = shape.residue.iter().map(|r| format!("{} TEXT", quoted(r)));
     let is_rowid = matches!(tables.key.as_slice(), [name]
         if shape.columns.iter().any(|c| c.name == *name && c.ty == FieldType::Int));
@@ -259,7 +257,11 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
         let record_key = record_key_columns(&tables.key);
         let mut parts: Vec<String> = vec!["\"id\" TEXT NOT NULL".to_owned()];
         parts.extend(
-            tables.key.iter().zip(&record_key).map(|(k, column)| format!("{} {} NOT NULL", quoted(column), key_type(k))),
+            tables
+                .key
+                .iter()
+                .zip(&record_key)
+                .map(|(k, column)| format!("{} {} NOT NULL", quoted(column), key_type(k))),
         );
         if child.parent.is_some() {
             parts.push("\"parent_id\" TEXT NOT NULL".to_owned());

@@ -31,10 +31,8 @@ enum Parked {
 /// Every trigger of a layout.
 pub(super) fn triggers(tables: &Tables) -> Vec<Trigger> {
     let root = (tables.name.clone(), tables.key.clone(), Parked::Drop);
-    let children = tables
-        .children
-        .iter()
-        .map(|child| (child.shape.table.clone(), record_key_columns(&tables.key), Parked::Stay));
+    let children =
+        tables.children.iter().map(|child| (child.shape.table.clone(), record_key_columns(&tables.key), Parked::Stay));
     std::iter::once(root)
         .chain(children)
         .flat_map(|(table, key, deleted)| {
@@ -56,8 +54,7 @@ impl Capture<'_> {
     }
 
     fn update(&self, old_key: Parked) -> Trigger {
-        let moved: Vec<String> =
-            self.key.iter().map(|k| format!("OLD.{0} IS NOT NEW.{0}", quoted(k))).collect();
+        let moved: Vec<String> = self.key.iter().map(|k| format!("OLD.{0} IS NOT NEW.{0}", quoted(k))).collect();
         let moved = format!("({})", moved.join(" OR "));
         let not_moved = format!(" AND NOT {moved}");
         let moved = format!(" AND {moved}");
@@ -80,7 +77,10 @@ impl Capture<'_> {
     fn trigger(&self, event: &str, marks: &[String]) -> Trigger {
         let name = format!("{RESERVED_PREFIX}{}_{event}", self.table);
         let tbl = literal(&self.tables.name);
-        let message = format!("{RAISE_PREFIX} table {} is closed for writes: its records moved to another store", self.tables.name);
+        let message = format!(
+            "{RAISE_PREFIX} table {} is closed for writes: its records moved to another store",
+            self.tables.name
+        );
         let sql = format!(
             "CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW \
              WHEN (SELECT applying FROM _shearwater_state WHERE tbl = {tbl}) = 0 BEGIN \

@@ -146,7 +146,9 @@ impl Affinity {
             (Affinity::Blob, _) | (_, Cell::Null | Cell::Blob(_)) => true,
             (Affinity::Text, cell) => matches!(cell, Cell::Text(_)),
             (Affinity::Numeric, Cell::Int(_)) | (Affinity::Real, Cell::Real(_)) => true,
-            (Affinity::Numeric, Cell::Real(x)) => x.fract() != 0.0 || x.abs() <= FLOAT_INTEGER_MAX as f64 || x.is_infinite(),
+            (Affinity::Numeric, Cell::Real(x)) => {
+                x.fract() != 0.0 || x.abs() <= FLOAT_INTEGER_MAX as f64 || x.is_infinite()
+            }
             (Affinity::Real, Cell::Int(_)) => false,
             (_, Cell::Text(text)) => !looks_like_a_number(text),
         }

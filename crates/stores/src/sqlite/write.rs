@@ -63,13 +63,7 @@ fn check_fence(tables: &Tables, fence: Fence, epoch: Option<u64>) -> StoreResult
     }
 }
 
-fn check_expect(
-    session: &Session,
-    tables: &Tables,
-    sidecar: Sidecar,
-    change: &Prepared,
-    at: usize,
-) -> StoreResult<()> {
+fn check_expect(session: &Session, tables: &Tables, sidecar: Sidecar, change: &Prepared, at: usize) -> StoreResult<()> {
     if change.expect == Expect::Any {
         return Ok(());
     }
