@@ -116,3 +116,15 @@ fn parts(x: f64) -> (i64, i32) {
     let odd = fraction >> shift;
     (if x.is_sign_negative() { -odd } else { odd }, exponent + shift as i32)
 }
+
+/// The float of which this decimal is a text of 17 significant digits, as many
+/// tools write floats (0.1 as `0.10000000000000001`).
+pub(super) fn as_double(decimal: &Decimal) -> Option<f64> {
+    let nearest = decimal.nearest_f64();
+    if !nearest.is_finite() {
+        return None;
+    }
+    let written: Decimal = format!("{nearest:.16e}").parse().ok()?;
+    let has_fraction = matches!(decimal, Decimal::Finite { scale, .. } if *scale != 0);
+    (has_fraction && written.compare(decimal) == Ordering::Equal).then_some(nearest)
+}
