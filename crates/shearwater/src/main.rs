@@ -1,2 +1,5 @@
-//! stub
-fn main() {}
+//! The binary; see [`shearwater::cli`].
+
+fn main() -> std::process::ExitCode {
+    shearwater::cli::main()
+}

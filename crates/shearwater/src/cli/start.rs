@@ -1,0 +1,146 @@
+//! `start` and `copy`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use shearwater_core::journal::{Command, Event, Journal, JournalError};
+use shearwater_core::lifecycle::{BackfillState, Phase};
+use shearwater_core::plan::Weight;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::{Context, history, plan};
+use crate::render::progress;
+use crate::wiring::{self, Hands, SpecFile};
+
+/// Arguments of `start`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  shearwater plan users.toml && shearwater start users.toml\n\nRun it again after an interruption: it goes on where it stopped.")]
+pub struct Start {
+    /// The spec
+    spec: PathBuf,
+}
+
+/// Arguments of `copy`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  shearwater copy users.toml     # copy, without dual writes\n  shearwater copy users.toml     # again: only what changed meanwhile")]
+pub struct Copy {
+    /// The spec
+    spec: PathBuf,
+}
+
+/// Writes the migration down, enters dual-write, copies what exists.
+pub async fn run(context: &Context, args: Start) -> Outcome<Exit> {
+    let spec = wiring::read_spec(&args.spec, context.console.colour)?;
+    let journal = written_down(context, &spec, &args.spec.display().to_string()).await?;
+    let setup = wiring::open_setup(journal.clone(), &spec).await?;
+    let following = progress::follow(context.console, journal.clone());
+    let hands = Hands::join(&setup).await?;
+    let begun = begin(context, &hands, journal.as_ref()).await;
+    hands.leave().await;
+    drop(following);
+    begun?;
+    let state = wiring::state(journal.as_ref()).await?;
+    let totals = match &state.backfill {
+        BackfillState::Done { totals, .. } => *totals,
+        BackfillState::NotRun | BackfillState::Running { .. } => {
+            return Err(Failure::new(Exit::Failed, "backfill/unfinished", "the backfill has not finished")
+                .hint("run the same command again to go on"));
+        }
+    };
+    let dead = journal.dead_letter_count().await?;
+    let json = json!({
+        "migration": journal.migration(),
+        "phase": state.phase.name(),
+        "epoch": state.epoch,
+        "read": totals.read,
+        "changed": totals.changed,
+        "bytes": totals.bytes,
+        "elapsed_ms": totals.elapsed_ms,
+        "dead_letters": dead,
+    });
+    let mut text = format!("{} is in {} (epoch {})\n", journal.migration(), state.phase, state.epoch);
+    text.push_str(&format!("backfill: {}\n", history::backfill(&totals)));
+    text.push_str(match dead {
+        0 => "next: shearwater verify, then shearwater advance\n",
+        _ => "next: shearwater dead-letters says what was refused\n",
+    });
+    context.console.answer(&json, &text)?;
+    Ok(Exit::Done)
+}
+
+/// The migration's journal: a new one after planning, or the one of an earlier start.
+async fn written_down(context: &Context, spec: &SpecFile, file: &str) -> Outcome<Arc<dyn Journal>> {
+    let name = &spec.spec.migration;
+    if context.journal.exists() {
+        let journals = wiring::open_journal(&context.journal).await?;
+        match journals.migration(name).await {
+            Ok(journal) => {
+                same_spec(journal.as_ref(), spec).await?;
+                return Ok(journal);
+            }
+            Err(JournalError::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let planned = plan::make(spec).await?;
+    if !planned.plan.is_ready() {
+        let problems = planned.plan.count(Weight::Problem);
+        let told = plan::findings_text(&planned.plan, file, &spec.text);
+        context.console.note(told.trim_end());
+        return Err(Failure::new(Exit::Problems, "plan/problems", format!("the plan has {problems} problem(s); nothing was written"))
+            .hint(format!("shearwater plan {file}")));
+    }
+    for finding in planned.plan.findings.iter().filter(|finding| finding.weight == Weight::Hazard) {
+        context.console.note(&format!("hazard[{}]: {}", finding.code, finding.message));
+    }
+    let journals = wiring::make_journal(&context.journal).await?;
+    Ok(journals.create(name, &spec.text, "cli").await?)
+}
+
+/// A started migration keeps the spec that it was started with.
+async fn same_spec(journal: &dyn Journal, spec: &SpecFile) -> Outcome<()> {
+    let first = journal.read(0, 1).await?;
+    match first.first().map(|entry| &entry.event) {
+        Some(Event::Created { spec: text }) if *text == spec.text => Ok(()),
+        _ => Err(Failure::new(
+            Exit::Failed,
+            "journal/other-spec",
+            format!("migration {:?} was started with another spec", journal.migration()),
+        )
+        .hint("go on with the spec as it was, or give the migration another name")),
+    }
+}
+
+/// Into dual-write, and through the backfill; whatever is done already is not done again.
+async fn begin(context: &Context, hands: &Hands, journal: &dyn Journal) -> Outcome<()> {
+    let state = wiring::state(journal).await?;
+    match state.phase {
+        Phase::Planned => {
+            hands.act(Command::Advance).await?;
+        }
+        Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp => {}
+        Phase::Cutover | Phase::ReverseWindow | Phase::Rollback | Phase::Complete | Phase::Withdrawn => {
+            return Err(Failure::new(
+                Exit::Failed,
+                "phase/not-possible",
+                format!("{} is in {} already", journal.migration(), state.phase),
+            )
+            .hint("`shearwater status` says what is next"));
+        }
+    }
+    let state = wiring::state(journal).await?;
+    if !matches!(state.backfill, BackfillState::Done { .. }) {
+        context.console.note("copying the records that exist");
+        hands.act(Command::Backfill).await?;
+    }
+    Ok(())
+}
+
+/// Only copies.
+pub async fn copy(context: &Context, args: Copy) -> Outcome<Exit> {
+    let spec = wiring::read_spec(&args.spec, context.console.colour)?;
+    let _ = spec;
+    Err(Failure::new(Exit::Failed, "copy/absent", "this build cannot copy yet"))
+}

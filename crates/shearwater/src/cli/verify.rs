@@ -1,0 +1,112 @@
+//! `verify` and `repair`.
+
+use clap::Args;
+use serde_json::{Value, json};
+use shearwater_core::journal::Command;
+
+use super::exit::{Exit, Outcome};
+use super::{Context, history};
+use crate::render::{amount, progress, table};
+use crate::wiring;
+
+/// Arguments of `verify`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  shearwater verify\n  shearwater verify --json | jq .report")]
+pub struct Verify {}
+
+/// Arguments of `repair`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  shearwater repair            # says what it would do\n  shearwater repair --apply")]
+pub struct Repair {
+    /// Do it; without this nothing is written
+    #[arg(long)]
+    apply: bool,
+}
+
+/// Compares every record of both stores.
+pub async fn verify(context: &Context) -> Outcome<Exit> {
+    let opened = context.open().await?;
+    let journal = &opened.setup.journal;
+    let following = progress::follow(context.console, journal.clone());
+    let report = wiring::act(&opened.setup, Command::Verify).await;
+    drop(following);
+    let report = report?;
+    let state = wiring::state(journal.as_ref()).await?;
+    let totals = state.verified.map(|(_, totals)| totals).unwrap_or_default();
+    let mismatches = totals.mismatches();
+    let json = json!({ "migration": journal.migration(), "mismatches": mismatches, "report": report });
+    let mut text = format!("{}\n", history::verified(&totals));
+    text.push_str(&findings(&report));
+    if mismatches > 0 {
+        text.push_str("`shearwater repair` says what would mend them\n");
+    }
+    context.console.answer(&json, &text)?;
+    Ok(if mismatches == 0 { Exit::Done } else { Exit::Mismatches })
+}
+
+/// Mends what the last verification found.
+pub async fn repair(context: &Context, args: Repair) -> Outcome<Exit> {
+    let opened = context.open().await?;
+    let journal = &opened.setup.journal;
+    let following = progress::follow(context.console, journal.clone());
+    let report = wiring::act(&opened.setup, Command::Repair { dry_run: !args.apply }).await;
+    drop(following);
+    let report = report?;
+    let json = json!({ "migration": journal.migration(), "applied": args.apply, "report": report });
+    let mut text = match args.apply {
+        true => "repaired\n".to_owned(),
+        false => "nothing was written; --apply does it\n".to_owned(),
+    };
+    text.push_str(&numbers(&report));
+    text.push_str(&findings(&report));
+    context.console.answer(&json, &text)?;
+    Ok(Exit::Done)
+}
+
+/// The plain numbers of a report.
+fn numbers(report: &Value) -> String {
+    let rows: Vec<(&str, String)> = report
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((name.as_str(), amount::count(value.as_u64()?))))
+        .collect();
+    if rows.is_empty() { String::new() } else { table::pairs(&rows) }
+}
+
+/// The findings of a report: one line for each record, with its fields.
+fn findings(report: &Value) -> String {
+    let of = ["findings", "mismatches", "samples"].iter().find_map(|name| report.get(name)?.as_array());
+    let Some(list) = of.filter(|list| !list.is_empty()) else { return String::new() };
+    let text = |value: Option<&Value>| match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    let rows: Vec<Vec<String>> = list
+        .iter()
+        .map(|finding| {
+            let fields = finding.get("fields").or_else(|| finding.get("differences"));
+            let fields: Vec<String> = fields
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .map(|field| {
+                    format!(
+                        "{} ({}: expected {}, found {})",
+                        text(field.get("path")),
+                        text(field.get("what")),
+                        text(field.get("expected")),
+                        text(field.get("found"))
+                    )
+                })
+                .collect();
+            vec![
+                text(finding.get("key")),
+                text(finding.get("what").or_else(|| finding.get("kind"))),
+                fields.join("; "),
+            ]
+        })
+        .collect();
+    table::with_header(&["key", "finding", "fields"], &rows)
+}
