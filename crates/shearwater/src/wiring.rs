@@ -12,8 +12,8 @@ use shearwater_core::store::Store;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::run::{self, Coordinator, CoordinatorOptions};
 use shearwater_engine::{Member, Setup};
-use shearwater_stores::journal::JournalFile;
 use shearwater_stores::Create;
+use shearwater_stores::journal::JournalFile;
 
 use crate::cli::exit::{Exit, Failure, Outcome};
 
@@ -56,12 +56,9 @@ pub fn read_spec(path: &Path, colour: Colour) -> Outcome<SpecFile> {
 pub fn check_spec(name: &str, text: String, colour: Colour) -> Outcome<SpecFile> {
     let environment = |variable: &str| std::env::var(variable).ok();
     let spec = spec::parse(&text, &environment).map_err(|problems| {
-        let mut failure = Failure::new(
-            Exit::Problems,
-            "spec/problems",
-            spec::render_problems_in(colour, name, &text, &problems),
-        );
-        failure.detail = Some(problems.iter().map(|problem| problem_json(&text, problem)).collect());
+        let mut failure =
+            Failure::new(Exit::Problems, "spec/problems", spec::render_problems_in(colour, name, &text, &problems));
+        failure.detail = Some(Box::new(problems.iter().map(|problem| problem_json(&text, problem)).collect()));
         failure
     })?;
     let mapping = Mapping::compile(&spec).map_err(|error| {
@@ -147,18 +144,15 @@ pub async fn entries(journal: &dyn Journal) -> Outcome<Vec<Entry>> {
 /// The state that a migration's entries add up to.
 pub async fn state(journal: &dyn Journal) -> Outcome<State> {
     let entries = entries(journal).await?;
-    State::replay(&entries).map_err(|illegal| {
-        Failure::new(Exit::Store, "journal/damaged", format!("the journal is damaged: {illegal}"))
-    })
+    State::replay(&entries)
+        .map_err(|illegal| Failure::new(Exit::Store, "journal/damaged", format!("the journal is damaged: {illegal}")))
 }
 
 /// The spec that a migration was started with.
 pub async fn spec_of(journal: &dyn Journal, colour: Colour) -> Outcome<SpecFile> {
     let first = journal.read(0, 1).await?;
     match first.into_iter().next().map(|entry| entry.event) {
-        Some(Event::Created { spec }) => {
-            check_spec(&format!("journal:{}", journal.migration()), spec, colour)
-        }
+        Some(Event::Created { spec }) => check_spec(&format!("journal:{}", journal.migration()), spec, colour),
         _ => Err(Failure::new(Exit::Store, "journal/damaged", "the journal does not begin with a spec")),
     }
 }

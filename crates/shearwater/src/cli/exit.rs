@@ -71,7 +71,7 @@ pub struct Failure {
     /// What the reader can do.
     pub hint: Option<String>,
     /// More, for programs.
-    pub detail: Option<Value>,
+    pub detail: Option<Box<Value>>,
 }
 
 /// The result of a command's step.
@@ -125,7 +125,7 @@ impl Failure {
             "exit": self.exit.code(),
         });
         if let (Some(detail), Some(error)) = (&self.detail, error.as_object_mut()) {
-            error.insert("detail".to_owned(), detail.clone());
+            error.insert("detail".to_owned(), detail.as_ref().clone());
         }
         json!({ "error": error })
     }
@@ -163,9 +163,11 @@ impl From<JournalError> for Failure {
                 (Exit::Failed, "journal/exists", "name the migration otherwise, or use another --journal")
             }
             JournalError::Newer { .. } => (Exit::Store, "journal/newer", "use the newer Shearwater that wrote it"),
-            JournalError::Unavailable(_) => {
-                (Exit::Store, "journal/unavailable", "check the path given with --journal, its permissions and the disk")
-            }
+            JournalError::Unavailable(_) => (
+                Exit::Store,
+                "journal/unavailable",
+                "check the path given with --journal, its permissions and the disk",
+            ),
             JournalError::Damaged(_) => {
                 (Exit::Store, "journal/damaged", "is this file a journal? restore it from a copy if it was one")
             }

@@ -16,7 +16,9 @@ use crate::wiring::{self, Which};
 
 /// Arguments of `export`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater export users-to-tables > users.jsonl\n  shearwater export users-to-tables --side target --shape v1\n  shearwater export sqlite:legacy.db --table users --key _id")]
+#[command(
+    after_help = "Examples:\n  shearwater export users-to-tables > users.jsonl\n  shearwater export users-to-tables --side target --shape v1\n  shearwater export sqlite:legacy.db --table users --key _id"
+)]
 pub struct Export {
     /// A migration of the journal, or a store's URL
     #[arg(value_name = "URL|NAME")]
@@ -100,8 +102,9 @@ async fn of_migration(context: &Context, args: Export) -> Outcome<Exit> {
     let mapping = spec.mapping.clone();
     write_all(context, store, move |record| {
         let image = shearwater_core::store::Image::of(record.clone());
-        let mapped = mapping.towards(towards, &image).map_err(|error| {
-            Failure { hint: error.hint.clone(), ..Failure::new(Exit::Failed, error.code, error.to_string()) }
+        let mapped = mapping.towards(towards, &image).map_err(|error| Failure {
+            hint: error.hint.clone(),
+            ..Failure::new(Exit::Failed, error.code, error.to_string())
         })?;
         Ok(json::document_to_string(&mapped.record))
     })

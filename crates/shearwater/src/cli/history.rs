@@ -64,11 +64,9 @@ fn what(event: &Event) -> String {
         Event::Verified { totals } => verified(totals),
         Event::Repaired { repaired } => amount::counted(*repaired, "record", "records"),
         Event::RampSet { percent } => format!("{percent} %"),
-        Event::SwitchBegan { from, to, epoch, budget_ms, predicted_ms } => format!(
-            "{} to {}, epoch {epoch}, predicted {predicted_ms} ms of {budget_ms} ms",
-            side(*from),
-            side(*to)
-        ),
+        Event::SwitchBegan { from, to, epoch, budget_ms, predicted_ms } => {
+            format!("{} to {}, epoch {epoch}, predicted {predicted_ms} ms of {budget_ms} ms", side(*from), side(*to))
+        }
         Event::Switched { drained } => format!("{} drained", amount::counted(*drained, "key", "keys")),
         Event::Opened { pause_micros } => {
             format!("writes were held for {}.{} ms", pause_micros / 1_000, pause_micros % 1_000 / 100)

@@ -18,7 +18,9 @@ const READ_MAX: usize = 1_000;
 
 /// Arguments of `dead-letters`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater dead-letters\n  shearwater dead-letters --max 1000 --json\n  shearwater dead-letters retry")]
+#[command(
+    after_help = "Examples:\n  shearwater dead-letters\n  shearwater dead-letters --max 1000 --json\n  shearwater dead-letters retry"
+)]
 pub struct DeadLetters {
     /// Show at most so many
     #[arg(long, value_name = "N", default_value_t = SHOWN_DEFAULT)]
@@ -67,7 +69,13 @@ async fn show(context: &Context, max: usize) -> Outcome<Exit> {
                 Side::Source => "source",
                 Side::Target => "target",
             };
-            vec![letter.key.clone(), side.to_owned(), letter.code.clone(), letter.reason.clone(), letter.attempts.to_string()]
+            vec![
+                letter.key.clone(),
+                side.to_owned(),
+                letter.code.clone(),
+                letter.reason.clone(),
+                letter.attempts.to_string(),
+            ]
         })
         .collect();
     let text = match (total, rows.len() as u64) {
@@ -91,7 +99,8 @@ async fn retry(context: &Context) -> Outcome<Exit> {
     let report = wiring::act(&opened.setup, Command::RetryDeadLetters).await?;
     let left = journal.dead_letter_count().await?;
     let json = json!({ "migration": journal.migration(), "before": before, "left": left, "report": report });
-    let text = format!("{} before, {} left\n", amount::counted(before, "dead letter", "dead letters"), amount::count(left));
+    let text =
+        format!("{} before, {} left\n", amount::counted(before, "dead letter", "dead letters"), amount::count(left));
     context.console.answer(&json, &text)?;
     Ok(if left == 0 { Exit::Done } else { Exit::Failed })
 }

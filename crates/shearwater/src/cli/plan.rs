@@ -16,7 +16,9 @@ use crate::wiring::{self, SpecFile, Which};
 
 /// Arguments of `plan`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater plan users.toml\n  shearwater plan users.toml --json | jq .predictions\n\nExit code 3 when the migration cannot start as it is: fit for a check in CI.")]
+#[command(
+    after_help = "Examples:\n  shearwater plan users.toml\n  shearwater plan users.toml --json | jq .predictions\n\nExit code 3 when the migration cannot start as it is: fit for a check in CI."
+)]
 pub struct PlanArgs {
     /// The spec
     spec: PathBuf,
@@ -102,7 +104,9 @@ impl Planned {
         text.push('\n');
         text.push_str(&match self.plan.count(Weight::Problem) {
             0 => format!("ready: shearwater start {file}\n"),
-            problems => format!("{}: it cannot start like this\n", amount::counted(problems as u64, "problem", "problems")),
+            problems => {
+                format!("{}: it cannot start like this\n", amount::counted(problems as u64, "problem", "problems"))
+            }
         });
         text
     }
@@ -145,7 +149,10 @@ fn predictions_text(predictions: &Predictions) -> String {
     let rows: Vec<String> =
         predictions.rows.iter().map(|(table, rows)| format!("{table} {}", amount::count(*rows))).collect();
     let mut lines = vec![
-        ("records", format!("{about}{}, {}", amount::count(predictions.records), amount::bytes(predictions.source_bytes))),
+        (
+            "records",
+            format!("{about}{}, {}", amount::count(predictions.records), amount::bytes(predictions.source_bytes)),
+        ),
         ("rows", rows.join(", ")),
     ];
     if let Some(bytes) = predictions.target_bytes {

@@ -7,7 +7,9 @@ use super::exit::{Exit, Failure, Outcome};
 
 /// Arguments of `serve`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater serve\n  shearwater serve --gateway 127.0.0.1:8080 --control 127.0.0.1:8081")]
+#[command(
+    after_help = "Examples:\n  shearwater serve\n  shearwater serve --gateway 127.0.0.1:8080 --control 127.0.0.1:8081"
+)]
 pub struct Serve {}
 
 /// Arguments of `demo`.

@@ -10,7 +10,9 @@ use super::{Context, command};
 
 /// Arguments of `completions`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater completions bash > ~/.local/share/bash-completion/completions/shearwater\n  shearwater completions zsh > ~/.zfunc/_shearwater")]
+#[command(
+    after_help = "Examples:\n  shearwater completions bash > ~/.local/share/bash-completion/completions/shearwater\n  shearwater completions zsh > ~/.zfunc/_shearwater"
+)]
 pub struct Completions {
     /// Which shell
     shell: clap_complete::Shell,
@@ -55,7 +57,7 @@ pub fn man(context: &Context, args: Man) -> Outcome<Exit> {
             verb => format!("shearwater-{verb}"),
         };
         let file = directory.join(format!("{name}.1"));
-        std::fs::write(&file, page(verb.name(name))?).map_err(|error| Failure::file("write", &file, &error))?;
+        std::fs::write(&file, page(verb)?).map_err(|error| Failure::file("write", &file, &error))?;
         written.push(file.display().to_string());
     }
     context.console.answer(&json!({ "written": written }), &format!("{}\n", written.join("\n")))?;

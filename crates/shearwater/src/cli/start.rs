@@ -16,7 +16,9 @@ use crate::wiring::{self, Hands, SpecFile};
 
 /// Arguments of `start`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater plan users.toml && shearwater start users.toml\n\nRun it again after an interruption: it goes on where it stopped.")]
+#[command(
+    after_help = "Examples:\n  shearwater plan users.toml && shearwater start users.toml\n\nRun it again after an interruption: it goes on where it stopped."
+)]
 pub struct Start {
     /// The spec
     spec: PathBuf,
@@ -24,7 +26,9 @@ pub struct Start {
 
 /// Arguments of `copy`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater copy users.toml     # copy, without dual writes\n  shearwater copy users.toml     # again: only what changed meanwhile")]
+#[command(
+    after_help = "Examples:\n  shearwater copy users.toml     # copy, without dual writes\n  shearwater copy users.toml     # again: only what changed meanwhile"
+)]
 pub struct Copy {
     /// The spec
     spec: PathBuf,
@@ -89,8 +93,12 @@ async fn written_down(context: &Context, spec: &SpecFile, file: &str) -> Outcome
         let problems = planned.plan.count(Weight::Problem);
         let told = plan::findings_text(&planned.plan, file, &spec.text);
         context.console.note(told.trim_end());
-        return Err(Failure::new(Exit::Problems, "plan/problems", format!("the plan has {problems} problem(s); nothing was written"))
-            .hint(format!("shearwater plan {file}")));
+        return Err(Failure::new(
+            Exit::Problems,
+            "plan/problems",
+            format!("the plan has {problems} problem(s); nothing was written"),
+        )
+        .hint(format!("shearwater plan {file}")));
     }
     for finding in planned.plan.findings.iter().filter(|finding| finding.weight == Weight::Hazard) {
         context.console.note(&format!("hazard[{}]: {}", finding.code, finding.message));

@@ -21,7 +21,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Arguments of `status`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater status\n  shearwater status --watch\n  shearwater status --json | jq -r .phase")]
+#[command(
+    after_help = "Examples:\n  shearwater status\n  shearwater status --watch\n  shearwater status --json | jq -r .phase"
+)]
 pub struct Status {
     /// Look again every second, until Ctrl-C or the end of the migration
     #[arg(long)]
@@ -186,9 +188,7 @@ impl Standing {
     fn json(&self) -> Value {
         let (status, reason) = self.beside();
         let info = self.state.phase.info();
-        let look = |look: &Look| {
-            json!({ "unreachable": look.unreachable, "backlog": look.backlog, "sidecars": look.sidecars })
-        };
+        let look = |look: &Look| json!({ "unreachable": look.unreachable, "backlog": look.backlog, "sidecars": look.sidecars });
         json!({
             "migration": self.migration,
             "phase": self.state.phase.name(),
@@ -309,6 +309,8 @@ fn look_text(look: &Look) -> String {
     match (&look.unreachable, look.sidecars.len() as u64) {
         (Some(why), _) => format!("does not answer: {why}"),
         (None, 0) => "nothing of ours in it".to_owned(),
-        (None, names) => format!("{} of ours in it, until complete or withdraw", amount::counted(names, "name", "names")),
+        (None, names) => {
+            format!("{} of ours in it, until complete or withdraw", amount::counted(names, "name", "names"))
+        }
     }
 }

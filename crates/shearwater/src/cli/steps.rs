@@ -13,7 +13,9 @@ use crate::wiring;
 
 /// Arguments of `advance`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater advance\n  shearwater advance --journal /var/lib/shearwater/journal --json")]
+#[command(
+    after_help = "Examples:\n  shearwater advance\n  shearwater advance --journal /var/lib/shearwater/journal --json"
+)]
 pub struct Advance {}
 
 /// Arguments of `ramp`.
@@ -130,7 +132,8 @@ fn check_possible(state: &State, command: &Command) -> Outcome<()> {
         }
         _ => return Ok(()),
     };
-    Err(Failure::new(Exit::Failed, "phase/not-possible", format!("{message} is not possible in phase {phase}")).hint(hint))
+    Err(Failure::new(Exit::Failed, "phase/not-possible", format!("{message} is not possible in phase {phase}"))
+        .hint(hint))
 }
 
 fn text(before: &State, after: &State, command: &Command, report: &Value) -> String {
@@ -166,7 +169,9 @@ mod tests {
 
     #[test]
     fn a_percentage_is_read_with_or_without_its_sign() {
-        for (text, expected) in [("0", Some(0)), ("25%", Some(25)), ("100%", Some(100)), ("101", None), ("-1", None), ("x", None)] {
+        for (text, expected) in
+            [("0", Some(0)), ("25%", Some(25)), ("100%", Some(100)), ("101", None), ("-1", None), ("x", None)]
+        {
             assert_eq!(percent(text).ok(), expected, "{text}");
         }
     }

@@ -16,7 +16,9 @@ pub struct Verify {}
 
 /// Arguments of `repair`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater repair            # says what it would do\n  shearwater repair --apply")]
+#[command(
+    after_help = "Examples:\n  shearwater repair            # says what it would do\n  shearwater repair --apply"
+)]
 pub struct Repair {
     /// Do it; without this nothing is written
     #[arg(long)]
@@ -101,11 +103,7 @@ fn findings(report: &Value) -> String {
                     )
                 })
                 .collect();
-            vec![
-                text(finding.get("key")),
-                text(finding.get("what").or_else(|| finding.get("kind"))),
-                fields.join("; "),
-            ]
+            vec![text(finding.get("key")), text(finding.get("what").or_else(|| finding.get("kind"))), fields.join("; ")]
         })
         .collect();
     table::with_header(&["key", "finding", "fields"], &rows)
