@@ -1,0 +1,333 @@
+//! The copying itself, for the backfill and for `copy`: ranges to parallel
+//! workers, each a pipeline read → map → apply with one chunk between two
+//! steps, so that memory stays flat however large the table is.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use shearwater_core::Key;
+use shearwater_core::Stamp;
+use shearwater_core::error::{Policy, StoreError};
+use shearwater_core::lifecycle::BackfillTotals;
+use shearwater_core::mapping::Mapping;
+use shearwater_core::store::{Applied, Checkpoint, Chunk, Put, ScanRange, Side};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::dead_letters::{Letters, Refused};
+use crate::follow::put_of;
+use crate::helm::{Course, Leash, backoff};
+use crate::ledger::Halt;
+use crate::progress::Progress;
+use crate::throttle::{Foreground, Throttle};
+use crate::{Setup, failpoint};
+
+/// Chunks waiting between two steps of a pipeline: one is enough to keep both
+/// steps busy, and memory holds them all.
+const CHUNKS_WAITING: usize = 1;
+
+/// Refusals listed by a copy; beyond that they are only counted.
+pub const REFUSED_LISTED_MAX: usize = 1_000;
+
+/// Where refused records are kept.
+pub enum Sink {
+    /// As dead letters, in the journal.
+    Letters(Arc<tokio::sync::Mutex<Letters>>),
+    /// In a list for the report.
+    Listed(Mutex<Vec<Refused>>),
+}
+
+impl Sink {
+    async fn keep(&self, refused: &[Refused]) -> Result<(), Halt> {
+        match self {
+            Sink::Letters(letters) if !refused.is_empty() => {
+                let mut letters = letters.lock().await;
+                for one in refused {
+                    letters.bury(Side::Source, one).await?;
+                    failpoint::hit("backfill-letter-buried");
+                }
+            }
+            Sink::Letters(_) => {}
+            Sink::Listed(list) => {
+                if let Ok(mut list) = list.lock() {
+                    let room = REFUSED_LISTED_MAX.saturating_sub(list.len());
+                    list.extend(refused.iter().take(room).cloned());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One run's copying from source to target.
+pub struct Pump {
+    /// The migration.
+    pub setup: Setup,
+    /// Source to target, under an epoch.
+    pub course: Course,
+    /// The run's name, under which the target keeps its checkpoints.
+    pub run: String,
+    /// The pace.
+    pub throttle: Throttle,
+    /// What clients feel.
+    pub foreground: Arc<Foreground>,
+    /// One chunk is written at a time, so that the duty bound holds for all workers together.
+    pub turn: Semaphore,
+    /// What is shown.
+    pub progress: Progress,
+    /// Where refused records are kept.
+    pub sink: Sink,
+}
+
+struct Read {
+    chunk: Chunk,
+}
+
+struct Mapped {
+    records: Vec<(Key, Stamp)>,
+    puts: Vec<Put>,
+    refused: Vec<Refused>,
+    chunk: ChunkSize,
+}
+
+/// What a chunk adds to its range's checkpoint.
+struct ChunkSize {
+    read: u64,
+    bytes: u64,
+    next: Option<shearwater_core::store::Cursor>,
+}
+
+impl Pump {
+    /// Copies all ranges, going on from the checkpoints; answers the totals of
+    /// the whole run, earlier processes' parts included (without the time).
+    pub async fn run(
+        self: &Arc<Self>,
+        ranges: Vec<ScanRange>,
+        checkpoints: Vec<Checkpoint>,
+        leash: Leash,
+    ) -> Result<BackfillTotals, Halt> {
+        let mut known: HashMap<u32, Checkpoint> = checkpoints.into_iter().map(|c| (c.range, c)).collect();
+        let mut totals = BackfillTotals::default();
+        let mut queue = VecDeque::new();
+        for range in ranges {
+            match known.remove(&range.id) {
+                Some(done) if done.done => add(&mut totals, &done),
+                Some(begun) => queue.push_back((range, begun)),
+                None => queue.push_back((range.clone(), self.from_the_beginning(&range))),
+            }
+        }
+        let queue = Arc::new(Mutex::new(queue));
+        let mut workers = JoinSet::new();
+        for _ in 0..self.setup.spec.pace.workers.max(1) {
+            workers.spawn(self.clone().work(queue.clone(), leash.clone()));
+        }
+        while let Some(worked) = workers.join_next().await {
+            for checkpoint in worked.map_err(|error| Halt::Broken(error.to_string()))?? {
+                add(&mut totals, &checkpoint);
+            }
+        }
+        Ok(totals)
+    }
+
+    fn from_the_beginning(&self, range: &ScanRange) -> Checkpoint {
+        Checkpoint {
+            run: self.run.clone(),
+            range: range.id,
+            cursor: None,
+            done: false,
+            read: 0,
+            changed: 0,
+            dead: 0,
+            bytes: 0,
+        }
+    }
+
+    /// A worker: one range after the other until none is left.
+    async fn work(
+        self: Arc<Self>,
+        queue: Arc<Mutex<VecDeque<(ScanRange, Checkpoint)>>>,
+        mut leash: Leash,
+    ) -> Result<Vec<Checkpoint>, Halt> {
+        let mut finished = Vec::new();
+        loop {
+            let next = queue.lock().map_err(|_| Halt::Broken("a worker died".into()))?.pop_front();
+            let Some((range, mut from)) = next else { return Ok(finished) };
+            let mut failures = 0;
+            loop {
+                match self.copy_range(&range, from.clone(), &leash).await {
+                    Ok(done) => {
+                        finished.push(done);
+                        break;
+                    }
+                    Err(Halt::Store { side, error }) if error.policy() == Policy::Retry => {
+                        warn(side, &error);
+                        leash.rest(backoff(failures)).await?;
+                        leash.pass().await?;
+                        failures += 1;
+                        from = self.reread(&range, from).await;
+                    }
+                    Err(halt) => return Err(halt),
+                }
+            }
+        }
+    }
+
+    /// The checkpoint as the target has it after a failure, if it can be read.
+    async fn reread(&self, range: &ScanRange, last: Checkpoint) -> Checkpoint {
+        match self.setup.target.checkpoints(&self.run).await {
+            Ok(all) => all.into_iter().find(|c| c.range == range.id).unwrap_or(last),
+            Err(_) => last,
+        }
+    }
+
+    async fn copy_range(&self, range: &ScanRange, from: Checkpoint, leash: &Leash) -> Result<Checkpoint, Halt> {
+        if from.done {
+            return Ok(from);
+        }
+        let (read_out, read_in) = mpsc::channel(CHUNKS_WAITING);
+        let (mapped_out, mapped_in) = mpsc::channel(CHUNKS_WAITING);
+        let (_, _, done) = tokio::try_join!(
+            self.read(range, from.cursor.clone(), leash.clone(), read_out),
+            self.map(read_in, mapped_out),
+            self.apply(mapped_in, from, leash.clone()),
+        )?;
+        Ok(done)
+    }
+
+    async fn read(
+        &self,
+        range: &ScanRange,
+        mut after: Option<shearwater_core::store::Cursor>,
+        mut leash: Leash,
+        out: mpsc::Sender<Read>,
+    ) -> Result<(), Halt> {
+        loop {
+            leash.pass().await?;
+            let chunk = self.setup.source.scan(range, after.as_ref(), self.throttle.chunk_max()).await;
+            let chunk = chunk.map_err(Halt::store(Side::Source))?;
+            failpoint::hit("backfill-chunk-read");
+            after = chunk.next.clone();
+            let end = after.is_none();
+            if out.send(Read { chunk }).await.is_err() || end {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn map(&self, mut chunks: mpsc::Receiver<Read>, out: mpsc::Sender<Mapped>) -> Result<(), Halt> {
+        while let Some(Read { chunk }) = chunks.recv().await {
+            let (mapping, course) = (self.setup.mapping.clone(), self.course);
+            let mapped = tokio::task::spawn_blocking(move || map_chunk(&mapping, course, chunk)).await;
+            if out.send(mapped.map_err(|error| Halt::Broken(error.to_string()))?).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        mut chunks: mpsc::Receiver<Mapped>,
+        mut at: Checkpoint,
+        mut leash: Leash,
+    ) -> Result<Checkpoint, Halt> {
+        while let Some(mapped) = chunks.recv().await {
+            leash.pass().await?;
+            let turn = self.turn.acquire().await.map_err(|error| Halt::Broken(error.to_string()))?;
+            let records = mapped.puts.len();
+            let began = Instant::now();
+            let before = at.clone();
+            at = self.apply_chunk(mapped, at).await?;
+            let rest = self.throttle.wrote(records, began.elapsed(), self.foreground.p99());
+            self.progress.add(at.read - before.read, at.changed - before.changed, at.dead - before.dead).await?;
+            // Resting within the turn: the bound is on all workers together.
+            leash.rest(rest).await?;
+            drop(turn);
+        }
+        if at.done {
+            return Ok(at);
+        }
+        // The reader ended early: its error is the one to tell.
+        Err(Halt::Broken("the range's reader ended early".into()))
+    }
+
+    /// Writes one chunk with its checkpoint. Dead letters are kept before the
+    /// checkpoint that says that their records are dealt with.
+    async fn apply_chunk(&self, mapped: Mapped, at: Checkpoint) -> Result<Checkpoint, Halt> {
+        let Mapped { records, puts, refused, chunk } = mapped;
+        self.sink.keep(&refused).await?;
+        let mut next = Checkpoint {
+            done: chunk.next.is_none(),
+            cursor: chunk.next,
+            read: at.read + chunk.read,
+            dead: at.dead + refused.len() as u64,
+            bytes: at.bytes + chunk.bytes,
+            ..at
+        };
+        // What this chunk changes is known only afterwards: the count that is
+        // stored lags by one chunk until the range's last checkpoint.
+        let answers = self.put(puts, &next).await?;
+        failpoint::hit("backfill-chunk-applied");
+        let changed = answers.iter().filter(|answer| matches!(answer, Applied::Changed)).count() as u64;
+        let late = late_refusals(&records, &answers);
+        self.sink.keep(&late).await?;
+        next.changed += changed;
+        next.dead += late.len() as u64;
+        if !late.is_empty() || (next.done && changed > 0) {
+            self.put(Vec::new(), &next).await?;
+            failpoint::hit("backfill-checkpointed");
+        }
+        Ok(next)
+    }
+
+    async fn put(&self, puts: Vec<Put>, checkpoint: &Checkpoint) -> Result<Vec<Applied>, Halt> {
+        let applied = self.setup.target.apply(self.course.epoch, puts, Some(checkpoint.clone())).await;
+        applied.map_err(Halt::store(Side::Target))
+    }
+}
+
+fn late_refusals(records: &[(Key, Stamp)], answers: &[Applied]) -> Vec<Refused> {
+    let refused = records.iter().zip(answers).filter_map(|((key, stamp), answer)| match answer {
+        Applied::Refused(error) => Some(Refused::by_store(key, *stamp, error)),
+        Applied::Changed | Applied::Unchanged | Applied::Stale { .. } => None,
+    });
+    refused.collect()
+}
+
+fn map_chunk(mapping: &Mapping, course: Course, chunk: Chunk) -> Mapped {
+    let size = ChunkSize { read: chunk.records.len() as u64, bytes: chunk.bytes as u64, next: chunk.next };
+    let mut mapped = Mapped {
+        records: Vec::with_capacity(chunk.records.len()),
+        puts: Vec::with_capacity(chunk.records.len()),
+        refused: Vec::new(),
+        chunk: size,
+    };
+    for record in chunk.records {
+        match record {
+            Ok(record) => {
+                let stamp = record.stamp.unwrap_or(Stamp::ZERO);
+                match put_of(mapping, course, &record, stamp) {
+                    Ok(put) => {
+                        mapped.records.push((record.key, stamp));
+                        mapped.puts.push(put);
+                    }
+                    Err(error) => mapped.refused.push(Refused::by_mapping(&record.key, stamp, &error)),
+                }
+            }
+            Err(bad) => mapped.refused.push(Refused::unreadable(bad.key.as_ref(), &bad.error)),
+        }
+    }
+    mapped
+}
+
+fn add(totals: &mut BackfillTotals, range: &Checkpoint) {
+    totals.read += range.read;
+    totals.changed += range.changed;
+    totals.dead += range.dead;
+    totals.bytes += range.bytes;
+}
+
+fn warn(side: Side, error: &StoreError) {
+    tracing::warn!(?side, code = error.code(), "backfill waits: {}", error.message);
+}
