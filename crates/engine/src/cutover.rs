@@ -102,7 +102,8 @@ async fn predict(helm: &Helm, from: Side, budget: Duration) -> Result<Duration, 
     let predicted = helm.drain.pause(backlog);
     if predicted > budget {
         let (predicted, budget) = (predicted.as_millis(), budget.as_millis());
-        let message = format!("a pause of {predicted} ms is predicted for {backlog} dirty keys, {budget} ms are allowed");
+        let message =
+            format!("a pause of {predicted} ms is predicted for {backlog} dirty keys, {budget} ms are allowed");
         return Err(Halt::refused("gate/pause", message, gates::PAUSE_HINT));
     }
     Ok(predicted)

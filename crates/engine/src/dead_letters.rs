@@ -60,7 +60,10 @@ impl Refused {
         let text = match key {
             Some(key) => key.to_text(),
             None => {
-                format!("{UNREADABLE}{:016x}", shearwater_core::value::hash::value(&error.message.as_str().into()) as u64)
+                format!(
+                    "{UNREADABLE}{:016x}",
+                    shearwater_core::value::hash::value(&error.message.as_str().into()) as u64
+                )
             }
         };
         Refused { key: text, stamp: Stamp::ZERO, code: error.code().into(), reason: error.message.clone() }

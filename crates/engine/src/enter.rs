@@ -96,9 +96,7 @@ pub fn role(state: &State, side: Side) -> Option<Role> {
         (Phase::Planned | Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp, Side::Source) => {
             Some(Role::Authority)
         }
-        (Phase::Planned | Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp, Side::Target) => {
-            Some(Role::Follower)
-        }
+        (Phase::Planned | Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp, Side::Target) => Some(Role::Follower),
         (Phase::ReverseWindow, Side::Source) => Some(Role::Closed),
         (Phase::ReverseWindow, Side::Target) => Some(Role::Authority),
         (Phase::Cutover | Phase::Rollback | Phase::Complete | Phase::Withdrawn, _) => None,

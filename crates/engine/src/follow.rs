@@ -101,8 +101,7 @@ async fn follow_batch(helm: &Helm, course: Course, keys: &[Key]) -> Result<Follo
     }
     let (marks, puts): (Vec<Mark>, Vec<Put>) = mapped.into_iter().unzip();
     helm.check()?;
-    let answers =
-        helm.setup.store(follower).apply(course.epoch, puts, None).await.map_err(Halt::store(follower))?;
+    let answers = helm.setup.store(follower).apply(course.epoch, puts, None).await.map_err(Halt::store(follower))?;
     failpoint::hit("follow-applied");
     let settled = settle(helm, course, marks, answers, &mut followed).await?;
     helm.letters.lock().await.resolve(authority, &settled).await?;

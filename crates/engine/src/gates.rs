@@ -188,7 +188,11 @@ fn verified(state: &State, limits: &Gates) -> Gate {
         None => (false, "nothing has been verified since the backfill or the last change of authority".to_owned()),
         Some((_, totals)) => (
             totals.mismatches() <= limits.mismatches_max,
-            format!("the last verification found {} mismatches, {} are allowed", totals.mismatches(), limits.mismatches_max),
+            format!(
+                "the last verification found {} mismatches, {} are allowed",
+                totals.mismatches(),
+                limits.mismatches_max
+            ),
         ),
     };
     gate("gate/verified", open, message, "`verify`; if it finds mismatches, `repair` and `verify` again")

@@ -71,6 +71,7 @@ struct Shared {
     /// Told whenever an epoch's last request ends.
     idle: Arc<Notify>,
     woken: Notify,
+    foreground: Arc<crate::Foreground>,
 }
 
 impl Member {
@@ -99,6 +100,7 @@ impl Member {
             nudged: Notify::new(),
             idle,
             woken: Notify::new(),
+            foreground: Arc::default(),
         });
         let mut loop_state = FollowLoop::new(shared.clone());
         loop_state.renew().await?;
@@ -148,6 +150,12 @@ impl Member {
     /// Waits until somebody called [`Member::wake_reconciler`] since the last wait ended.
     pub async fn reconciler_woken(&self) {
         self.shared.woken.notified().await;
+    }
+
+    /// Where the data path counts how long clients' writes take; the backfill's
+    /// pace follows it.
+    pub fn foreground(&self) -> &Arc<crate::Foreground> {
+        &self.shared.foreground
     }
 
     /// Whether the lease holds now (for `readyz`).

@@ -198,12 +198,7 @@ async fn awake(helm: &Helm, take: Take, marks: Vec<DirtyMark>, done: &mut Pass) 
     keys
 }
 
-async fn try_held(
-    helm: &Helm,
-    course: Course,
-    held: &mut HashSet<Key>,
-    done: &mut Pass,
-) -> Result<(), Halt> {
+async fn try_held(helm: &Helm, course: Course, held: &mut HashSet<Key>, done: &mut Pass) -> Result<(), Halt> {
     if held.is_empty() {
         return Ok(());
     }

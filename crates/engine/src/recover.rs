@@ -1,13 +1,19 @@
 //! Taking over: whatever a crash or a failed step left half-done is finished
 //! or undone before anything else is begun.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use shearwater_core::journal::Event;
 use shearwater_core::lifecycle::Phase;
+
+use crate::dead_letters::now_ms;
 
 use crate::helm::Helm;
 use crate::ledger::Halt;
 use crate::{complete, cutover, enter};
+
+/// Entries among which the beginning of an unfinished change of authority is found.
+const SWITCH_ENTRIES_MAX: u64 = 16;
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +46,7 @@ pub async fn recover(helm: &Helm) -> Result<Recovered, Halt> {
     }
     match &state.switch {
         Some(switch) if switch.decided => {
-            cutover::open(helm, Instant::now()).await?;
+            cutover::open(helm, began(helm).await?).await?;
             enter::acknowledged(helm, state.epoch).await?;
             Ok(Recovered::Opened)
         }
@@ -53,4 +59,14 @@ pub async fn recover(helm: &Helm) -> Result<Recovered, Halt> {
             Ok(Recovered::Settled)
         }
     }
+}
+
+/// When writes began to be held, by the journal's entry: the pause that is
+/// reported after a crash includes the time in which nobody coordinated.
+async fn began(helm: &Helm) -> Result<Instant, Halt> {
+    let seq = helm.ledger.view().seq;
+    let entries = helm.setup.journal.read(seq.saturating_sub(SWITCH_ENTRIES_MAX), SWITCH_ENTRIES_MAX as usize).await?;
+    let at_ms = entries.iter().rev().find(|entry| matches!(entry.event, Event::SwitchBegan { .. })).map(|e| e.at_ms);
+    let ago = at_ms.map_or(0, |at_ms| now_ms().saturating_sub(at_ms).max(0) as u64);
+    Ok(Instant::now().checked_sub(Duration::from_millis(ago)).unwrap_or_else(Instant::now))
 }

@@ -24,11 +24,7 @@ pub struct Readiness {
 }
 
 /// Measures what a rollback would cost.
-pub async fn readiness(
-    setup: &Setup,
-    state: &State,
-    pause: impl Fn(u64) -> Duration,
-) -> Result<Readiness, Halt> {
+pub async fn readiness(setup: &Setup, state: &State, pause: impl Fn(u64) -> Duration) -> Result<Readiness, Halt> {
     match state.phase {
         Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp | Phase::Cutover => {
             Ok(Readiness { open: true, keys_not_followed: 0, dead_letters: 0, predicted_pause_ms: 0 })

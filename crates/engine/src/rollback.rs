@@ -45,6 +45,8 @@ pub async fn rollback(helm: &Helm) -> Result<serde_json::Value, Halt> {
             "the migration is complete: the last exit is behind",
             "start a new migration in the other direction",
         )),
-        Phase::Withdrawn => Err(Halt::refused("phase/withdrawn", "the migration was withdrawn", "nothing is left to do")),
+        Phase::Withdrawn => {
+            Err(Halt::refused("phase/withdrawn", "the migration was withdrawn", "nothing is left to do"))
+        }
     }
 }
