@@ -44,6 +44,8 @@ pub(super) struct Facts {
     /// the record's key, then values.
     root: Columns,
     children: Vec<Columns>,
+    /// Columns that lead an index over all rows, comparing bytes.
+    indexed: Vec<String>,
 }
 
 impl Facts {
@@ -64,7 +66,13 @@ impl Facts {
             key: key_index(conn, tables)?,
             root: pick(&root, tables.key.iter().chain(&tables.values).collect()),
             children,
+            indexed: indexed(conn, &tables.name)?,
         })
+    }
+
+    /// Whether an index gives the column's order.
+    pub(super) fn is_indexed(&self, column: &str) -> bool {
+        self.indexed.iter().any(|name| name.eq_ignore_ascii_case(column))
     }
 
     /// Refuses a table whose key does not identify its rows.
@@ -127,7 +135,6 @@ fn columns_of(conn: &Connection, table: &str) -> StoreResult<Columns> {
 }
 
 /// Refuses a store in which a table or a column of the layout is missing.
-/// `absent_ok`: tables that are not there will be made.
 pub(super) fn check_layout(conn: &Connection, tables: &Tables, absent: AbsentTables) -> StoreResult<()> {
     let mut parts: Vec<(&str, Vec<String>)> =
         vec![(&tables.name, tables.key.iter().chain(&tables.values).cloned().collect())];
@@ -221,6 +228,15 @@ fn look_for_sidecar(conn: &Connection, table: &str) -> StoreResult<Sidecar> {
         .with_hint("use the version of this program that began the migration"));
     }
     Ok(Sidecar::Installed)
+}
+
+fn indexed(conn: &Connection, table: &str) -> StoreResult<Vec<String>> {
+    conn.prepare(
+        "SELECT x.name FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x \
+         WHERE l.partial = 0 AND x.seqno = 0 AND x.name IS NOT NULL AND upper(x.coll) = 'BINARY'",
+    )
+    .and_then(|mut s| s.query_map([table], |row| row.get(0))?.collect())
+    .map_err(|e| store_error("reading the table's indexes", e))
 }
 
 fn key_index(conn: &Connection, tables: &Tables) -> StoreResult<KeyIndex> {

@@ -7,6 +7,7 @@
 mod apply;
 mod capture;
 mod cell;
+mod condition;
 mod config;
 mod document;
 mod error;
