@@ -11,7 +11,7 @@ use rusqlite::{Row, params_from_iter};
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::path::Path;
-use shearwater_core::query::{Filter, ListPage, ListQuery, OrderTerm, keyset_of, sort_bytes};
+use shearwater_core::query::{Filter, ListPage, ListQuery, OrderTerm, sort_bytes, sort_bytes_of};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{Fetched, Image};
 
@@ -101,6 +101,12 @@ impl List<'_> {
         };
         Ok(match self.query.order.as_slice() {
             [] => Some(vec![self.key_segment(Sql::default(), after.as_ref().map(|(_, key)| key.as_slice()))]),
+            [term, ..] if self.is_key(&term.path) => {
+                // No two records have the same key, so no further term matters.
+                let direction = if term.descending { Direction::Falling } else { Direction::Rising };
+                let after = after.as_ref().map(|(_, key)| key.as_slice());
+                Some(vec![self.key_segment_in(direction, Sql::default(), after)])
+            }
             [term] => self.plan_term(term, after)?,
             _ => None,
         })
@@ -116,13 +122,26 @@ impl List<'_> {
         Ok(if some { BlobKeys::Some } else { BlobKeys::None })
     }
 
-    fn key_segment(&self, mut sql: Sql, after: Option<&[Cell]>) -> Segment {
+    /// Whether the path is the key, all of it.
+    fn is_key(&self, path: &Path) -> bool {
+        path.steps().len() == 1 && matches!(self.tables.key.as_slice(), [name] if name == path.root())
+    }
+
+    fn key_segment(&self, sql: Sql, after: Option<&[Cell]>) -> Segment {
+        self.key_segment_in(Direction::Rising, sql, after)
+    }
+
+    fn key_segment_in(&self, direction: Direction, mut sql: Sql, after: Option<&[Cell]>) -> Segment {
         let key = self.tables.key_of_r();
+        let (sign, suffix) = match direction {
+            Direction::Rising => (">", ""),
+            Direction::Falling => ("<", " DESC"),
+        };
         if let Some(cells) = after {
             let places = sql.bind_all(cells);
-            sql.conditions.push(format!("({key}) > ({places})"));
+            sql.conditions.push(format!("({key}) {sign} ({places})"));
         }
-        Segment { sql, order: key }
+        Segment { sql, order: format!("{key}{suffix}") }
     }
 
     /// An order by one column of a plain type with an index: its values and its
@@ -207,7 +226,7 @@ impl List<'_> {
         let mut sql = Sql::default();
         sql.push_implied(self.tables, &self.query.filter);
         self.each(&sql, "", |candidate| {
-            let place = sort_bytes(order, &keyset_of(order, &candidate.key, &candidate.record));
+            let place = sort_bytes_of(order, &candidate.key, &candidate.record);
             let is_after = after.as_ref().is_none_or(|after| place > *after);
             let has_room = heap.len() < keep_max || heap.peek().is_some_and(|worst| place < worst.place);
             if is_after && has_room {
@@ -267,6 +286,12 @@ impl List<'_> {
         let stamp = installed.then_some(mark.stamp);
         Ok(Fetched { key, image: Some(Image { record, parked: mark.parked }), stamp, dirty: installed && mark.dirty })
     }
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Rising,
+    Falling,
 }
 
 /// Whether to read on.
