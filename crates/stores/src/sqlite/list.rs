@@ -151,7 +151,9 @@ impl List<'_> {
         term: &OrderTerm,
         after: Option<(&Vec<shearwater_core::Value>, Vec<Cell>)>,
     ) -> StoreResult<Option<Vec<Segment>>> {
-        let Some(ty) = self.tables.layout.type_of(&term.path).filter(|ty| is_order_native(*ty)) else { return Ok(None) };
+        let Some(ty) = self.tables.layout.type_of(&term.path).filter(|ty| is_order_native(*ty)) else {
+            return Ok(None);
+        };
         let name = term.path.root();
         if !self.session.facts(self.tables)?.is_indexed(name) {
             return Ok(None);
@@ -331,5 +333,8 @@ fn check_limit(limit: usize) -> StoreResult<()> {
     if limit <= LIMIT_MAX {
         return Ok(());
     }
-    Err(StoreError::new(StoreErrorKind::Unsupported, format!("a list page of {limit} records is asked; at most {LIMIT_MAX}")))
+    Err(StoreError::new(
+        StoreErrorKind::Unsupported,
+        format!("a list page of {limit} records is asked; at most {LIMIT_MAX}"),
+    ))
 }
