@@ -10,7 +10,7 @@
 //! the same functions with its own rules and its own residue.
 
 mod base;
-mod cast;
+pub(crate) mod cast;
 mod compile;
 mod forward;
 mod keys;
@@ -23,7 +23,7 @@ mod rules;
 #[cfg(test)]
 mod law_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::key::Key;
 use crate::path::Path;

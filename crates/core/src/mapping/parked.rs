@@ -31,38 +31,57 @@ pub(super) fn column(column: &Column, computed: Value, parked: &Document) -> Val
     }
 }
 
-/// For each element of a v1 array, what is parked for it: by its content first,
-/// so that it follows an element that moved; else by its position while the
-/// array is as long as it was, so that a v1 client's change of an element does
-/// not wipe what only v2 has.
+/// For each element of a v1 array, what is parked for it: where position and
+/// content are as they were; else by content, so that it follows an element
+/// that moved; else by position while the array is as long as it was, so that a
+/// v1 client's change of an element does not wipe what only v2 has.
 pub(super) fn elements<'p>(parked: &'p Value, items: &[Value]) -> Vec<Option<&'p Document>> {
     let mut found: Vec<Option<&Document>> = vec![None; items.len()];
     let Value::Document(parked) = parked else { return found };
     let Some(Value::Array(entries)) = parked.get("elements") else { return found };
     let hashes: Vec<String> = items.iter().map(fingerprint).collect();
-    let mut left = Vec::new();
-    for entry in entries {
-        let Value::Document(entry) = entry else { continue };
-        let (Some(Value::Int(at)), Some(Value::Text(of)), Some(Value::Document(own))) =
-            (entry.get("at"), entry.get("of"), entry.get("parked"))
-        else {
-            continue;
-        };
-        let at = usize::try_from(*at).unwrap_or(usize::MAX);
-        let free = |place: usize| found.get(place).is_some_and(Option::is_none) && hashes[place] == *of;
-        match free(at).then_some(at).or_else(|| (0..items.len()).find(|place| free(*place))) {
-            Some(place) => found[place] = Some(own),
-            None => left.push((at, own)),
+    let mut left: Vec<Entry<'_>> = entries.iter().filter_map(Entry::read).collect();
+    left.retain(|entry| {
+        let is_same = hashes.get(entry.at).is_some_and(|hash| hash == entry.of);
+        if is_same {
+            found[entry.at] = Some(entry.parked);
         }
-    }
+        !is_same
+    });
+    left.retain(|entry| match (0..items.len()).find(|at| found[*at].is_none() && hashes[*at] == entry.of) {
+        Some(at) => {
+            found[at] = Some(entry.parked);
+            false
+        }
+        None => true,
+    });
     if parked.get("length") == Some(&Value::from_u64(items.len() as u64)) {
-        for (at, own) in left {
-            if let Some(place @ None) = found.get_mut(at) {
-                *place = Some(own);
+        for entry in left {
+            if let Some(place @ None) = found.get_mut(entry.at) {
+                *place = Some(entry.parked);
             }
         }
     }
     found
+}
+
+/// What is parked for one element.
+struct Entry<'p> {
+    at: usize,
+    of: &'p str,
+    parked: &'p Document,
+}
+
+impl<'p> Entry<'p> {
+    fn read(entry: &'p Value) -> Option<Entry<'p>> {
+        let Value::Document(entry) = entry else { return None };
+        match (entry.get("at"), entry.get("of"), entry.get("parked")) {
+            (Some(Value::Int(at)), Some(Value::Text(of)), Some(Value::Document(parked))) => {
+                Some(Entry { at: usize::try_from(*at).ok()?, of, parked })
+            }
+            _ => None,
+        }
+    }
 }
 
 fn fingerprint(element: &Value) -> String {

@@ -23,7 +23,7 @@ pub(super) fn value(json: &Json) -> Value {
     }
 }
 
-pub(super) fn document(json: &Json) -> Document {
+pub(crate) fn document(json: &Json) -> Document {
     match value(json) {
         Value::Document(document) => document,
         other => panic!("{} is no document", other.type_name()),
@@ -476,7 +476,7 @@ fn keys_go_over_from_the_key_alone() {
     assert_eq!(mapping.key_of(Side::Target, &image).unwrap_err().code, "mapping/key");
 
     let fields = vec![from("b", "y", FieldType::Int), from("a", "x", FieldType::Text)];
-    let composite = Mapping::compile(&super::tests::spec("x,y", "b,a", fields, keep())).unwrap();
+    let composite = Mapping::compile(&spec("x,y", "b,a", fields, keep())).unwrap();
     let (v1, v2) = (Key::composite(vec!["k".into(), 1.into()]), Key::composite(vec![1.into(), "k".into()]));
     assert_eq!(composite.key_forward(&v1).unwrap(), v2);
     assert_eq!(composite.key_reverse(&v2).unwrap(), v1);
@@ -521,5 +521,99 @@ fn plain_paths_mean_the_same_in_both_shapes() {
     check("unknown", None);
     for v2 in ["zip", "n", "as", "extra", "unknown", "again"] {
         assert_eq!(mapping.path_reverse(&path(v2)), None, "{v2}");
+    }
+}
+
+fn full_name() -> FieldRule {
+    let back = [("first", "split_part(full_name, ' ', 1)"), ("last", "split_part(full_name, ' ', 2)")];
+    sql("full_name", "first || ' ' || last", &back, FieldType::Text)
+}
+
+#[test]
+fn expressions_go_back_or_are_corrected() {
+    check_forward(
+        vec![full_name()],
+        json!({"_id": 1, "first": "Ada", "last": "Lovelace"}),
+        json!({"id": 1, "full_name": "Ada Lovelace"}),
+    );
+    check_forward(
+        vec![full_name()],
+        json!({"_id": 1, "first": "Ada B", "last": "C"}),
+        json!({"id": 1, "full_name": "Ada B C", "extra": {"@fix": [
+            {"path": "first", "was": "Ada", "is": "Ada B", "if": {"full_name": "Ada B C"}},
+            {"path": "last", "was": "B", "is": "C", "if": {"full_name": "Ada B C"}}]}}),
+    );
+    check_forward(
+        vec![full_name()],
+        json!({"_id": 1, "first": "Ada"}),
+        json!({"id": 1, "full_name": null,
+            "extra": {"@fix": [{"path": "first", "is": "Ada", "if": {"full_name": null}}]}}),
+    );
+    check_refused(vec![full_name()], json!({"_id": 1, "first": "x", "last": 5}), "mapping/expression", "full_name");
+}
+
+#[test]
+fn a_v2_change_of_a_computed_column_goes_back() {
+    let mapping = mapping(vec![full_name()]);
+    let change = |v1: Json, to: &str| {
+        edited(&mapping, v1, |v2| {
+            v2.set("full_name", to);
+        })
+    };
+    let v1 = |first: &str, last: &str| document(&json!({"_id": 1, "first": first, "last": last}));
+    let clean = change(json!({"_id": 1, "first": "Ada B", "last": "C"}), "Ada Z");
+    assert_eq!(clean, Image::of(v1("Ada", "Z")), "corrections of one expression fall together");
+    let lossy = change(json!({"_id": 1, "first": "Ada", "last": "L"}), "Cher");
+    assert_eq!(lossy.record, v1("Cher", ""));
+    assert_eq!(lossy.parked, document(&json!({"@fix": [{"column": "full_name", "was": "Cher ", "is": "Cher"}]})));
+    let mut outgrown = lossy;
+    outgrown.record.set("first", "Sonny");
+    let full_name = mapping.forward(&outgrown).unwrap().record.get("full_name").cloned();
+    assert_eq!(full_name, Some("Sonny ".into()), "a v1 change makes what is parked void");
+}
+
+#[test]
+fn a_derived_column_is_computed_and_may_be_left_out() {
+    let mapping = mapping(vec![from("n", "n", FieldType::Int), sql("twice", "n * 2", &[], FieldType::Int)]);
+    assert_eq!(
+        forth_and_back(&mapping, &document(&json!({"_id": 1, "n": 4}))),
+        document(&json!({"id": 1, "n": 4, "twice": 8}))
+    );
+    let settled = mapping.settle(&document(&json!({"id": 1, "n": 5}))).unwrap();
+    assert_eq!(settled, document(&json!({"id": 1, "n": 5, "twice": 10})));
+}
+
+#[test]
+fn computed_keys_must_be_exact_inverses() {
+    let rules = |back: &str| {
+        let id = sql("id", "concat('bob-', _id)", &[("_id", back)], FieldType::Text);
+        Mapping::compile(&spec("_id", "id", vec![id], keep())).unwrap()
+    };
+    let good = rules("cast(substring(id from 5) as bigint)");
+    assert_eq!(good.key_forward(&Key::single(7)).unwrap(), Key::single("bob-7"));
+    assert_eq!(good.key_reverse(&Key::single("bob-7")).unwrap(), Key::single(7));
+    assert_eq!(good.key_reverse(&Key::single("bob-07")).unwrap_err().code, "mapping/key");
+    assert_eq!(good.key_forward(&Key::single("x")).unwrap_err().code, "mapping/key");
+    assert_eq!(forth_and_back(&good, &document(&json!({"_id": 7}))), document(&json!({"id": "bob-7"})));
+    let bad = rules("cast(substring(id from 6) as bigint)");
+    assert_eq!(bad.key_forward(&Key::single(17)).unwrap_err().code, "mapping/key");
+    assert_eq!(bad.forward(&Image::of(document(&json!({"_id": 17})))).unwrap_err().code, "mapping/key");
+}
+
+#[test]
+fn keys_of_mixed_types_stay_distinct_as_text() {
+    let id = cast(from("id", "_id", FieldType::Text));
+    let mapping = Mapping::compile(&spec("_id", "id", vec![id], keep())).unwrap();
+    let keys =
+        [Value::Int(5), "5".into(), Value::Float(5.0), Value::Bool(true), "true".into(), "a,b".into(), "".into()];
+    let mut seen = std::collections::BTreeSet::new();
+    for key in keys {
+        let v1: Document = [("_id", key.clone())].into_iter().collect();
+        let v2 = forth_and_back(&mapping, &v1);
+        assert_eq!(v2.len(), 1, "no residue for {key:?}: {v2:?}");
+        let v2_key = mapping.key_of(Side::Target, &Image::of(v2)).unwrap();
+        assert_eq!(mapping.key_forward(&Key::single(key.clone())).unwrap(), v2_key);
+        assert_eq!(mapping.key_reverse(&v2_key).unwrap(), Key::single(key));
+        assert!(seen.insert(v2_key.order_bytes()));
     }
 }
