@@ -2,6 +2,7 @@
 //! control flow and stays thin.
 
 pub mod backfill;
+pub mod breaker;
 pub mod commands;
 pub mod complete;
 pub mod copy;
@@ -27,6 +28,7 @@ pub mod reverse;
 pub mod rollback;
 pub mod run;
 pub mod setup;
+pub mod shadow;
 pub mod throttle;
 pub mod twin;
 pub mod verify;

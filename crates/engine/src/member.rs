@@ -15,7 +15,7 @@ use crate::Setup;
 
 mod admission;
 
-pub use admission::Admission;
+pub use admission::{Admission, Confirmed, Reading};
 use admission::{Following, InFlight, Lease};
 
 /// Journal entries read at once: a migration has a few hundred in all.
@@ -125,6 +125,19 @@ impl Member {
             return Err(NotServing);
         }
         Admission::take(&self.shared.following, &self.shared.lease)
+    }
+
+    /// Leave to make one read. It holds no epoch back, however long it takes:
+    /// it counts only if the epoch is the same at its end.
+    pub fn admit_read(&self) -> Result<Reading, NotServing> {
+        Reading::take(self.view(), &self.shared.lease)
+    }
+
+    /// Whether what was read under this leave may be answered.
+    pub fn confirm(&self, reading: &Reading) -> Result<Confirmed, NotServing> {
+        reading.still_valid()?;
+        let same = self.shared.following.load().view.state.epoch == reading.view.state.epoch;
+        Ok(if same { Confirmed::Yes } else { Confirmed::MovedOn })
     }
 
     /// Waits until it has seen an entry above `seq`.

@@ -52,6 +52,18 @@ impl Lease {
             && now.wall_us < self.wall_until_us.load(Ordering::Acquire)
     }
 
+    /// The generation under which something begins, if the lease holds.
+    fn begin(&self) -> Result<u64, NotServing> {
+        // Read before the lease is: a lapse in between must be noticed.
+        let generation = self.generation.load(Ordering::SeqCst);
+        if self.holds() { Ok(generation) } else { Err(NotServing) }
+    }
+
+    fn still_valid(&self, generation: u64) -> Result<(), NotServing> {
+        let valid = self.holds() && self.generation.load(Ordering::SeqCst) == generation;
+        if valid { Ok(()) } else { Err(NotServing) }
+    }
+
     /// Extends the lease to `ttl` after the moment at which the renewal was sent.
     pub(super) fn extend(&self, sent: Moment, ttl: Duration) {
         if !self.holds() {
@@ -106,13 +118,37 @@ pub struct Admission {
     generation: u64,
 }
 
+/// Leave to make one read under the epoch of `view`; see [`crate::Member::admit_read`].
+pub struct Reading {
+    /// What to act on.
+    pub view: Arc<View>,
+    lease: Arc<Lease>,
+    generation: u64,
+}
+
+/// Whether what was read may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmed {
+    /// Nothing happened in between that could make it old.
+    Yes,
+    /// The migration has moved on: read again.
+    MovedOn,
+}
+
+impl Reading {
+    pub(super) fn take(view: Arc<View>, lease: &Arc<Lease>) -> Result<Reading, NotServing> {
+        let generation = lease.begin()?;
+        Ok(Reading { view, lease: lease.clone(), generation })
+    }
+
+    pub(super) fn still_valid(&self) -> Result<(), NotServing> {
+        self.lease.still_valid(self.generation)
+    }
+}
+
 impl Admission {
     pub(super) fn take(following: &arc_swap::ArcSwap<Following>, lease: &Arc<Lease>) -> Result<Admission, NotServing> {
-        // Read before the lease is: a lapse in between must be noticed.
-        let generation = lease.generation.load(Ordering::SeqCst);
-        if !lease.holds() {
-            return Err(NotServing);
-        }
+        let generation = lease.begin()?;
         loop {
             let now = following.load();
             now.in_flight.requests.fetch_add(1, Ordering::SeqCst);
@@ -133,8 +169,7 @@ impl Admission {
     /// Whether the lease is still valid; asked again before an answer is given,
     /// because the process may have been stopped in between.
     pub fn still_valid(&self) -> Result<(), NotServing> {
-        let valid = self.lease.holds() && self.lease.generation.load(Ordering::SeqCst) == self.generation;
-        if valid { Ok(()) } else { Err(NotServing) }
+        self.lease.still_valid(self.generation)
     }
 }
 

@@ -1,12 +1,8 @@
-//! Clients' reads and writes under PROTOCOL.md, in either shape, in any phase.
-
-use std::sync::Arc;
+//! What clients ask for and get, in the words of the data path.
 
 use shearwater_core::query::{Filter, Keyset, OrderTerm};
 use shearwater_core::store::Side;
 use shearwater_core::{Document, Key, Stamp};
-
-use crate::{Member, Setup};
 
 /// The shape that a client speaks: v1 is the source's, v2 the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,53 +179,4 @@ pub enum ServeError {
     /// Something is broken in a store; the message has no row values.
     #[error("{0}")]
     Broken(String),
-}
-
-/// Bounds of the data path.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordsOptions {
-    /// How long an answer waits for the follower in dual-write and shadow-read, ms.
-    pub follower_brief_ms: u64,
-    /// How long it waits in read-ramp, ms.
-    pub follower_ramped_ms: u64,
-    /// How long a write is held in a change of authority, ms, before 503.
-    pub hold_ms_max: u64,
-}
-
-impl Default for RecordsOptions {
-    fn default() -> RecordsOptions {
-        RecordsOptions { follower_brief_ms: 100, follower_ramped_ms: 1_000, hold_ms_max: 2_000 }
-    }
-}
-
-/// The data path of one member.
-pub struct Records {
-    _private: (),
-}
-
-impl Records {
-    /// The data path over an opened migration.
-    pub fn new(_setup: Setup, _member: Arc<Member>, _options: RecordsOptions) -> Records {
-        todo!()
-    }
-
-    /// One record.
-    pub async fn get(&self, _shape: Shape, _key: &Key) -> Result<Option<Got>, ServeError> {
-        todo!()
-    }
-
-    /// One page of a list.
-    pub async fn list(&self, _ask: ListAsk) -> Result<ListGot, ServeError> {
-        todo!()
-    }
-
-    /// Changes, all or none.
-    pub async fn write(
-        &self,
-        _shape: Shape,
-        _changes: Vec<ClientChange>,
-        _idempotency: Option<Idempotency>,
-    ) -> Result<WriteDone, ServeError> {
-        todo!()
-    }
 }
