@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod error;
 pub mod expr;
+pub mod import;
 pub mod journal;
 pub mod key;
 pub mod lifecycle;

@@ -26,3 +26,8 @@ pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Attempts of a read-modify-write that lost its race to other writers.
 pub const REWRITE_ATTEMPTS_MAX: usize = 32;
+
+/// Bytes of one record's text in a file that is imported: MongoDB's largest
+/// document, 16 MiB, written as extended JSON; a file without line ends must
+/// not fill memory.
+pub const IMPORT_RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
