@@ -64,7 +64,13 @@ fn required_text(
     example: &str,
 ) -> (String, Span) {
     match section.take(key) {
-        Some(item) => (reader.text(&item).unwrap_or_default(), item.span()),
+        Some(item) => {
+            let text = reader.text(&item);
+            if text.as_deref() == Some("") {
+                reader.problem("spec/missing", item.span(), format!("`{key}` is empty"), None);
+            }
+            (text.unwrap_or_default(), item.span())
+        }
         None => {
             reader.missing(section, key, example);
             (String::new(), section.span)

@@ -224,8 +224,6 @@ fn values_of_the_wrong_type() {
         GOOD,
         &[
             ("a number for a name", "migration = \"users-to-tables\"", "migration = 7"),
-            ("a text for a section", "[unmapped]\nkeep_in = \"rest\"", "[x]\n"),
-            ("unmapped as text", "[unmapped]\nkeep_in = \"rest\"\n\n[gates]", "[gates]\nunmapped = \"rest\"\n"),
             ("a number in the key", "key = [\"id\"]", "key = [\"id\", 7]"),
             ("an empty key", "key = [\"id\"]", "key = []"),
             ("a boolean for the key", "key = [\"id\"]", "key = true"),
@@ -238,6 +236,12 @@ fn values_of_the_wrong_type() {
             ("no such field type", "type = \"int\", required", "type = \"polygon\", required"),
         ],
     );
+}
+
+#[test]
+fn sections_that_are_no_tables() {
+    let base = GOOD.replace("[unmapped]\nkeep_in = \"rest\"\n", "");
+    check("type_of_section", &base, &[("a text for a section", "entity", "unmapped = \"rest\"\nentity")]);
 }
 
 #[test]
@@ -402,8 +406,8 @@ fn keys_that_contradict_each_other() {
             ("back without sql", "{ from = \"address.zip\",", "{ derived = true, from = \"address.zip\","),
             ("scalar without a table", "table = \"user_tags\", ", ""),
             ("fields and scalar", "scalar = \"tag\"", "scalar = \"tag\", fields = { tag = \"x\" }"),
-            ("a default for an array", "scalar = \"tag\"", "scalar = \"tag\", default = []"),
-            ("a computed array", "{ table = \"user_tags\"", "{ value = 1, table = \"user_tags\""),
+            ("a default for an array", "scalar = \"tag\"", "scalar = \"tag\", default = \"x\""),
+            ("a computed array", "{ table = \"user_tags\"", "{ value = \"x\", table = \"user_tags\""),
             ("a type for an array of documents", "from = \"addresses\"", "from = \"addresses\"\ntype = \"text\""),
             ("a cast to nothing", "type = \"text\", cast = true", "cast = true"),
             ("a cast of an expression", "derived = true", "derived = true, cast = true"),
