@@ -15,6 +15,7 @@ use shearwater_engine::records::Shape;
 
 use super::problem::{Kind, Problem};
 use super::query::Query;
+use super::usage::version;
 
 /// The journal's note that holds the key, shared by all members.
 const KEY_NOTE: &str = "page-key";
@@ -108,13 +109,6 @@ impl Sealer {
             return Err(bad("belongs to another filter"));
         }
         place(&read, query.order.len()).ok_or_else(|| bad("is damaged"))
-    }
-}
-
-fn version(shape: Shape) -> &'static str {
-    match shape {
-        Shape::V1 => "v1",
-        Shape::V2 => "v2",
     }
 }
 

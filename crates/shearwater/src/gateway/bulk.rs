@@ -1,0 +1,166 @@
+//! Bulk changes: a filter chooses the records, one atomic write changes them,
+//! each on the condition that it is still the version that the filter saw.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode, header};
+use shearwater_core::limits::BULK_RECORDS_MAX;
+use shearwater_core::query::Filter;
+use shearwater_core::value::Document;
+use shearwater_engine::records::{ClientChange, Condition, Edit, Got, Idempotency, ListAsk, ServeError};
+
+use super::answer::{self, Answer, Replayed};
+use super::entity::{Entity, Version};
+use super::headers::{self, BodyType, Prefer};
+use super::json::Body as BodyForm;
+use super::problem::{Kind, Problem};
+use super::query;
+use super::writes::{Incoming, Single, bulk_too_large, keeps_key, submit};
+
+/// How often the records are chosen again because others changed them between
+/// the choice and the write.
+const ATTEMPTS_MAX: usize = 16;
+
+/// `PATCH /{version}/{entity}?filter`.
+pub async fn patch(
+    entity: &Arc<Entity>,
+    version: &Version,
+    incoming: Incoming<'_>,
+) -> Result<Response<Body>, Problem> {
+    headers::content_type(incoming.headers, BodyType::MergePatch)?;
+    let patch = version.codec.read(BodyForm::Patch, incoming.body)?;
+    version.usage.fields(&patch);
+    keeps_key(version, &patch)?;
+    change(entity, version, incoming, &BulkEdit::Patch(patch)).await
+}
+
+/// `DELETE /{version}/{entity}?filter`.
+pub async fn delete(
+    entity: &Arc<Entity>,
+    version: &Version,
+    incoming: Incoming<'_>,
+) -> Result<Response<Body>, Problem> {
+    change(entity, version, incoming, &BulkEdit::Delete).await
+}
+
+enum BulkEdit {
+    Patch(Document),
+    Delete,
+}
+
+/// What a bulk change did.
+pub struct Bulk {
+    /// The records as the answer shows them: after a patch, before a delete.
+    pub shown: Vec<Got>,
+    /// Whether an earlier request did it.
+    pub replayed: Replayed,
+}
+
+async fn change(
+    entity: &Arc<Entity>,
+    version: &Version,
+    incoming: Incoming<'_>,
+    edit: &BulkEdit,
+) -> Result<Response<Body>, Problem> {
+    let (accept, prefer) = (headers::accept(incoming.headers)?, Prefer::read(incoming.headers)?);
+    let query = query::read(&version.layout, incoming.query)?;
+    query.not_a_list()?;
+    if query.columns.is_some() {
+        return Err(Problem::new(Kind::UnknownParameter, "columns has no meaning here: it belongs to an insert"));
+    }
+    if query.filter == Filter::All {
+        return Err(Problem::new(Kind::FilterRequired, "without a filter every record would be changed")
+            .hint("name the records, for example ?status=eq.OLD"));
+    }
+    if headers::condition(incoming.headers)? != Condition::None {
+        return Err(Problem::new(Kind::BadHeader, "If-Match and If-None-Match speak of one record")
+            .hint("put the condition into the filter"));
+    }
+    let idempotency = incoming.idempotency(version)?;
+    let done = changed(entity, version, &query.filter, edit, idempotency).await?;
+    let range = match done.shown.len() {
+        0 => "*/*".to_owned(),
+        count => format!("0-{}/*", count - 1),
+    };
+    let answer = match answer::with_body(prefer) {
+        true => {
+            let body = answer::many(version, done.shown.iter(), query.select.as_ref(), accept)?;
+            Answer::json(StatusCode::OK, accept, body)
+        }
+        false => Answer::empty(StatusCode::NO_CONTENT),
+    };
+    let answer = answer.header(header::CONTENT_RANGE, range).applied(prefer).replayed(done.replayed);
+    Ok(answer.into_response())
+}
+
+async fn changed(
+    entity: &Arc<Entity>,
+    version: &Version,
+    filter: &Filter,
+    edit: &BulkEdit,
+    idempotency: Option<Idempotency>,
+) -> Result<Bulk, Problem> {
+    for _ in 0..ATTEMPTS_MAX {
+        let ask = ListAsk {
+            shape: version.shape,
+            filter: filter.clone(),
+            order: Vec::new(),
+            after: None,
+            limit: BULK_RECORDS_MAX,
+        };
+        let page = entity.records.list(ask).await?;
+        if page.next.is_some() {
+            return Err(bulk_too_large(page.records.len() + 1).hint("narrow the filter"));
+        }
+        if page.records.is_empty() && idempotency.is_none() {
+            return Ok(Bulk { shown: Vec::new(), replayed: Replayed::No });
+        }
+        let changes = page.records.iter().map(|got| ClientChange {
+            key: got.key.clone(),
+            edit: match edit {
+                BulkEdit::Patch(patch) => Edit::MergePatch(patch.clone()),
+                BulkEdit::Delete => Edit::Delete,
+            },
+            condition: Condition::Match(vec![got.etag]),
+        });
+        match submit(entity, version.shape, changes.collect(), idempotency.clone()).await {
+            Ok(done) => {
+                let replayed = Replayed::of(done.replayed);
+                let shown = match edit {
+                    BulkEdit::Patch(_) => done.records.into_iter().flatten().collect(),
+                    BulkEdit::Delete if replayed == Replayed::Yes => Vec::new(),
+                    BulkEdit::Delete => page.records,
+                };
+                return Ok(Bulk { shown, replayed });
+            }
+            Err(ServeError::PreconditionFailed { .. } | ServeError::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ServeError::Contended.into())
+}
+
+/// Deletes one record and shows what it was: on the condition that it is
+/// still what was read, unless the client's own condition fails anyway.
+pub async fn delete_shown(entity: &Arc<Entity>, version: &Version, single: &Single) -> Result<Bulk, Problem> {
+    for _ in 0..ATTEMPTS_MAX {
+        let held = entity.records.get(version.shape, &single.key).await?;
+        let narrowed = held.as_ref().map(|got| got.etag).filter(|etag| match &single.condition {
+            Condition::None | Condition::Exists => true,
+            Condition::Match(etags) => etags.contains(etag),
+            Condition::Absent => false,
+        });
+        let condition = narrowed.map_or_else(|| single.condition.clone(), |etag| Condition::Match(vec![etag]));
+        let change = ClientChange { key: single.key.clone(), edit: Edit::Delete, condition };
+        match submit(entity, version.shape, vec![change], single.idempotency.clone()).await {
+            Ok(done) => {
+                let replayed = Replayed::of(done.replayed);
+                return Ok(Bulk { shown: held.into_iter().collect(), replayed });
+            }
+            Err(ServeError::PreconditionFailed { .. } | ServeError::NotFound) if narrowed.is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ServeError::Contended.into())
+}

@@ -1,0 +1,170 @@
+//! A served entity: its data path and, for each version, its shape.
+
+use std::sync::Arc;
+
+use shearwater_core::journal::JournalError;
+use shearwater_core::path::{Path, Step};
+use shearwater_core::shape::{FieldType, Layout};
+use shearwater_core::spec::{FieldRule, RuleFrom};
+use shearwater_core::store::{Image, Side};
+use shearwater_core::value::{Document, Uuid, Value};
+use shearwater_core::Key;
+use shearwater_engine::records::{Records, RecordsOptions, Shape};
+use shearwater_engine::{Member, Setup};
+
+use super::fields;
+use super::json::Codec;
+use super::key_text;
+use super::page::Sealer;
+use super::problem::{Kind, Problem};
+use super::usage::{self, Usage};
+
+/// One entity with both of its versions.
+pub struct Entity {
+    /// Its name in paths.
+    pub name: String,
+    /// The migration that it belongs to.
+    pub setup: Setup,
+    /// This process's part in the migration.
+    pub member: Arc<Member>,
+    /// Reads and writes.
+    pub records: Records,
+    /// Page tokens.
+    pub sealer: Sealer,
+    v1: Version,
+    v2: Version,
+}
+
+/// One version of an entity: how its clients see the records.
+pub struct Version {
+    /// The shape.
+    pub shape: Shape,
+    /// The path of the collection, for example `/v1/users`.
+    pub path: String,
+    /// The layout.
+    pub layout: Layout,
+    /// The layout in JSON.
+    pub codec: Codec,
+    /// The declared types of the key fields.
+    pub key_types: Vec<Option<FieldType>>,
+    /// Counts.
+    pub usage: Usage,
+}
+
+impl Entity {
+    /// Opens an entity for serving.
+    pub async fn open(setup: Setup, member: Arc<Member>, options: RecordsOptions) -> Result<Entity, JournalError> {
+        let sealer = Sealer::open(setup.journal.as_ref()).await?;
+        let name = setup.spec.entity.clone();
+        let v1 = Version::new(&name, Shape::V1, setup.mapping.source().clone(), v1_fields(&setup));
+        let v2_fields = fields::names(setup.mapping.target()).into_iter().map(str::to_owned).collect();
+        let v2 = Version::new(&name, Shape::V2, setup.mapping.target().clone(), v2_fields);
+        let records = Records::new(setup.clone(), member.clone(), options);
+        Ok(Entity { name, setup, member, records, sealer, v1, v2 })
+    }
+
+    /// One version.
+    pub fn version(&self, shape: Shape) -> &Version {
+        match shape {
+            Shape::V1 => &self.v1,
+            Shape::V2 => &self.v2,
+        }
+    }
+
+    /// Adds the counts of this member to those in the journal.
+    pub async fn save_usage(&self) -> Result<(), JournalError> {
+        usage::save(self.setup.journal.as_ref(), self.member.id(), &self.v1.usage, &self.v2.usage).await
+    }
+
+    /// The key of a record of a shape.
+    pub fn key_of(&self, shape: Shape, record: Document) -> Result<(Key, Document), Problem> {
+        let image = Image::of(record);
+        let key = self.setup.mapping.key_of(shape.side(), &image).map_err(|error| {
+            let mut problem = Problem::new(Kind::Unprocessable, error.to_string()).field(error.path);
+            problem.code = Some(error.code.to_owned());
+            problem.hint = error.hint;
+            problem
+        })?;
+        Ok((key, image.record))
+    }
+
+    /// Gives a record without key fields a key: a new UUID, where keys are text
+    /// or UUIDs in the shape that will last (H17: chosen once, here, so that a
+    /// write that is sent again names the same record).
+    pub fn with_key(&self, shape: Shape, record: Document) -> Result<Document, Problem> {
+        let version = self.version(shape);
+        let names = version.layout.key_fields();
+        if names.iter().any(|name| record.contains(name)) {
+            return Ok(record);
+        }
+        let chosen = chosen_key(&self.v2).and_then(|key| match shape.side() {
+            Side::Target => Some(key),
+            Side::Source => self.setup.mapping.key_reverse(&key).ok(),
+        });
+        let Some(key) = chosen.filter(|key| key.values().len() == names.len()) else {
+            return Err(Problem::new(Kind::Unprocessable, format!("{} is missing", names.join(", ")))
+                .field(names.join(","))
+                .hint("send the key; the gateway chooses one only where keys are text or UUIDs"));
+        };
+        Ok(names.iter().cloned().zip(key.values().iter().cloned()).chain(record).collect())
+    }
+}
+
+impl Version {
+    fn new(entity: &str, shape: Shape, layout: Layout, fields: Vec<String>) -> Version {
+        Version {
+            shape,
+            path: format!("/{}/{entity}", usage::version(shape)),
+            codec: Codec::of(&layout),
+            key_types: key_text::types(&layout),
+            usage: Usage::new(entity, shape, fields),
+            layout,
+        }
+    }
+
+    /// Fills in the key fields that a body of one record left out, because the
+    /// path has them already.
+    pub fn fill_key(&self, key: &Key, record: &mut Document) {
+        for (name, value) in self.layout.key_fields().iter().zip(key.values()) {
+            if !record.contains(name) {
+                record.set(name.as_str(), value.clone());
+            }
+        }
+    }
+}
+
+/// A new key, if keys of this version can be chosen.
+fn chosen_key(v2: &Version) -> Option<Key> {
+    let uuid = Uuid::now_v7();
+    match v2.key_types.as_slice() {
+        [None | Some(FieldType::Text)] => Some(Key::single(uuid.to_string())),
+        [Some(FieldType::Uuid)] => Some(Key::single(Value::Uuid(uuid))),
+        _ => None,
+    }
+}
+
+/// The top-level fields of v1 that the spec speaks of.
+fn v1_fields(setup: &Setup) -> Vec<String> {
+    let mut names: Vec<String> = match setup.mapping.source() {
+        rows @ Layout::Rows(_) => fields::names(rows).into_iter().map(str::to_owned).collect(),
+        Layout::Document(layout) => layout.key.clone(),
+    };
+    for name in setup.spec.fields.iter().flat_map(roots) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn roots(rule: &FieldRule) -> Vec<String> {
+    let root = |path: &Path| match path.steps().first() {
+        Some(Step::Field(name)) => Some(name.clone()),
+        _ => None,
+    };
+    match &rule.from {
+        RuleFrom::Path(path) => root(path).into_iter().collect(),
+        RuleFrom::Sql { back, .. } => back.iter().filter_map(|(path, _)| root(path)).collect(),
+        RuleFrom::Constant(_) | RuleFrom::TargetOnly => Vec::new(),
+    }
+}
