@@ -23,11 +23,7 @@ use super::writes::{Incoming, Single, bulk_too_large, keeps_key, submit};
 const ATTEMPTS_MAX: usize = 16;
 
 /// `PATCH /{version}/{entity}?filter`.
-pub async fn patch(
-    entity: &Arc<Entity>,
-    version: &Version,
-    incoming: Incoming<'_>,
-) -> Result<Response<Body>, Problem> {
+pub async fn patch(entity: &Arc<Entity>, version: &Version, incoming: Incoming<'_>) -> Result<Response<Body>, Problem> {
     headers::content_type(incoming.headers, BodyType::MergePatch)?;
     let patch = version.codec.read(BodyForm::Patch, incoming.body)?;
     version.usage.fields(&patch);

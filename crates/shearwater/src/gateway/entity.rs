@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use shearwater_core::Key;
 use shearwater_core::journal::JournalError;
 use shearwater_core::path::{Path, Step};
 use shearwater_core::shape::{FieldType, Layout};
 use shearwater_core::spec::{FieldRule, RuleFrom};
 use shearwater_core::store::{Image, Side};
 use shearwater_core::value::{Document, Uuid, Value};
-use shearwater_core::Key;
 use shearwater_engine::records::{Records, RecordsOptions, Shape};
 use shearwater_engine::{Member, Setup};
 
@@ -81,7 +81,7 @@ impl Entity {
         let image = Image::of(record);
         let key = self.setup.mapping.key_of(shape.side(), &image).map_err(|error| {
             let mut problem = Problem::new(Kind::Unprocessable, error.to_string()).field(error.path);
-            problem.code = Some(error.code.to_owned());
+            problem.code = Some(error.code.into());
             problem.hint = error.hint;
             problem
         })?;

@@ -135,19 +135,19 @@ pub struct Problem {
     /// What kind of problem.
     pub kind: Kind,
     /// The stable code of the cause; the kind's when it has none.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// What was found and what was expected.
     pub detail: String,
     /// What the client can do.
     pub hint: Option<String>,
     /// The field in question.
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// When to try again, ms.
-    pub retry_after_ms: Option<u64>,
+    pub retry_after_ms: Option<u32>,
     /// The methods served here, for 405.
     pub allow: Option<&'static str>,
     /// The version that stood in the way, for 412.
-    pub etag: Option<Etag>,
+    pub etag: Option<Box<Etag>>,
 }
 
 impl Problem {
@@ -172,14 +172,14 @@ impl Problem {
     }
 
     /// The same problem about a field.
-    pub fn field(mut self, field: impl Into<String>) -> Problem {
+    pub fn field(mut self, field: impl Into<Box<str>>) -> Problem {
         self.field = Some(field.into());
         self
     }
 
     /// The same problem with a time to try again.
     pub fn retry_after_ms(mut self, ms: u64) -> Problem {
-        self.retry_after_ms = Some(ms);
+        self.retry_after_ms = Some(u32::try_from(ms).unwrap_or(u32::MAX));
         self
     }
 
@@ -202,7 +202,7 @@ impl Problem {
             "hint": self.hint,
         });
         if let Some(field) = &self.field {
-            body["field"] = field.as_str().into();
+            body["field"] = (**field).into();
         }
         if let Some(ms) = self.retry_after_ms {
             body["retry_after_ms"] = ms.into();
@@ -225,7 +225,7 @@ impl Problem {
         if self.kind == Kind::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(etag) = self.etag.map(super::etag::header_value) {
+        if let Some(etag) = self.etag.map(|etag| super::etag::header_value(*etag)) {
             headers.insert(header::ETAG, etag);
         }
         response
@@ -241,12 +241,12 @@ impl From<ServeError> for Problem {
             ServeError::PreconditionFailed { current } => {
                 let mut problem = Problem::new(Kind::PreconditionFailed, text)
                     .hint("read the record again and decide on what it is now");
-                problem.etag = current;
+                problem.etag = current.map(Box::new);
                 problem
             }
             ServeError::Unprocessable { code, field, message, hint } => {
                 let mut problem = Problem::new(Kind::Unprocessable, format!("{field}: {message}")).field(field);
-                problem.code = Some(code);
+                problem.code = Some(code.into());
                 problem.hint = hint;
                 problem
             }

@@ -86,8 +86,8 @@ pub async fn list(
         Count::Exact => count_all(entity, version, &query.filter).await?,
     };
     let body = answer::many(version, page.records.iter(), query.select.as_ref(), accept)?;
-    let mut answer = Answer::json(StatusCode::OK, accept, body)
-        .header(header::CONTENT_RANGE, content_range(seen, count, total));
+    let mut answer =
+        Answer::json(StatusCode::OK, accept, body).header(header::CONTENT_RANGE, content_range(seen, count, total));
     if prefer.count == Count::Exact {
         answer = answer.applied(prefer);
     }
@@ -109,13 +109,7 @@ async fn page(
     if limit == 0 {
         return Ok(ListGot { records: Vec::new(), next: None });
     }
-    let ask = ListAsk {
-        shape: version.shape,
-        filter: query.filter.clone(),
-        order: query.order.clone(),
-        after,
-        limit,
-    };
+    let ask = ListAsk { shape: version.shape, filter: query.filter.clone(), order: query.order.clone(), after, limit };
     Ok(entity.records.list(ask).await?)
 }
 

@@ -115,14 +115,22 @@ impl ServeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             ServeError::Listen { source, address, .. } => match source.kind() {
-                io::ErrorKind::AddrInUse => Some(format!("another program listens on port {}; stop it or choose another port", address.port())),
-                io::ErrorKind::PermissionDenied => Some("ports below 1024 need a privilege; choose a higher one".into()),
-                io::ErrorKind::AddrNotAvailable => Some("this machine has no such address; 127.0.0.1 is always there".into()),
+                io::ErrorKind::AddrInUse => {
+                    Some(format!("another program listens on port {}; stop it or choose another port", address.port()))
+                }
+                io::ErrorKind::PermissionDenied => {
+                    Some("ports below 1024 need a privilege; choose a higher one".into())
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    Some("this machine has no such address; 127.0.0.1 is always there".into())
+                }
                 _ => None,
             },
             ServeError::TokenNeeded(_) => Some("set a token, or listen on 127.0.0.1".into()),
             ServeError::Journal(_) => None,
-            ServeError::EntityTwice(_) => Some("serve them in two processes, or give one of them another entity".into()),
+            ServeError::EntityTwice(_) => {
+                Some("serve them in two processes, or give one of them another entity".into())
+            }
         }
     }
 }

@@ -208,7 +208,8 @@ mod tests {
     fn answers_are_counted_once_and_failures_are_no_use() {
         let usage = usage(Shape::V1);
         let ms = Duration::from_millis(1);
-        for (method, status) in [("GET", 200), ("GET", 304), ("GET", 404), ("PUT", 201), ("PATCH", 503), ("BREW", 405)] {
+        for (method, status) in [("GET", 200), ("GET", 304), ("GET", 404), ("PUT", 201), ("PATCH", 503), ("BREW", 405)]
+        {
             usage.request(&Method::from_bytes(method.as_bytes()).unwrap(), status, ms);
         }
         let counts = usage.take();
@@ -223,7 +224,9 @@ mod tests {
         let usage = usage(Shape::V2);
         usage.fields(&Document::from_iter([("email", "x"), ("a secret", "y"), ("another", "z")]));
         let shown = crate::metrics::render();
-        let line = |field: &str| format!("shearwater_written_fields_total{{entity=\"usage-test\",version=\"v2\",field=\"{field}\"}}");
+        let line = |field: &str| {
+            format!("shearwater_written_fields_total{{entity=\"usage-test\",version=\"v2\",field=\"{field}\"}}")
+        };
         assert!(shown.contains(&format!("{} 1", line("email"))), "{shown}");
         assert!(shown.contains(&format!("{} 2", line("(other)"))), "{shown}");
         assert!(!shown.contains("secret"));

@@ -208,7 +208,8 @@ pub async fn patch(
 pub fn keeps_key(version: &Version, patch: &Document) -> Result<(), Problem> {
     let nulled = version.layout.key_fields().iter().find(|name| patch.get(name).is_some_and(|value| value.is_null()));
     match nulled {
-        Some(name) => Err(Problem::new(Kind::KeyMismatch, format!("{name} is a key field and cannot be removed")).field(name)),
+        Some(name) => Err(Problem::new(Kind::KeyMismatch, format!("{name} is a key field and cannot be removed"))
+            .field(name.as_str())),
         None => Ok(()),
     }
 }
