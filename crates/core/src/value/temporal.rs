@@ -180,22 +180,22 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(TemporalError("something follows the end of the value")) }
     }
 
-    /// `YYYY`, or a sign and four to nine digits.
+    /// `YYYY`, or a sign and six to nine digits.
     fn year(&mut self) -> Result<i64, TemporalError> {
-        const FORM: TemporalError = TemporalError("expected a year of four digits, or a sign and more digits");
+        const FORM: TemporalError = TemporalError("expected a year of four digits, or a sign and at least six");
         let negative = self.rest.first() == Some(&b'-');
         let signed = negative || self.rest.first() == Some(&b'+');
         if signed {
             self.rest = &self.rest[1..];
         }
         let digits = self.digits();
-        let allowed = if signed { 4..=9 } else { 4..=4 };
+        let allowed = if signed { 6..=9 } else { 4..=4 };
         if !allowed.contains(&digits.len()) {
             return Err(FORM);
         }
         let year = digits.iter().fold(0_i64, |n, b| n * 10 + i64::from(b - b'0'));
         match (negative, year) {
-            (true, 0) => Err(TemporalError("there is no year -0000")),
+            (true, 0) => Err(TemporalError("there is no year -000000")),
             (true, year) => Ok(-year),
             (false, year) => Ok(year),
         }
