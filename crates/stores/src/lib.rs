@@ -7,6 +7,7 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{Inspection, Store};
 
+pub mod conformance;
 pub mod journal;
 mod sqlite;
 

@@ -101,7 +101,7 @@ impl List<'_> {
         };
         Ok(match self.query.order.as_slice() {
             [] => Some(vec![self.key_segment(Sql::default(), after.as_ref().map(|(_, key)| key.as_slice()))]),
-            [term, ..] if self.is_key(&term.path) => {
+            [term, ..] if self.is_key(&term.path) && self.place_is_a_keys() => {
                 // No two records have the same key, so no further term matters.
                 let direction = if term.descending { Direction::Falling } else { Direction::Rising };
                 let after = after.as_ref().map(|(_, key)| key.as_slice());
@@ -125,6 +125,11 @@ impl List<'_> {
     /// Whether the path is the key, all of it.
     fn is_key(&self, path: &Path) -> bool {
         path.steps().len() == 1 && matches!(self.tables.key.as_slice(), [name] if name == path.root())
+    }
+
+    /// Whether the place to go on from, in an order by the key, is that of its key.
+    fn place_is_a_keys(&self) -> bool {
+        self.query.after.as_ref().is_none_or(|place| place.values.first() == place.key.values().first())
     }
 
     fn key_segment(&self, sql: Sql, after: Option<&[Cell]>) -> Segment {
