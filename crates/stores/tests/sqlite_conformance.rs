@@ -62,25 +62,26 @@ impl Bench for Sqlite {
         let direct = Connection::open(self.path(store)).unwrap();
         let document = self.flavour == Flavour::Document;
         let changed = match change {
-            DirectChange::SetAge(id, age) if document => direct
-                .execute("UPDATE users SET doc = json_set(doc, '$.age', ?2) WHERE id = ?1", params![id, age]),
-            DirectChange::SetAge(id, age) => direct.execute("UPDATE users SET age = ?2 WHERE id = ?1", params![id, age]),
+            DirectChange::SetAge(id, age) if document => {
+                direct.execute("UPDATE users SET doc = json_set(doc, '$.age', ?2) WHERE id = ?1", params![id, age])
+            }
+            DirectChange::SetAge(id, age) => {
+                direct.execute("UPDATE users SET age = ?2 WHERE id = ?1", params![id, age])
+            }
             DirectChange::Delete(id) => direct.execute("DELETE FROM users WHERE id = ?1", [id]),
-            DirectChange::Rename(from, to) if document => direct.execute(
-                "UPDATE users SET id = ?2, doc = json_set(doc, '$.id', ?2) WHERE id = ?1",
-                params![from, to],
-            ),
-            DirectChange::Rename(from, to) => direct.execute("UPDATE users SET id = ?2 WHERE id = ?1", params![from, to]),
+            DirectChange::Rename(from, to) if document => direct
+                .execute("UPDATE users SET id = ?2, doc = json_set(doc, '$.id', ?2) WHERE id = ?1", params![from, to]),
+            DirectChange::Rename(from, to) => {
+                direct.execute("UPDATE users SET id = ?2 WHERE id = ?1", params![from, to])
+            }
         };
         assert_ne!(changed.as_ref().ok(), Some(&0), "nothing was changed");
         changed.map(drop).map_err(|e| e.to_string())
     }
 
     fn naughty_strings(&self) -> Vec<String> {
-        let data = std::env::var_os("SHEARWATER_DATA").map_or_else(
-            || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
-            PathBuf::from,
-        );
+        let data = std::env::var_os("SHEARWATER_DATA")
+            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
         let file = data.join("nasty/naughty-strings/blns.json");
         let text = std::fs::read(&file)
             .unwrap_or_else(|e| panic!("{}: {e}; set SHEARWATER_DATA to the folder of the data sets", file.display()));

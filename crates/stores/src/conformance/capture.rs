@@ -124,11 +124,14 @@ pub(super) async fn a_direct_writer_is_captured(bench: &dyn Bench) {
         assert!(fetched.dirty && fetched.stamp.unwrap() > last, "{fetched:?}");
         let expected = (id == "a" || id == "moved").then_some(&parked);
         assert_eq!(fetched.image.as_ref().map(|image| &image.parked), expected, "{id}");
-        assert_eq!(fetched.image.and_then(|i| i.record.get("age").cloned()), match id {
-            "a" => Some(9.into()),
-            "moved" => Some(1.into()),
-            _ => None,
-        });
+        assert_eq!(
+            fetched.image.and_then(|i| i.record.get("age").cloned()),
+            match id {
+                "a" => Some(9.into()),
+                "moved" => Some(1.into()),
+                _ => None,
+            }
+        );
     }
 }
 
@@ -146,7 +149,8 @@ pub(super) async fn a_direct_writer_to_a_follower_is_noted(bench: &dyn Bench) {
     assert_eq!(foreign, [key("a"), key("b")]);
     assert_eq!(store.foreign(1).await.unwrap().len(), 1);
     assert_eq!(store.dirty_count().await.unwrap(), 0, "a follower's keys are not dirty");
-    let mended = store.apply(1, vec![put("a", 1, Stamp::new(1, 1)), put("b", 1, Stamp::new(1, 1))], None).await.unwrap();
+    let mended =
+        store.apply(1, vec![put("a", 1, Stamp::new(1, 1)), put("b", 1, Stamp::new(1, 1))], None).await.unwrap();
     assert_eq!(mended, [Applied::Changed, Applied::Changed]);
     assert_eq!(store.clear_foreign(vec![key("a"), key("nobody")]).await.unwrap(), 1);
     assert_eq!(store.foreign(9).await.unwrap(), [key("b")]);

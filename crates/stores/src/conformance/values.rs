@@ -215,7 +215,8 @@ pub(super) async fn keys_of_every_type(bench: &dyn Bench) {
         Flavour::Rows => TYPES
             .iter()
             .map(|ty| {
-                let layout = rows_layout("keyed", &["id"], vec![column("id", *ty), column("n", FieldType::Int)], vec![]);
+                let layout =
+                    rows_layout("keyed", &["id"], vec![column("id", *ty), column("n", FieldType::Int)], vec![]);
                 (layout, samples(*ty).into_iter().filter(|v| !v.is_null()).collect())
             })
             .collect(),
@@ -258,7 +259,12 @@ pub(super) async fn composite_keys(bench: &dyn Bench) {
                 children: vec![],
                 residue: None,
             };
-            rows_layout("pairs", &["a", "b"], vec![column("a", FieldType::Text), column("b", FieldType::Int)], vec![child])
+            rows_layout(
+                "pairs",
+                &["a", "b"],
+                vec![column("a", FieldType::Text), column("b", FieldType::Int)],
+                vec![child],
+            )
         }
     };
     let store = bench.fresh(layout).await;
@@ -286,7 +292,8 @@ pub(super) async fn composite_keys(bench: &dyn Bench) {
 }
 
 pub(super) async fn odd_names(bench: &dyn Bench) {
-    for name in ["select", "with space", "quo\"te", "apo'strophe", "semi;colon--", "ключ", "a.b", "[x]", "%s?1:$", "`"] {
+    for name in ["select", "with space", "quo\"te", "apo'strophe", "semi;colon--", "ключ", "a.b", "[x]", "%s?1:$", "`"]
+    {
         let layout = match bench.flavour() {
             Flavour::Document => Layout::Document(DocumentLayout {
                 table: name.into(),

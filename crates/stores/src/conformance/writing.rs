@@ -8,9 +8,7 @@ use shearwater_core::error::StoreErrorKind;
 use shearwater_core::store::{Change, DirtyMark, Expect, IdempotencyRow, Image, Role, Store, Write, Written};
 use shearwater_core::value::hash;
 
-use super::bench::{
-    Bench, delete_change, doc, fence, installed, key, layout, put_change, record, record_of, write,
-};
+use super::bench::{Bench, delete_change, doc, fence, installed, key, layout, put_change, record, record_of, write};
 
 async fn error_of(store: &Arc<dyn Store>, epoch: Option<u64>, changes: Vec<Change>) -> StoreErrorKind {
     store.write(Write { epoch, changes, idempotency: None }).await.unwrap_err().kind
@@ -24,10 +22,7 @@ pub(super) async fn every_change_is_stamped_and_marked(bench: &dyn Bench) {
     let gone = store.fetch(&key("a")).await.unwrap();
     assert_eq!((gone.image, gone.stamp, gone.dirty), (None, Some(second[0]), true), "a tombstone");
     let marks = store.dirty(None, 10).await.unwrap();
-    assert_eq!(
-        marks,
-        [DirtyMark { key: key("b"), stamp: first[1] }, DirtyMark { key: key("a"), stamp: second[0] }]
-    );
+    assert_eq!(marks, [DirtyMark { key: key("b"), stamp: first[1] }, DirtyMark { key: key("a"), stamp: second[0] }]);
     assert_eq!(store.dirty_count().await.unwrap(), 2);
 }
 
