@@ -179,9 +179,22 @@ pub enum Which {
 
 /// Opens one store of a spec.
 pub async fn open_store(spec: &SpecFile, which: Which) -> Outcome<Arc<dyn Store>> {
-    let (side, store, layout, create) = match which {
-        Which::Source => ("source", &spec.spec.source, spec.mapping.source(), Create::Never),
-        Which::Target => ("target", &spec.spec.target, spec.mapping.target(), Create::IfMissing),
+    let create = match which {
+        Which::Source => Create::Never,
+        Which::Target => Create::IfMissing,
+    };
+    open_as(spec, which, create).await
+}
+
+/// Opens one store of a spec, and makes nothing.
+pub async fn open_existing(spec: &SpecFile, which: Which) -> Outcome<Arc<dyn Store>> {
+    open_as(spec, which, Create::Never).await
+}
+
+async fn open_as(spec: &SpecFile, which: Which, create: Create) -> Outcome<Arc<dyn Store>> {
+    let (side, store, layout) = match which {
+        Which::Source => ("source", &spec.spec.source, spec.mapping.source()),
+        Which::Target => ("target", &spec.spec.target, spec.mapping.target()),
     };
     shearwater_stores::open(&store.url, layout.clone(), create)
         .await

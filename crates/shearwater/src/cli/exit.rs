@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use shearwater_core::error::{StoreError, StoreErrorKind};
 use shearwater_core::journal::{JournalError, Refusal};
+use shearwater_engine::ledger::{Halt, side_name};
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,5 +180,38 @@ impl From<JournalError> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         Failure { hint: refusal.hint, ..Failure::new(Exit::Failed, refusal.code, refusal.message) }
+    }
+}
+
+impl From<Halt> for Failure {
+    fn from(halt: Halt) -> Failure {
+        let again = "run the same command again to go on";
+        match halt {
+            Halt::Journal(error) => error.into(),
+            Halt::Store { side, error } => Failure::from(error).within(side_name(side)),
+            Halt::Refused(refusal) => refusal.into(),
+            Halt::Illegal(illegal) => Failure::new(Exit::Failed, "phase/not-possible", illegal.to_string())
+                .hint("`shearwater status` says what is next"),
+            Halt::Lost | Halt::Stopped => Failure::new(Exit::Failed, "engine/stopped", halt.to_string()).hint(again),
+            Halt::Broken(_) => Failure::new(Exit::Failed, "engine/broken", halt.to_string()).hint(again),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_have_code_hint_and_exit_in_both_forms() {
+        let full = StoreError::new(StoreErrorKind::Full, "the disk is full").with_hint("make room");
+        let failure = Failure::from(full).within("target sqlite:x.db");
+        assert_eq!(failure.text(), "error[store/full]: target sqlite:x.db: the disk is full\n hint: make room\n");
+        assert_eq!(failure.json()["error"]["exit"], 4);
+        assert_eq!(failure.json()["error"]["hint"], "make room");
+        let refused = StoreError::new(StoreErrorKind::Refused { field: None }, "no");
+        assert_eq!(Failure::from(refused).exit, Exit::Failed);
+        let newer = JournalError::Newer { found: 9, known: 1 };
+        assert_eq!((Failure::from(newer).exit, Exit::Store.code()), (Exit::Store, 4));
     }
 }

@@ -2,7 +2,6 @@
 
 pub mod exit;
 mod export;
-mod gates;
 mod history;
 mod import;
 mod init;

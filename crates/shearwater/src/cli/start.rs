@@ -2,17 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use shearwater_core::journal::{Command, Event, Journal, JournalError};
-use shearwater_core::lifecycle::{BackfillState, Phase};
+use shearwater_core::lifecycle::{BackfillState, Phase, Status};
 use shearwater_core::plan::Weight;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::{Context, history, plan};
-use crate::render::progress;
+use crate::render::{amount, progress};
 use crate::wiring::{self, Hands, SpecFile};
+
+/// How often the journal is looked at for the backfill's end.
+const BACKFILL_POLL: Duration = Duration::from_millis(20);
 
 /// Arguments of `start`.
 #[derive(Args)]
@@ -41,7 +45,7 @@ pub async fn run(context: &Context, args: Start) -> Outcome<Exit> {
     let setup = wiring::open_setup(journal.clone(), &spec).await?;
     let following = progress::follow(context.console, journal.clone());
     let hands = Hands::join(&setup).await?;
-    let begun = begin(context, &hands, journal.as_ref()).await;
+    let begun = begin(&hands, journal.as_ref()).await;
     hands.leave().await;
     drop(following);
     begun?;
@@ -122,7 +126,7 @@ async fn same_spec(journal: &dyn Journal, spec: &SpecFile) -> Outcome<()> {
 }
 
 /// Into dual-write, and through the backfill; whatever is done already is not done again.
-async fn begin(context: &Context, hands: &Hands, journal: &dyn Journal) -> Outcome<()> {
+async fn begin(hands: &Hands, journal: &dyn Journal) -> Outcome<()> {
     let state = wiring::state(journal).await?;
     match state.phase {
         Phase::Planned => {
@@ -138,17 +142,54 @@ async fn begin(context: &Context, hands: &Hands, journal: &dyn Journal) -> Outco
             .hint("`shearwater status` says what is next"));
         }
     }
-    let state = wiring::state(journal).await?;
-    if !matches!(state.backfill, BackfillState::Done { .. }) {
-        context.console.note("copying the records that exist");
-        hands.act(Command::Backfill).await?;
+    tokio::select! {
+        copied = copied(journal) => copied,
+        failure = wiring::interrupted() => Err(failure),
     }
-    Ok(())
 }
 
-/// Only copies.
+/// Waits for the end of the backfill, which whoever coordinates keeps going.
+async fn copied(journal: &dyn Journal) -> Outcome<()> {
+    loop {
+        let state = wiring::state(journal).await?;
+        match (&state.backfill, &state.status) {
+            (BackfillState::Done { .. }, _) => return Ok(()),
+            (_, Status::Failed { reason }) => {
+                return Err(Failure::new(Exit::Failed, "backfill/failed", format!("the backfill stopped: {reason}"))
+                    .hint("mend the cause, then `shearwater resume` and this command again"));
+            }
+            (_, Status::Paused) => {
+                return Err(Failure::new(Exit::Failed, "backfill/paused", "background work is paused")
+                    .hint("`shearwater resume`, then this command again"));
+            }
+            (BackfillState::NotRun | BackfillState::Running { .. }, Status::Running) => {
+                tokio::time::sleep(BACKFILL_POLL).await;
+            }
+        }
+    }
+}
+
+/// Only copies: the migration is written down, but never leaves `planned`.
 pub async fn copy(context: &Context, args: Copy) -> Outcome<Exit> {
     let spec = wiring::read_spec(&args.spec, context.console.colour)?;
-    let _ = spec;
-    Err(Failure::new(Exit::Failed, "copy/absent", "this build cannot copy yet"))
+    let journal = written_down(context, &spec, &args.spec.display().to_string()).await?;
+    let setup = wiring::open_setup(journal.clone(), &spec).await?;
+    let following = progress::follow(context.console, journal.clone());
+    let copied = tokio::select! {
+        copied = shearwater_engine::copy::copy(&setup) => copied.map_err(Failure::from),
+        failure = wiring::interrupted() => Err(failure),
+    };
+    drop(following);
+    let report = copied?;
+    let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let refused = number("refused");
+    let text = format!(
+        "{} read, {} changed, {} removed, {refused} refused, in {}\n",
+        amount::count(number("read")),
+        amount::count(number("changed")),
+        amount::count(number("removed")),
+        amount::span_ms(number("elapsed_ms")),
+    );
+    context.console.answer(&json!({ "migration": journal.migration(), "report": report }), &text)?;
+    Ok(if refused == 0 { Exit::Done } else { Exit::Failed })
 }

@@ -7,10 +7,11 @@ use clap::Args;
 use serde_json::{Value, json};
 use shearwater_core::journal::{Journal, Member};
 use shearwater_core::lifecycle::{BackfillState, Phase, State, Status as Beside};
-use shearwater_core::store::{Side, Store};
+use shearwater_core::store::Store;
+use shearwater_engine::Setup;
+use shearwater_engine::report::{self, StatusReport};
 
-use super::exit::{Exit, Outcome};
-use super::gates::{Facts, Gate, gates};
+use super::exit::{Exit, Failure, Outcome};
 use super::{Context, history};
 use crate::render::progress::{NOTE, Shown};
 use crate::render::{Format, amount, table};
@@ -34,20 +35,28 @@ pub struct Status {
 struct Standing {
     migration: String,
     state: State,
-    spec: SpecFile,
     members: Vec<Member>,
     dead_letters: u64,
     progress: Option<Shown>,
     source: Look,
     target: Look,
+    /// What the engine measured; `None` while a store does not answer.
+    report: Option<StatusReport>,
 }
 
 /// What one store answers.
+enum Look {
+    /// Why it does not.
+    Away(String),
+    /// The names that Shearwater has in it.
+    There { sidecars: Vec<String> },
+}
+
+/// Stores stay open while status watches.
 #[derive(Default)]
-struct Look {
-    unreachable: Option<String>,
-    backlog: Option<u64>,
-    sidecars: Vec<String>,
+struct Stores {
+    source: Option<Arc<dyn Store>>,
+    target: Option<Arc<dyn Store>>,
 }
 
 /// Shows where the migration stands.
@@ -73,82 +82,70 @@ pub async fn run(context: &Context, args: Status) -> Outcome<Exit> {
     }
 }
 
-/// Stores stay open while status watches.
-#[derive(Default)]
-struct Stores {
-    source: Option<Arc<dyn Store>>,
-    target: Option<Arc<dyn Store>>,
-}
-
 async fn look(context: &Context, journal: &Arc<dyn Journal>, stores: &mut Stores) -> Outcome<Standing> {
-    let state = wiring::state(journal.as_ref()).await?;
     let spec = wiring::spec_of(journal.as_ref(), context.console.colour).await?;
     let source = look_at(&spec, Which::Source, &mut stores.source).await;
     let target = look_at(&spec, Which::Target, &mut stores.target).await;
+    let report = match (&stores.source, &stores.target) {
+        (Some(source), Some(target)) => {
+            let setup = Setup {
+                spec: spec.spec.clone(),
+                mapping: spec.mapping.clone(),
+                journal: journal.clone(),
+                source: source.clone(),
+                target: target.clone(),
+            };
+            // A store may go away between two looks; the rest is shown all the same.
+            report::status(&setup).await.ok()
+        }
+        _ => None,
+    };
     Ok(Standing {
         migration: journal.migration().to_owned(),
+        state: wiring::state(journal.as_ref()).await?,
         members: journal.members().await?,
         dead_letters: journal.dead_letter_count().await?,
-        progress: journal.note(NOTE).await?.as_deref().and_then(Shown::read),
-        state,
-        spec,
+        progress: journal.note(NOTE).await?.as_deref().and_then(Shown::read).filter(|shown| !shown.ended),
         source,
         target,
+        report,
     })
 }
 
 /// Looks at a store; one that does not answer is told, and the rest is shown.
 async fn look_at(spec: &SpecFile, which: Which, open: &mut Option<Arc<dyn Store>>) -> Look {
-    let unreachable = |why: String| Look { unreachable: Some(why), ..Look::default() };
     let store = match open {
         Some(store) => store.clone(),
-        None => match wiring::open_store(spec, which).await {
+        None => match wiring::open_existing(spec, which).await {
             Ok(store) => open.insert(store).clone(),
-            Err(failure) => return unreachable(failure.message),
+            Err(Failure { message, .. }) => return Look::Away(message),
         },
     };
-    let sidecars = match store.sidecar_names().await {
-        Ok(names) => names,
-        Err(error) => return unreachable(error.message),
-    };
-    // Without a sidecar there are no marks to count.
-    let backlog = match sidecars.is_empty() {
-        true => None,
-        false => store.dirty_count().await.ok(),
-    };
-    Look { unreachable: None, backlog, sidecars }
+    match store.sidecar_names().await {
+        Ok(sidecars) => Look::There { sidecars },
+        Err(error) => {
+            *open = None;
+            Look::Away(error.message)
+        }
+    }
 }
 
 impl Standing {
-    fn side(&self, side: Side) -> &Look {
-        match side {
-            Side::Source => &self.source,
-            Side::Target => &self.target,
-        }
-    }
-
-    /// Keys that the authority has and the follower has not confirmed.
-    fn backlog(&self) -> Option<u64> {
-        self.side(self.state.authority()?).backlog
-    }
-
-    fn gates(&self) -> Vec<Gate> {
-        let facts = Facts { backlog: self.backlog(), dead_letters: self.dead_letters };
-        gates(&self.state, &self.spec.spec.gates, facts)
-    }
-
     fn next(&self) -> String {
         match self.state.phase {
-            Phase::Planned if self.state.rolled_back => "shearwater start SPEC, or shearwater withdraw".to_owned(),
+            Phase::Planned if self.state.captured => "shearwater start SPEC, or shearwater withdraw".to_owned(),
             Phase::Planned => "shearwater start SPEC".to_owned(),
+            Phase::DualWrite if self.state.verified.is_none() => {
+                "shearwater verify, then shearwater advance (to shadow-read)".to_owned()
+            }
             Phase::DualWrite => "shearwater advance (to shadow-read)".to_owned(),
             Phase::ShadowRead => "shearwater advance (to read-ramp)".to_owned(),
             Phase::ReadRamp if self.state.ramp_percent < 100 => {
-                format!("shearwater ramp N% (now {} %), then shearwater advance (the cutover)", self.state.ramp_percent)
+                "shearwater ramp N%, up to 100%, then shearwater advance (the cutover)".to_owned()
             }
             Phase::ReadRamp => "shearwater advance (the cutover)".to_owned(),
             Phase::Cutover | Phase::Rollback => {
-                "nothing: it is under way; `shearwater resume` or `serve` goes on if its process died".to_owned()
+                "nothing: it is under way; `shearwater serve` finishes it if its process died".to_owned()
             }
             Phase::ReverseWindow => "shearwater complete, the last exit; or shearwater rollback".to_owned(),
             Phase::Complete | Phase::Withdrawn => "nothing".to_owned(),
@@ -158,22 +155,25 @@ impl Standing {
     /// What going back to the source would cost now.
     fn rollback(&self) -> String {
         match self.state.phase {
-            Phase::Planned => "nothing to take back: the source serves".to_owned(),
+            Phase::Planned | Phase::Withdrawn => "nothing to take back: the source serves".to_owned(),
             Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp => {
-                "nothing is lost or held: the source decides, the target stops following".to_owned()
+                "loses nothing, holds nothing: the target stops following".to_owned()
             }
             Phase::Cutover => "not while the authority moves".to_owned(),
             Phase::Rollback => "it is under way".to_owned(),
-            Phase::ReverseWindow => match self.target.backlog {
-                Some(keys) => format!(
-                    "nothing is lost; {} to follow first, then writes are held for at most {} ms",
-                    amount::counted(keys, "key", "keys"),
-                    self.spec.spec.gates.pause_ms_max
+            Phase::ReverseWindow => match self.report.as_ref().map(|report| &report.rollback) {
+                Some(ready) if ready.dead_letters > 0 => format!(
+                    "barred by {}, which the source refused",
+                    amount::counted(ready.dead_letters, "dead letter", "dead letters")
                 ),
-                None => "nothing is lost, but how many keys are to follow first is not known".to_owned(),
+                Some(ready) => format!(
+                    "loses nothing; {} to follow first, then writes are held for about {} ms",
+                    amount::counted(ready.keys_not_followed, "key", "keys"),
+                    ready.predicted_pause_ms,
+                ),
+                None => "not known while a store does not answer".to_owned(),
             },
             Phase::Complete => "not possible any more".to_owned(),
-            Phase::Withdrawn => "nothing to take back".to_owned(),
         }
     }
 
@@ -187,8 +187,7 @@ impl Standing {
 
     fn json(&self) -> Value {
         let (status, reason) = self.beside();
-        let info = self.state.phase.info();
-        let look = |look: &Look| json!({ "unreachable": look.unreachable, "backlog": look.backlog, "sidecars": look.sidecars });
+        let ways = self.state.phase.info().ways.iter().filter(|way| way.command != "-");
         json!({
             "migration": self.migration,
             "phase": self.state.phase.name(),
@@ -200,25 +199,22 @@ impl Standing {
             "follower": self.state.follower(),
             "ramp_percent": self.state.ramp_percent,
             "next": self.next(),
-            "ways": info.ways.iter().filter(|way| way.command != "-")
-                .map(|way| json!({ "command": way.command, "to": way.to.name() })).collect::<Vec<_>>(),
-            "gates": self.gates().iter()
-                .map(|gate| json!({ "name": gate.name, "open": gate.open, "found": gate.found })).collect::<Vec<_>>(),
-            "backlog": self.backlog(),
+            "ways": ways.map(|way| json!({ "command": way.command, "to": way.to.name() })).collect::<Vec<_>>(),
+            "gates": self.report.as_ref().and_then(|report| report.next.as_ref()).map(|next| &next.gates),
+            "backlog": self.report.as_ref().map(|report| report.facts.backlog),
             "dead_letters": self.dead_letters,
-            "members": self.members.iter().map(|member| json!({ "id": member.id, "epoch": member.epoch })).collect::<Vec<_>>(),
+            "members": self.members.iter()
+                .map(|member| json!({ "id": member.id, "epoch": member.epoch })).collect::<Vec<_>>(),
             "backfill": backfill_json(&self.state.backfill),
-            "progress": self.progress.as_ref().filter(|shown| !shown.ended).map(|shown| json!({
+            "progress": self.progress.as_ref().map(|shown| json!({
                 "activity": shown.activity, "done": shown.done, "total": shown.total,
                 "records_per_s": shown.records_per_s, "eta_s": shown.eta_s,
             })),
-            "verified": self.state.verified.map(|(_, totals)| json!({
-                "compared": totals.compared, "missing": totals.missing, "extra": totals.extra,
-                "different": totals.different, "refused": totals.refused,
-            })),
-            "rollback": self.rollback(),
-            "source": look(&self.source),
-            "target": look(&self.target),
+            "verified": self.state.verified.map(|(_, totals)| totals),
+            "rollback": self.report.as_ref().map(|report| &report.rollback),
+            "last_switch": self.report.as_ref().and_then(|report| report.last_switch.as_ref()),
+            "source": self.source.json(),
+            "target": self.target.json(),
         })
     }
 
@@ -239,34 +235,63 @@ impl Standing {
         if state.phase == Phase::ReadRamp {
             rows.push(("ramp", format!("{} % of the keys are read from the target", state.ramp_percent)));
         }
-        if let Some(backlog) = self.backlog() {
-            rows.push(("backlog", amount::counted(backlog, "key to follow", "keys to follow")));
+        if let Some(report) = &self.report {
+            rows.push(("backlog", amount::counted(report.facts.backlog, "key to follow", "keys to follow")));
         }
         rows.push(("dead letters", amount::count(self.dead_letters)));
         rows.push(("backfill", backfill_text(&state.backfill)));
-        if let Some(shown) = self.progress.as_ref().filter(|shown| !shown.ended) {
+        if let Some(shown) = &self.progress {
             rows.push(("progress", shown.line()));
         }
         if let Some((_, totals)) = &state.verified {
             rows.push(("verified", history::verified(totals)));
         }
         rows.push(("members", members_text(&self.members, state.epoch)));
-        for (name, look) in [("source", &self.source), ("target", &self.target)] {
-            rows.push((name, look_text(look)));
-        }
+        rows.push(("source", self.source.text()));
+        rows.push(("target", self.target.text()));
         rows.push(("rollback", self.rollback()));
         rows.push(("next", self.next()));
         let mut text = table::pairs(&rows);
-        let gates: Vec<Vec<String>> = self
-            .gates()
-            .into_iter()
-            .map(|gate| vec![gate.name.to_owned(), if gate.open { "open" } else { "CLOSED" }.to_owned(), gate.found])
-            .collect();
-        if !gates.is_empty() {
-            text.push('\n');
-            text.push_str(&table::with_header(&["gate", "", "found"], &gates));
-        }
+        text.push_str(&self.gates_text());
         text
+    }
+
+    /// The gates of the next step, with what opens the closed ones.
+    fn gates_text(&self) -> String {
+        let Some(next) = self.report.as_ref().and_then(|report| report.next.as_ref()) else { return String::new() };
+        let rows: Vec<Vec<String>> = next
+            .gates
+            .iter()
+            .map(|gate| {
+                let word = if gate.open { "open" } else { "CLOSED" };
+                let hint = gate.hint.map_or(String::new(), |hint| format!("; {hint}"));
+                vec![gate.code.to_owned(), word.to_owned(), format!("{}{hint}", gate.message)]
+            })
+            .collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        format!("\nbefore {}\n{}", next.to, table::with_header(&["gate", "", "found"], &rows))
+    }
+}
+
+impl Look {
+    fn json(&self) -> Value {
+        match self {
+            Look::Away(why) => json!({ "away": why, "sidecars": null }),
+            Look::There { sidecars } => json!({ "away": null, "sidecars": sidecars }),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Look::Away(why) => format!("does not answer: {why}"),
+            Look::There { sidecars } if sidecars.is_empty() => "nothing of ours in it".to_owned(),
+            Look::There { sidecars } => {
+                let names = amount::counted(sidecars.len() as u64, "name", "names");
+                format!("{names} of ours in it, until complete or withdraw")
+            }
+        }
     }
 }
 
@@ -274,10 +299,7 @@ fn backfill_json(backfill: &BackfillState) -> Value {
     match backfill {
         BackfillState::NotRun => json!({ "state": "not-run" }),
         BackfillState::Running { run, ranges } => json!({ "state": "running", "run": run, "ranges": ranges.len() }),
-        BackfillState::Done { run, totals } => json!({
-            "state": "done", "run": run, "read": totals.read, "changed": totals.changed, "dead": totals.dead,
-            "bytes": totals.bytes, "elapsed_ms": totals.elapsed_ms,
-        }),
+        BackfillState::Done { run, totals } => json!({ "state": "done", "run": run, "totals": totals }),
     }
 }
 
@@ -292,25 +314,12 @@ fn backfill_text(backfill: &BackfillState) -> String {
 }
 
 fn members_text(members: &[Member], epoch: u64) -> String {
-    match members {
-        [] => "none serve".to_owned(),
-        members => members
-            .iter()
-            .map(|member| match member.epoch == epoch {
-                true => member.id.clone(),
-                false => format!("{} (still at epoch {})", member.id, member.epoch),
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
+    if members.is_empty() {
+        return "none serve".to_owned();
     }
-}
-
-fn look_text(look: &Look) -> String {
-    match (&look.unreachable, look.sidecars.len() as u64) {
-        (Some(why), _) => format!("does not answer: {why}"),
-        (None, 0) => "nothing of ours in it".to_owned(),
-        (None, names) => {
-            format!("{} of ours in it, until complete or withdraw", amount::counted(names, "name", "names"))
-        }
-    }
+    let names = members.iter().map(|member| match member.epoch == epoch {
+        true => member.id.clone(),
+        false => format!("{} (still at epoch {})", member.id, member.epoch),
+    });
+    names.collect::<Vec<_>>().join(", ")
 }

@@ -78,33 +78,27 @@ fn numbers(report: &Value) -> String {
 
 /// The findings of a report: one line for each record, with its fields.
 fn findings(report: &Value) -> String {
-    let of = ["findings", "mismatches", "samples"].iter().find_map(|name| report.get(name)?.as_array());
-    let Some(list) = of.filter(|list| !list.is_empty()) else { return String::new() };
-    let text = |value: Option<&Value>| match value {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
+    let Some(list) = report.get("findings").and_then(Value::as_array).filter(|list| !list.is_empty()) else {
+        return String::new();
     };
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let rows: Vec<Vec<String>> = list
         .iter()
         .map(|finding| {
-            let fields = finding.get("fields").or_else(|| finding.get("differences"));
-            let fields: Vec<String> = fields
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .map(|field| {
-                    format!(
-                        "{} ({}: expected {}, found {})",
-                        text(field.get("path")),
-                        text(field.get("what")),
-                        text(field.get("expected")),
-                        text(field.get("found"))
-                    )
-                })
-                .collect();
-            vec![text(finding.get("key")), text(finding.get("what").or_else(|| finding.get("kind"))), fields.join("; ")]
+            let key = [finding.get("source_key"), finding.get("target_key")].into_iter().map(text);
+            let fields = finding.get("fields").and_then(Value::as_array).into_iter().flatten().map(|field| {
+                let [path, what, expected, found] =
+                    ["path", "what", "expected", "found"].map(|name| text(field.get(name)));
+                format!("{path}: {what}, expected {expected}, found {found}")
+            });
+            let why: Vec<String> = std::iter::once(text(finding.get("reason"))).chain(fields).collect();
+            let why: Vec<String> = why.into_iter().filter(|part| !part.is_empty()).collect();
+            vec![
+                key.into_iter().find(|key| !key.is_empty()).unwrap_or_default(),
+                text(finding.get("kind")),
+                why.join("; "),
+            ]
         })
         .collect();
-    table::with_header(&["key", "finding", "fields"], &rows)
+    format!("\n{}", table::with_header(&["key", "finding", "fields"], &rows))
 }
