@@ -27,7 +27,7 @@ use crate::{Setup, failpoint};
 const COPY_NOTE: &str = "copy";
 
 /// How long the lease lasts without being renewed.
-const LEASE_TTL: Duration = Duration::from_secs(10);
+const LEASE_TTL: Duration = Duration::from_secs(3);
 
 /// The epoch of a store without capture.
 const EPOCH: u64 = 1;
@@ -53,7 +53,7 @@ pub async fn copy(setup: &Setup) -> Result<serde_json::Value, Halt> {
         return Err(Halt::refused(
             "busy/copy",
             "another copy runs, or capture is being installed",
-            "wait for its end; a copy that was killed gives way within ten seconds",
+            "wait for its end; a copy that was killed gives way within three seconds",
         ));
     }
     let copied = tokio::select! {

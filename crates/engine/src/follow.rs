@@ -103,20 +103,20 @@ async fn follow_batch(helm: &Helm, course: Course, keys: &[Key]) -> Result<Follo
     helm.check()?;
     let answers = helm.setup.store(follower).apply(course.epoch, puts, None).await.map_err(Halt::store(follower))?;
     failpoint::hit("follow-applied");
-    let settled = settle(helm, course, marks, answers, &mut followed).await?;
-    helm.letters.lock().await.resolve(authority, &settled).await?;
+    settle(helm, course, marks, answers, &mut followed).await?;
     Ok(followed)
 }
 
-/// Counts the answers, clears the marks of what the follower has, and answers
-/// the keys that it has.
+/// Counts the answers, and for what the follower has resolves dead letters,
+/// then clears marks: a crash between the two leaves a mark, which brings the
+/// key again, and never a letter without one.
 async fn settle(
     helm: &Helm,
     course: Course,
     marks: Vec<Mark>,
     answers: Vec<Applied>,
     followed: &mut Followed,
-) -> Result<Vec<Key>, Halt> {
+) -> Result<(), Halt> {
     let mut settled = Vec::with_capacity(marks.len());
     let mut clear = Vec::with_capacity(marks.len());
     let mut ahead = Vec::new();
@@ -144,13 +144,14 @@ async fn settle(
         followed.again += again;
         followed.refused.extend(refused);
     }
+    let authority = course.authority;
+    helm.letters.lock().await.resolve(authority, &settled).await?;
     if !clear.is_empty() {
         helm.check()?;
-        let authority = course.authority;
         followed.cleared = helm.setup.store(authority).clear(clear).await.map_err(Halt::store(authority))?;
         failpoint::hit("follow-cleared");
     }
-    Ok(settled)
+    Ok(())
 }
 
 /// The follower holds a higher stamp than we read. Usually another writer was
