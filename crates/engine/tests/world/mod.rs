@@ -131,9 +131,9 @@ pub const WAIT: Duration = Duration::from_secs(60);
 
 impl Process {
     pub async fn over(setup: Setup, name: &str) -> Process {
-        let options = MemberOptions { ttl: Duration::from_millis(600), poll: Duration::from_millis(3) };
+        let options = MemberOptions { ttl: Duration::from_millis(400), poll: Duration::from_millis(3) };
         let member = Member::join(&setup, name, options).await.unwrap();
-        let options = CoordinatorOptions { lease: Duration::from_millis(600), poll: Duration::from_millis(5) };
+        let options = CoordinatorOptions { lease: Duration::from_millis(400), poll: Duration::from_millis(5) };
         let coordinator = Some(run::spawn(setup.clone(), member.clone(), options));
         Process { setup, member, coordinator }
     }
