@@ -109,6 +109,12 @@ impl DataPath {
             Some(follower) => Some(self.check_follower(&to, follower, &prepared).await?),
             None => None,
         };
+        if !prepared.stamped {
+            prepared.nothing_parked()?;
+        }
+        // Without a sidecar there is no place for the row: the key then only
+        // keeps requests of this process apart.
+        let idempotency = idempotency.filter(|_| prepared.stamped);
         let outcomes: Vec<Outcome> = prepared.outcomes.iter().map(|(outcome, _)| outcome.clone()).collect();
         let write = Write {
             epoch: prepared.stamped.then_some(epoch),
@@ -387,6 +393,21 @@ impl Prepared {
         self.outcomes.push((outcome, self.changes.len()));
         self.changes.push(change);
         self.was_dirty.push(fetched.dirty);
+    }
+
+    /// Where no sidecar is, fields that only the other shape has have no place.
+    fn nothing_parked(&self) -> Result<(), ServeError> {
+        let parked =
+            self.changes.iter().filter_map(|change| change.image.as_ref()).find_map(|i| i.parked.iter().next());
+        match parked {
+            None => Ok(()),
+            Some((name, _)) => Err(ServeError::Unprocessable {
+                code: "record/no-sidecar".to_owned(),
+                field: name.to_owned(),
+                message: "the store cannot hold this field while no migration is under way".to_owned(),
+                hint: Some("it can be written from the start of the migration on".to_owned()),
+            }),
+        }
     }
 
     /// Whether a change is the second half of a key change.
