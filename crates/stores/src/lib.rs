@@ -8,6 +8,7 @@ use shearwater_core::shape::Layout;
 use shearwater_core::store::{Inspection, Store};
 
 pub mod conformance;
+pub mod faults;
 pub mod journal;
 mod sqlite;
 
