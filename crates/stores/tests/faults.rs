@@ -13,8 +13,7 @@ use shearwater_stores::faults::{Call, Cue, Faulty, Weakened, Weakness, When};
 
 async fn store(role: Role) -> (tempfile::TempDir, Arc<dyn Store>) {
     let dir = tempfile::tempdir().unwrap();
-    let layout =
-        Layout::Document(DocumentLayout { table: "t".into(), key: vec!["id".into()], document: "doc".into() });
+    let layout = Layout::Document(DocumentLayout { table: "t".into(), key: vec!["id".into()], document: "doc".into() });
     let url = format!("sqlite:{}?sync=normal", dir.path().join("t.db").display());
     let store = shearwater_stores::open(&url, layout, Create::IfMissing).await.unwrap();
     store.provision().await.unwrap();

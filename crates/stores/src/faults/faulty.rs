@@ -9,8 +9,8 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
-    Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower, IdempotencyRow,
-    Inspect, Inspection, Put, Reader, ScanRange, Store, Write, Writer, Written,
+    Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower,
+    IdempotencyRow, Inspect, Inspection, Put, Reader, ScanRange, Store, Write, Writer, Written,
 };
 use shearwater_core::{Key, Stamp};
 

@@ -8,8 +8,8 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
-    Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower, IdempotencyRow,
-    Inspect, Inspection, Put, Reader, Role, ScanRange, Store, Write, Writer, Written,
+    Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower,
+    IdempotencyRow, Inspect, Inspection, Put, Reader, Role, ScanRange, Store, Write, Writer, Written,
 };
 use shearwater_core::{Key, Stamp};
 
@@ -55,11 +55,7 @@ impl Weakened {
     }
 
     /// Runs `work` with the store in another role, and sets the fence back.
-    async fn as_role<T>(
-        &self,
-        role: Role,
-        work: impl AsyncFnOnce(u64) -> StoreResult<T>,
-    ) -> StoreResult<Option<T>> {
+    async fn as_role<T>(&self, role: Role, work: impl AsyncFnOnce(u64) -> StoreResult<T>) -> StoreResult<Option<T>> {
         let Some(fence) = self.inner.fence().await?.filter(|_| self.lacks(Weakness::IgnoreFence)) else {
             return Ok(None);
         };
@@ -127,7 +123,8 @@ impl Writer for Weakened {
             None => self.inner.write(write).await?,
         };
         if let (Written::Applied(stamps), true) = (&written, self.lacks(Weakness::SkipDirtyMarks)) {
-            let marks = keys.into_iter().zip(stamps).filter_map(|(key, stamp)| Some(DirtyMark { key, stamp: (*stamp)? }));
+            let marks =
+                keys.into_iter().zip(stamps).filter_map(|(key, stamp)| Some(DirtyMark { key, stamp: (*stamp)? }));
             self.inner.clear(marks.collect()).await?;
         }
         Ok(written)
