@@ -1,5 +1,6 @@
 //! The command line: one file for each group of commands.
 
+mod demo;
 pub mod exit;
 mod export;
 mod history;
@@ -100,7 +101,7 @@ enum Verb {
     /// Write records as JSON lines, in key order
     Export(export::Export),
     /// A whole migration under load, on this machine, judged
-    Demo(serve::Demo),
+    Demo(demo::Demo),
     /// Completions for a shell
     Completions(shell::Completions),
     /// The manual
@@ -193,7 +194,7 @@ async fn run(console: Console, cli: Cli) -> Outcome<Exit> {
         Verb::History(_) => history::run(&context).await,
         Verb::Import(args) => import::run(&context, args).await,
         Verb::Export(args) => export::run(&context, args).await,
-        Verb::Demo(args) => serve::demo(&context, args).await,
+        Verb::Demo(args) => demo::run(&context, args).await,
         Verb::Completions(args) => shell::completions(&context, args),
         Verb::Man(args) => shell::man(&context, args),
         Verb::Schema(_) => shell::schema(&context),

@@ -78,37 +78,58 @@ pub async fn run(context: &Context, args: Start) -> Outcome<Exit> {
     Ok(Exit::Done)
 }
 
-/// The migration's journal: a new one after planning, or the one of an earlier start.
-async fn written_down(context: &Context, spec: &SpecFile, file: &str) -> Outcome<Arc<dyn Journal>> {
-    let name = &spec.spec.migration;
-    if context.journal.exists() {
-        let journals = wiring::open_journal(&context.journal).await?;
-        match journals.migration(name).await {
-            Ok(journal) => {
-                same_spec(journal.as_ref(), spec).await?;
-                return Ok(journal);
-            }
-            Err(JournalError::Unknown(_)) => {}
-            Err(error) => return Err(error.into()),
+/// The migration's journal: written down after planning, or found from earlier.
+/// Planning is done until something was put into the stores.
+pub(super) async fn written_down(context: &Context, spec: &SpecFile, file: &str) -> Outcome<Arc<dyn Journal>> {
+    let earlier = earlier(context, spec).await?;
+    if let Some(journal) = earlier {
+        let state = wiring::state(journal.as_ref()).await?;
+        if state.phase != Phase::Planned || state.captured {
+            return Ok(journal);
         }
+        planned(context, spec, file).await?;
+        return Ok(journal);
     }
+    planned(context, spec, file).await?;
+    let journals = wiring::make_journal(&context.journal).await?;
+    Ok(journals.create(&spec.spec.migration, &spec.text, "cli").await?)
+}
+
+/// What an earlier command wrote down under this name.
+async fn earlier(context: &Context, spec: &SpecFile) -> Outcome<Option<Arc<dyn Journal>>> {
+    if !context.journal.exists() {
+        return Ok(None);
+    }
+    let journals = wiring::open_journal(&context.journal).await?;
+    match journals.migration(&spec.spec.migration).await {
+        Ok(journal) => {
+            same_spec(journal.as_ref(), spec).await?;
+            Ok(Some(journal))
+        }
+        Err(JournalError::Unknown(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Plans, tells hazards, and refuses to go on with problems.
+async fn planned(context: &Context, spec: &SpecFile, file: &str) -> Outcome<()> {
     let planned = plan::make(spec).await?;
-    if !planned.plan.is_ready() {
-        let problems = planned.plan.count(Weight::Problem);
+    let problems = planned.plan.count(Weight::Problem) as u64;
+    if problems > 0 {
         let told = plan::findings_text(&planned.plan, file, &spec.text);
         context.console.note(told.trim_end());
+        let problems = amount::counted(problems, "problem", "problems");
         return Err(Failure::new(
             Exit::Problems,
             "plan/problems",
-            format!("the plan has {problems} problem(s); nothing was written"),
+            format!("the plan has {problems}; nothing was written"),
         )
         .hint(format!("shearwater plan {file}")));
     }
     for finding in planned.plan.findings.iter().filter(|finding| finding.weight == Weight::Hazard) {
         context.console.note(&format!("hazard[{}]: {}", finding.code, finding.message));
     }
-    let journals = wiring::make_journal(&context.journal).await?;
-    Ok(journals.create(name, &spec.text, "cli").await?)
+    Ok(())
 }
 
 /// A started migration keeps the spec that it was started with.
