@@ -84,8 +84,7 @@ impl Commands {
     pub async fn stop(mut self) -> Result<(), Halt> {
         if let Some(mut long) = self.long.take() {
             long.requests.clear();
-            long.wish(Wish::Stop);
-            let _ = long.finish(&self.helm).await?;
+            long.stop(&self.helm).await?;
         }
         Ok(())
     }
@@ -219,10 +218,10 @@ impl Commands {
     }
 
     async fn end_activity(&mut self) -> Result<(), Halt> {
-        let Some(long) = self.long.take() else { return Ok(()) };
-        long.wish(Wish::Stop);
-        let _ = long.finish(&self.helm).await?;
-        Ok(())
+        match self.long.take() {
+            Some(long) => long.stop(&self.helm).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends an activity that has ended by itself; a backfill that broke is

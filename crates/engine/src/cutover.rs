@@ -53,7 +53,10 @@ pub async fn switch(helm: &Helm, from: Side) -> Result<serde_json::Value, Halt> 
     let predicted_ms = predicted.as_millis() as u64;
     helm.ledger.append(Event::SwitchBegan { from, to, epoch, budget_ms, predicted_ms }).await?;
     helm.member.nudge();
-    let drained = match held(helm, from, epoch, fences, began + budget).await {
+    // A store that hangs must not hold writes beyond the budget either: what is
+    // cut off here is guarded by the fence's compare-and-set and by stamps.
+    let held = tokio::time::timeout_at((began + budget).into(), held(helm, from, epoch, fences)).await;
+    let drained = match held.unwrap_or_else(|_| Err(out_of_budget(budget))) {
         Ok(drained) => drained,
         Err(halt) => return Err(abort_after(helm, halt).await?),
     };
@@ -110,7 +113,7 @@ async fn predict(helm: &Helm, from: Side, budget: Duration) -> Result<Duration, 
 }
 
 /// Closes the authority and drains it; answers the keys drained.
-async fn held(helm: &Helm, from: Side, epoch: u64, open: Fence, until: Instant) -> Result<u64, Halt> {
+async fn held(helm: &Helm, from: Side, epoch: u64, open: Fence) -> Result<u64, Halt> {
     let closed = Fence { role: Role::Closed, epoch };
     helm.check()?;
     let now = helm.setup.store(from).set_fence(open, closed).await.map_err(Halt::store(from))?;
@@ -118,21 +121,16 @@ async fn held(helm: &Helm, from: Side, epoch: u64, open: Fence, until: Instant) 
         return Err(Halt::Lost);
     }
     failpoint::hit("switch-closed");
-    let drained = drain(helm, Course { authority: from, epoch }, until).await?;
+    let drained = drain(helm, Course { authority: from, epoch }).await?;
     failpoint::hit("switch-drained");
     Ok(drained)
 }
 
 /// Brings every dirty key to the follower; the authority takes no writes meanwhile.
-async fn drain(helm: &Helm, course: Course, until: Instant) -> Result<u64, Halt> {
+async fn drain(helm: &Helm, course: Course) -> Result<u64, Halt> {
     let authority = helm.setup.store(course.authority);
     let mut drained = 0;
     loop {
-        if Instant::now() >= until {
-            let left = gates::backlog_of(&helm.setup, course.authority).await;
-            let message = format!("the pause budget was spent with {left} keys not drained; the authority stays");
-            return Err(Halt::refused("switch/budget", message, gates::PAUSE_HINT));
-        }
         let marks = authority.dirty(None, DRAIN_KEYS_MAX).await.map_err(Halt::store(course.authority))?;
         if marks.is_empty() {
             return Ok(drained);
@@ -152,6 +150,11 @@ async fn drain(helm: &Helm, course: Course, until: Instant) -> Result<u64, Halt>
     }
 }
 
+fn out_of_budget(budget: Duration) -> Halt {
+    let message = format!("the pause budget of {} ms was spent before everything was drained", budget.as_millis());
+    Halt::refused("switch/budget", message, gates::PAUSE_HINT)
+}
+
 /// Gives the change up after `halt`, if this coordinator still may; answers what to tell.
 async fn abort_after(helm: &Helm, halt: Halt) -> Result<Halt, Halt> {
     let refusal = halt.into_refusal()?;
@@ -163,11 +166,15 @@ async fn abort_after(helm: &Helm, halt: Halt) -> Result<Halt, Halt> {
 /// authority under a new epoch. In this order, so that a coordinator that was
 /// asleep cannot journal its decision once the old authority takes writes again.
 pub async fn abort(helm: &Helm, reason: &str) -> Result<(), Halt> {
-    let epoch = helm.ledger.view().state.epoch + 1;
+    let before = helm.ledger.view();
+    let epoch = before.state.epoch + 1;
     let view = helm.ledger.append(Event::SwitchAborted { reason: reason.into(), epoch }).await?;
-    raise_fences(helm, &view.state).await?;
     helm.member.nudge();
-    Ok(())
+    if let Some(switch) = &before.state.switch {
+        // First of all the store that clients wait for; the other one was never opened.
+        set_fence(helm, switch.from, Fence { role: Role::Authority, epoch }).await?;
+    }
+    raise_fences(helm, &view.state).await
 }
 
 /// Finishes a decided change: opens the new authority, then says so; also

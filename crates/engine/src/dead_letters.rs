@@ -131,6 +131,15 @@ impl Letters {
         !self.known.is_empty() && self.known.get(&key.to_text()).is_some_and(|known| known.stamp == stamp)
     }
 
+    /// Letters whose time to be tried again has come, at most `keys_max`. Tried
+    /// without a mark too: another record may have given a unique value free, or
+    /// somebody else may have brought the record along already.
+    pub fn due(&self, parts: usize, keys_max: usize) -> Vec<Key> {
+        let now = Instant::now();
+        let due = self.known.iter().filter(|(text, known)| known.again_at <= now && !text.starts_with(UNREADABLE));
+        due.filter_map(|(text, _)| Key::from_text(text, parts).ok()).take(keys_max).collect()
+    }
+
     /// Keeps a refusal in the journal.
     pub async fn bury(&mut self, authority: Side, refused: &Refused) -> Result<(), Halt> {
         let attempts = self.known.get(&refused.key).map_or(0, |known| known.attempts) + 1;

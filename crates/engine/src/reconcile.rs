@@ -17,6 +17,10 @@ use crate::ledger::Halt;
 /// unique values that pass between them are no refusal.
 const HELD_KEYS_MAX: usize = 10_000;
 
+/// Dead letters tried again in one round: each that is refused once more is a
+/// durable write of the journal.
+const RETRY_KEYS_MAX: usize = 20;
+
 /// Batches smaller than this say nothing about how fast marks are drained.
 const RATE_KEYS_MIN: usize = 50;
 
@@ -127,9 +131,24 @@ async fn round(helm: &Helm, course: Course, seen: &mut Stamp) -> Result<(), Halt
     };
     let marks = helm.setup.store(course.authority).dirty(None, FOLLOW_KEYS_MAX).await;
     let marks = marks.map_err(Halt::store(course.authority))?;
-    let Some(last) = marks.last() else { return Ok(()) };
-    *seen = last.stamp;
-    pass(helm, course, take).await?;
+    if let Some(last) = marks.last() {
+        *seen = last.stamp;
+        pass(helm, course, take).await?;
+    }
+    retry_due(helm, course).await
+}
+
+/// Tries dead letters again whose time has come.
+async fn retry_due(helm: &Helm, course: Course) -> Result<(), Halt> {
+    let parts = helm.setup.store(course.authority).layout().key_fields().len();
+    let due = {
+        let mut letters = helm.letters.lock().await;
+        letters.refresh(course.authority).await?;
+        letters.due(parts, RETRY_KEYS_MAX)
+    };
+    if !due.is_empty() {
+        follow(helm, course, &due).await?.bury(helm, course).await?;
+    }
     Ok(())
 }
 

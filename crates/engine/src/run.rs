@@ -132,7 +132,7 @@ async fn lead(
         foreground: member.foreground().clone(),
         poll: options.poll,
     };
-    let reconciler = Task::spawn(reconcile::run(helm.clone()));
+    let mut reconciler = Task::spawn(reconcile::run(helm.clone()));
     let mut commands = Commands::take_over(helm.clone()).await?;
     let mut stop = stop.clone();
     let mut failures = 0;

@@ -2,6 +2,7 @@
 //! the requests that wait for its end.
 
 use std::future::Future;
+use std::time::Duration;
 
 use shearwater_core::journal::Refusal;
 use tokio::sync::watch;
@@ -10,6 +11,9 @@ use crate::helm::{Helm, Leash, Wish};
 use crate::ledger::Halt;
 use crate::repair::{self, Mode};
 use crate::{backfill, verify};
+
+/// How long a stopped activity may take to notice: a chunk's write at its slowest.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A spawned future that ends when its handle is dropped: losing the lease
 /// drops everything that was begun under it.
@@ -26,10 +30,12 @@ impl<T: Send + 'static> Task<T> {
         self.0.as_ref().is_none_or(tokio::task::JoinHandle::is_finished)
     }
 
-    /// Waits for its end.
-    pub async fn join(mut self) -> Result<T, Halt> {
-        let handle = self.0.take().ok_or_else(|| Halt::Broken("joined twice".into()))?;
-        handle.await.map_err(|error| Halt::Broken(error.to_string()))
+    /// Waits for its end; once.
+    pub async fn join(&mut self) -> Result<T, Halt> {
+        let handle = self.0.as_mut().ok_or_else(|| Halt::Broken("joined twice".into()))?;
+        let ended = handle.await;
+        self.0 = None;
+        ended.map_err(|error| Halt::Broken(error.to_string()))
     }
 }
 
@@ -96,16 +102,35 @@ impl Long {
         self.task.is_finished()
     }
 
-    /// Waits for its end and answers its requests. The error of the activity
-    /// itself comes back; the coordinator's own end is the outer one.
-    pub async fn finish(self, helm: &Helm) -> Result<Result<(), Halt>, Halt> {
+    /// After its own end: answers its requests. The error of the activity comes
+    /// back; the coordinator's own end is the outer one.
+    pub async fn finish(mut self, helm: &Helm) -> Result<Result<(), Halt>, Halt> {
         let outcome = self.task.join().await.and_then(|done| done);
+        self.answer(helm, outcome).await
+    }
+
+    /// Stops it, by force when it hangs in a store: whatever it was doing is as
+    /// good as killed, and that is safe everywhere.
+    pub async fn stop(mut self, helm: &Helm) -> Result<(), Halt> {
+        self.wish(Wish::Stop);
+        let outcome = match tokio::time::timeout(STOP_WAIT_MAX, self.task.join()).await {
+            Ok(ended) => ended.and_then(|done| done),
+            Err(_) => Err(Halt::Stopped),
+        };
+        self.answer(helm, outcome).await.map(drop)
+    }
+
+    async fn answer(
+        self,
+        helm: &Helm,
+        outcome: Result<serde_json::Value, Halt>,
+    ) -> Result<Result<(), Halt>, Halt> {
         let told: Result<serde_json::Value, Refusal> = match &outcome {
             Ok(report) => Ok(report.clone()),
             Err(halt) => Err(halt.clone().into_refusal()?),
         };
-        for id in self.requests {
-            helm.setup.journal.finish(id, told.clone()).await?;
+        for id in &self.requests {
+            helm.setup.journal.finish(*id, told.clone()).await?;
         }
         Ok(outcome.map(|_| ()))
     }
