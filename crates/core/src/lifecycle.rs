@@ -358,7 +358,9 @@ impl State {
         self.settled(event)?;
         match &self.backfill {
             BackfillState::Running { run: running, .. } if running == run => {
-                Ok(State { backfill: BackfillState::Done { run: run.to_owned(), totals }, ..self.clone() })
+                // What was verified before says nothing about what this run wrote.
+                let backfill = BackfillState::Done { run: run.to_owned(), totals };
+                Ok(State { backfill, verified: None, ..self.clone() })
             }
             BackfillState::Running { .. } | BackfillState::NotRun | BackfillState::Done { .. } => {
                 self.refuse(event, format!("backfill {run} is not running"))

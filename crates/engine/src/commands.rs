@@ -17,6 +17,7 @@ use crate::ledger::Halt;
 use crate::ramp::ramp;
 use crate::repair::Mode;
 use crate::rollback::rollback;
+use crate::shadow::{SHADOW_NOTE, ShadowCounts};
 use crate::withdraw::withdraw;
 use crate::work::{Activity, Long};
 use crate::{backfill, dead_letters, enter, failpoint};
@@ -332,6 +333,11 @@ async fn step(helm: &Helm, to: Phase) -> Result<serde_json::Value, Halt> {
     let facts = gates::facts(&helm.setup, &state, |keys| helm.drain.pause(keys)).await?;
     let gates: Vec<Gate> = gates::gates(to, &state, &facts, &helm.setup.spec.gates);
     gates::refuse_closed(&gates)?;
+    if to == Phase::ShadowRead {
+        // What was compared in an earlier try says nothing about this one.
+        let none = serde_json::to_string(&ShadowCounts::default()).map_err(|e| Halt::Broken(e.to_string()))?;
+        helm.setup.journal.set_note(SHADOW_NOTE, &none).await?;
+    }
     enter::enter(helm, to).await?;
     let view = helm.ledger.view();
     Ok(json!({ "phase": view.state.phase, "epoch": view.state.epoch }))

@@ -11,13 +11,10 @@ use shearwater_core::store::Side;
 
 use crate::Setup;
 use crate::ledger::Halt;
+use crate::shadow::{SHADOW_NOTE, ShadowCounts};
 
 /// Foreign writes counted for the gate; more are as bad as this many.
 const FOREIGN_COUNTED_MAX: usize = 1_000;
-
-/// The note in which shadow reads are counted:
-/// `{"compared": n, "mismatches": n}` with confirmed mismatches.
-pub const SHADOW_NOTE: &str = "shadow";
 
 /// What helps against too long a pause.
 pub const PAUSE_HINT: &str = "wait until fewer keys are dirty, or raise `pause_ms_max` in the spec's [gates]";
@@ -56,13 +53,6 @@ pub struct Facts {
     pub predicted_pause_ms: u64,
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Shadow {
-    compared: u64,
-    mismatches: u64,
-}
-
 /// Measures what the gates look at; reads only.
 pub async fn facts(setup: &Setup, state: &State, pause: impl Fn(u64) -> Duration) -> Result<Facts, Halt> {
     let journal = &setup.journal;
@@ -87,8 +77,8 @@ pub async fn facts(setup: &Setup, state: &State, pause: impl Fn(u64) -> Duration
     Ok(facts)
 }
 
-fn shadow(note: Option<String>) -> Result<Shadow, Halt> {
-    let Some(text) = note else { return Ok(Shadow::default()) };
+fn shadow(note: Option<String>) -> Result<ShadowCounts, Halt> {
+    let Some(text) = note else { return Ok(ShadowCounts::default()) };
     serde_json::from_str(&text).map_err(|error| Halt::Journal(JournalError::Damaged(format!("note shadow: {error}"))))
 }
 

@@ -120,11 +120,7 @@ impl Long {
         self.answer(helm, outcome).await.map(drop)
     }
 
-    async fn answer(
-        self,
-        helm: &Helm,
-        outcome: Result<serde_json::Value, Halt>,
-    ) -> Result<Result<(), Halt>, Halt> {
+    async fn answer(self, helm: &Helm, outcome: Result<serde_json::Value, Halt>) -> Result<Result<(), Halt>, Halt> {
         let told: Result<serde_json::Value, Refusal> = match &outcome {
             Ok(report) => Ok(report.clone()),
             Err(halt) => Err(halt.clone().into_refusal()?),
