@@ -150,7 +150,12 @@ fn child_rules(rule: &FieldRule, child: &ChildRule, level: &Level<'_>) -> Result
         None => Elements::Documents,
         Some(name) => {
             match rules.columns.iter_mut().find(|column| column.name == *name) {
-                Some(column) => column.origin = Origin::Element,
+                Some(column) => {
+                    column.origin = Origin::Element;
+                    if rule.cast {
+                        column.conversion = Conversion::Exact;
+                    }
+                }
                 None => return Err(bad(&rule.name, "the column of the array's elements is not declared")),
             }
             Elements::Scalars

@@ -122,7 +122,7 @@ fn same_columns(a: &Document, b: &Document) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_500) })]
 
     #[test]
     fn every_record_comes_back_exactly(rules in rules(), records in vec(record(), 1..4)) {
