@@ -10,47 +10,81 @@ use super::{Decimal, Value};
 /// text of so many digits is the shortest text of its nearest float.
 const DIGITS_ALWAYS_KEPT: usize = 15;
 
+/// Significant digits of the longest shortest text of a binary64 float.
+const DIGITS_SHORTEST_MAX: usize = 17;
+
 /// The value of a JSON number: a float when the shortest text of the nearest
 /// float denotes the same number, else a decimal with the text's scale.
 /// Integers that fit have been read before.
 pub(super) fn classify(text: &str) -> Result<Value, DecimalError> {
-    let is_integer = !text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E'));
-    if !is_integer {
-        let nearest: f64 = text.parse().map_err(|_| DecimalError("expected a number"))?;
-        if is_surely_exact(text, nearest) {
-            return Ok(Value::Float(nearest));
+    if !text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
+        return text.parse().map(Value::Decimal);
+    }
+    let nearest: f64 = text.parse().map_err(|_| DecimalError("expected a number"))?;
+    match Significant::of(text) {
+        Some(written) if written.is_text_of(nearest) => Ok(Value::Float(nearest)),
+        _ => text.parse().map(Value::Decimal),
+    }
+}
+
+/// The significant digits of a number's text and its exponent, without zeros at
+/// either end; on the stack, because every float of a record passes here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Significant {
+    digits: [u8; DIGITS_SHORTEST_MAX],
+    count: usize,
+    /// Of `0.d₁d₂d₃…`; 0 for zero.
+    exponent: i64,
+}
+
+impl Significant {
+    /// `None` for a text of more digits than a float's shortest text has.
+    fn of(text: &str) -> Option<Significant> {
+        let mut digits = [0; DIGITS_SHORTEST_MAX];
+        let (mut count, mut zeros) = (0, 0);
+        let (mut exponent, mut is_fraction) = (0_i64, false);
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                b'.' => is_fraction = true,
+                b'e' | b'E' => {
+                    exponent += text[at + 1..].parse::<i64>().ok()?;
+                    break;
+                }
+                b'0' if count == 0 => exponent -= i64::from(is_fraction),
+                b'0' => {
+                    zeros += 1;
+                    exponent += i64::from(!is_fraction);
+                }
+                b'1'..=b'9' => {
+                    count += zeros;
+                    zeros = 0;
+                    *digits.get_mut(count)? = byte - b'0';
+                    count += 1;
+                    exponent += i64::from(!is_fraction);
+                }
+                _ => {}
+            }
         }
-        let decimal: Decimal = text.parse()?;
-        return Ok(if is_shortest_text_of(&decimal, nearest) {
-            Value::Float(nearest)
-        } else {
-            Value::Decimal(decimal)
-        });
+        Some(Significant { digits, count, exponent: if count == 0 { 0 } else { exponent } })
     }
-    text.parse().map(Value::Decimal)
-}
 
-/// The quick yes for texts with few digits; says no when it cannot tell.
-fn is_surely_exact(text: &str, nearest: f64) -> bool {
-    let magnitude = nearest.abs();
-    let digits = text.bytes().take_while(|b| !matches!(b, b'e' | b'E')).filter(u8::is_ascii_digit).count();
-    digits <= DIGITS_ALWAYS_KEPT && magnitude > 1e-290 && magnitude < 1e290
-}
-
-/// Whether a float's shortest text denotes exactly this decimal.
-fn is_shortest_text_of(decimal: &Decimal, x: f64) -> bool {
-    if !x.is_finite() {
-        return false;
+    /// Whether the shortest text of a float, the nearest to this number, denotes
+    /// exactly this number.
+    fn is_text_of(&self, x: f64) -> bool {
+        let magnitude = x.abs();
+        if self.count <= DIGITS_ALWAYS_KEPT && magnitude > 1e-290 && magnitude < 1e290 {
+            return true;
+        }
+        // The longest shortest text in this form is `-1.7976931348623157e-308`.
+        let mut buffer = [0_u8; 32];
+        let mut rest = buffer.as_mut_slice();
+        if !x.is_finite() || write!(rest, "{x:e}").is_err() {
+            return false;
+        }
+        let unused = rest.len();
+        let shortest = std::str::from_utf8(&buffer[..buffer.len() - unused]).ok().and_then(Significant::of);
+        shortest.as_ref() == Some(self)
     }
-    // The longest shortest text in this form is `-1.7976931348623157e-308`.
-    let mut buffer = [0_u8; 32];
-    let mut rest = buffer.as_mut_slice();
-    if write!(rest, "{x:e}").is_err() {
-        return false;
-    }
-    let unused = rest.len();
-    let text = std::str::from_utf8(&buffer[..buffer.len() - unused]).unwrap_or_default();
-    text.parse::<Decimal>().is_ok_and(|shortest| shortest.compare(decimal) == Ordering::Equal)
 }
 
 /// The highest float that is not above the decimal, and whether it equals it.
