@@ -6,6 +6,7 @@ mod direct;
 pub mod history;
 mod http;
 mod people;
+mod plot;
 mod register;
 mod stage;
 mod traffic;
