@@ -35,7 +35,8 @@ impl Left {
             loop {
                 let chunk = target.scan(&range, after.as_ref(), CHUNK).await?;
                 for fetched in chunk.records {
-                    let fetched = fetched.map_err(|bad| DemoError(format!("the target cannot be read: {}", bad.error)))?;
+                    let fetched =
+                        fetched.map_err(|bad| DemoError(format!("the target cannot be read: {}", bad.error)))?;
                     if let Some(image) = &fetched.image {
                         left.add_v2(stage, image, mapping)?;
                     }

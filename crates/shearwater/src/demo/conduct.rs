@@ -235,7 +235,6 @@ impl Chronicle {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,7 +259,8 @@ mod tests {
         ] {
             chronicle.add(&entry(1, at_ms, event), &mut open);
         }
-        let change = |from, began_at_ms, opened_at_ms, pause_micros| Change { from, began_at_ms, opened_at_ms, pause_micros };
+        let change =
+            |from, began_at_ms, opened_at_ms, pause_micros| Change { from, began_at_ms, opened_at_ms, pause_micros };
         assert_eq!(chronicle.changes, [change(Side::Source, 3, 5, 1_500), change(Side::Target, 6, 9, 2_500)]);
         assert_eq!(chronicle.aborted, 1);
     }

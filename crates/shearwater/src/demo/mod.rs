@@ -1,15 +1,191 @@
 //! The demo: a whole migration under load, judged from what its clients saw.
+//!
+//! It makes a legacy store, starts the gateway in this process, lets clients,
+//! list walkers and a direct writer work over real TCP and real files, takes
+//! the migration there, back and there again, and then looks at the evidence.
 
 pub mod check;
+mod compare;
+mod conduct;
 mod dice;
 mod direct;
 pub mod history;
+mod house;
 mod http;
 mod people;
 mod plot;
+mod progress;
 mod register;
+pub mod report;
+mod sabotage;
 mod stage;
 mod traffic;
+mod verdict;
 mod walker;
 mod walks;
 mod wire;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shearwater_core::error::StoreError;
+use shearwater_core::journal::JournalError;
+
+use self::compare::Left;
+use self::conduct::{Chronicle, Conductor};
+use self::house::{Crowd, House};
+use self::progress::Screen;
+use self::register::Register;
+pub use self::report::DemoReport;
+use self::stage::Stage;
+use self::verdict::Evidence;
+
+/// What `shearwater demo` was asked for.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// Records in the legacy store.
+    pub records: u32,
+    /// Clients of the gateway, half of them outdated (v1); list walkers and the
+    /// direct writer come on top.
+    pub clients: u32,
+    /// The seed of data and choices; `None`: a new one, which the result names.
+    pub seed: Option<u64>,
+    /// What to print on standard output.
+    pub output: Output,
+    /// Where to leave stores, spec and journal; `None`: nowhere. Must not exist
+    /// or be empty.
+    pub keep: Option<PathBuf>,
+    /// How long clients work in each step.
+    pub dwell: Duration,
+    /// A protection to weaken, to see that the demo can fail. For tests.
+    pub sabotage: Sabotage,
+}
+
+impl Default for DemoOptions {
+    fn default() -> DemoOptions {
+        DemoOptions {
+            records: 20_000,
+            clients: 8,
+            seed: None,
+            output: Output::Table,
+            keep: None,
+            dwell: Duration::from_millis(1_500),
+            sabotage: Sabotage::None,
+        }
+    }
+}
+
+/// What the demo prints on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Tables.
+    Table,
+    /// One JSON object, on the last line.
+    Json,
+    /// Nothing.
+    Nothing,
+}
+
+/// A protection that the demo weakens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// None.
+    None,
+    /// In the reverse window the source claims some follower writes without
+    /// doing them, so that the rollback loses them.
+    ForgetfulSource,
+}
+
+/// The demo could not be played to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DemoError(pub String);
+
+impl From<JournalError> for DemoError {
+    fn from(error: JournalError) -> DemoError {
+        DemoError(format!("journal: {error}"))
+    }
+}
+
+impl From<StoreError> for DemoError {
+    fn from(error: StoreError) -> DemoError {
+        DemoError(format!("store: {error}"))
+    }
+}
+
+impl From<rusqlite::Error> for DemoError {
+    fn from(error: rusqlite::Error) -> DemoError {
+        DemoError(format!("legacy store: {error}"))
+    }
+}
+
+impl From<std::io::Error> for DemoError {
+    fn from(error: std::io::Error) -> DemoError {
+        DemoError(error.to_string())
+    }
+}
+
+/// Plays the demo and prints its result. [`DemoReport::passed`] decides the
+/// exit status.
+pub async fn run(options: DemoOptions) -> Result<DemoReport, DemoError> {
+    let report = play(&options).await?;
+    let text = match options.output {
+        Output::Table => report.text(),
+        Output::Json => report.json().map(|json| json + "\n").map_err(|error| DemoError(error.to_string()))?,
+        Output::Nothing => String::new(),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(report)
+}
+
+async fn play(options: &DemoOptions) -> Result<DemoReport, DemoError> {
+    let began = Instant::now();
+    let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 % 1_000_000);
+    let house = House::build(options, seed).await?;
+    let stage = Arc::new(Stage::new(Register::new((0..options.records).map(people::key_text)), seed));
+    let screen = Screen::new(stage.clone());
+    let conductor = Conductor {
+        setup: house.setup.clone(),
+        member: house.member.clone(),
+        stage: stage.clone(),
+        dwell: options.dwell,
+    };
+    let mut evidence = Evidence::new(options.records);
+
+    // There, back, and there again, under load.
+    let crowd = Crowd::open(&house, &stage, options.clients);
+    let played = conductor.play(&screen).await;
+    stage.stop();
+    crowd.leave(&mut evidence).await?;
+    played?;
+
+    // All is quiet: the source must have followed.
+    screen.step("comparing the stores");
+    conductor.drained().await?;
+    let source = Left::in_source(&stage, &house.legacy)?;
+    let target = Left::in_target(&stage, house.setup.target.as_ref(), &house.setup.mapping).await?;
+    evidence.stores_differ += source.differences(&target);
+    evidence.history.ops.extend(target.acts(&stage));
+    evidence.dead_letters = house.setup.journal.dead_letter_count().await?;
+
+    // Complete, under load again.
+    stage.resume();
+    let crowd = Crowd::open_gateway_clients(&house, &stage, options.clients..options.clients * 2);
+    let completed = conductor.complete(&screen).await;
+    stage.stop();
+    crowd.leave(&mut evidence).await?;
+    completed?;
+    let target = Left::in_target(&stage, house.setup.target.as_ref(), &house.setup.mapping).await?;
+    evidence.history.ops.extend(target.acts(&stage));
+
+    screen.step("judging the history");
+    let chronicle = Chronicle::read(&house.setup).await?;
+    house.close().await;
+    screen.end();
+    let mut report = verdict::judge(evidence, &chronicle, &stage);
+    report.seed = seed;
+    report.duration_s = began.elapsed().as_secs_f64();
+    Ok(report)
+}

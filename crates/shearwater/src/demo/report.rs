@@ -297,7 +297,8 @@ mod tests {
     #[test]
     fn the_tables_fit_a_terminal() {
         let big = Pauses { p50: 123_456.78, p99: 123_456.78, max: 123_456.78, samples: 1 };
-        let report = DemoReport { cutover_pause_ms: big, rollback_pause_ms: big, requests: u64::MAX, ..Default::default() };
+        let report =
+            DemoReport { cutover_pause_ms: big, rollback_pause_ms: big, requests: u64::MAX, ..Default::default() };
         for line in report.step_table().to_string().lines().chain(report.figure_table().to_string().lines()) {
             assert!(line.chars().count() <= usize::from(TABLE_COLUMNS), "{line}");
         }
@@ -309,8 +310,19 @@ mod tests {
         assert!(!json.contains('\n'));
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
         for name in [
-            "records", "requests", "errors", "lost", "resurrected", "backwards_reads", "list_repeats", "list_gaps",
-            "mismatches", "dead_letters", "backfill_records_per_s", "seed", "duration_s",
+            "records",
+            "requests",
+            "errors",
+            "lost",
+            "resurrected",
+            "backwards_reads",
+            "list_repeats",
+            "list_gaps",
+            "mismatches",
+            "dead_letters",
+            "backfill_records_per_s",
+            "seed",
+            "duration_s",
         ] {
             assert!(read[name].is_number(), "{name}");
         }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::dice::Zipf;
 use super::history::KeyId;
@@ -47,7 +47,9 @@ pub struct Stage {
     initial_keys: usize,
     stride: usize,
     began: Instant,
+    began_at_ms: i64,
     step: AtomicU8,
+    steps_begun_ns: Mutex<Vec<u64>>,
     stopping: AtomicBool,
     requests: AtomicU64,
     retries: AtomicU64,
@@ -60,6 +62,7 @@ impl Stage {
     pub fn new(register: Register, seed: u64) -> Stage {
         let initial_keys = register.len();
         let zipf = Zipf::new(initial_keys);
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Stage {
             register,
             zipf,
@@ -67,7 +70,9 @@ impl Stage {
             initial_keys,
             stride: stride(initial_keys),
             began: Instant::now(),
+            began_at_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX),
             step: AtomicU8::new(0),
+            steps_begun_ns: Mutex::new(vec![0]),
             stopping: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
@@ -92,6 +97,17 @@ impl Stage {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// The demo's clock at a time in ms since 1970, 0 for times before it began.
+    pub fn ns_at(&self, at_ms: i64) -> u64 {
+        u64::try_from(at_ms - self.began_at_ms).unwrap_or(0) * 1_000_000
+    }
+
+    /// The step in which a moment was.
+    pub fn step_at(&self, ns: u64) -> Option<u8> {
+        let begun = self.steps_begun_ns.lock().unwrap_or_else(PoisonError::into_inner);
+        u8::try_from(begun.partition_point(|&begun| begun <= ns)).ok()?.checked_sub(1)
+    }
+
     /// The step of the migration, counted from 0.
     pub fn step(&self) -> u8 {
         self.step.load(Ordering::Relaxed)
@@ -99,6 +115,7 @@ impl Stage {
 
     /// The migration goes on to its next step.
     pub fn next_step(&self) {
+        self.steps_begun_ns.lock().unwrap_or_else(PoisonError::into_inner).push(self.now_ns());
         self.step.fetch_add(1, Ordering::Relaxed);
     }
 
