@@ -1,17 +1,19 @@
 //! Where the demo takes place: the stores, the journal, the coordinator and
-//! the gateway, all in this process, and the crowd that comes in.
+//! the gateway, all in this process, and the crowd that comes in. The bench
+//! uses it too.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use shearwater_core::mapping::Mapping;
 use shearwater_core::spec;
 use shearwater_core::store::Store;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{RecordsOptions, Shape};
-use shearwater_engine::run::{self, Coordinator, CoordinatorOptions};
-use shearwater_engine::{Member, Records, Setup};
+use shearwater_engine::run::{self, CoordinatorOptions};
+use shearwater_engine::{Member, Setup};
 use shearwater_stores::journal::JournalFile;
 use shearwater_stores::{Create, open};
 use tokio::task::{JoinHandle, JoinSet};
@@ -22,54 +24,50 @@ use super::stage::Stage;
 use super::traffic::{Client, Witness};
 use super::verdict::Evidence;
 use super::walker::Walker;
-use super::{DemoError, DemoOptions, Sabotage, plot};
+use super::{DemoError, Sabotage};
+use crate::gateway::{ServeHandle, ServeOptions, ServedMigration, serve};
 
 /// Who the journal says did it.
 const ACTOR: &str = "demo";
 
-/// The migration, opened and served.
+/// A migration, opened and served in this process.
 pub struct House {
     /// Journal, stores, mapping.
     pub setup: Setup,
     /// This process's member.
     pub member: Arc<Member>,
-    /// The legacy store's file.
-    pub legacy: PathBuf,
     /// Where the gateway listens.
     pub address: SocketAddr,
-    coordinator: Coordinator,
-    gateway: crate::gateway::Serving,
-    /// Removed when the demo ends, unless it was to be kept.
-    _directory: Option<tempfile::TempDir>,
+    gateway: ServeHandle,
 }
 
 impl House {
-    /// Makes the legacy store, the spec and the journal, and opens the gateway.
-    pub async fn build(options: &DemoOptions, seed: u64) -> Result<House, DemoError> {
-        let (place, directory) = place(options)?;
-        let legacy = place.join("legacy.db");
-        let (file, records) = (legacy.clone(), options.records);
-        blocking(move || plot::make_legacy(&file, records, seed)).await??;
-        let setup = setup(&place, options.sabotage).await?;
+    /// Writes spec and journal into a directory whose legacy store is there,
+    /// starts a coordinator and opens the gateway.
+    pub async fn open(place: &Path, spec: &str, sabotage: Sabotage) -> Result<House, DemoError> {
+        let setup = setup(place, spec, sabotage).await?;
         let member = Member::join(&setup, ACTOR, MemberOptions::default()).await?;
-        let records = Arc::new(Records::new(setup.clone(), member.clone(), RecordsOptions::default()));
         let coordinator = run::spawn(setup.clone(), member.clone(), CoordinatorOptions::default());
-        let gateway = crate::gateway::serve(todo!()).await?;
-        let address = gateway.address();
-        Ok(House { setup, member, legacy, address, coordinator, gateway, _directory: directory })
+        let served = ServedMigration {
+            setup: setup.clone(),
+            member: member.clone(),
+            coordinator: Some(coordinator),
+            records: RecordsOptions::default(),
+        };
+        let options = ServeOptions { unready_time: Duration::ZERO, ..ServeOptions::default() };
+        let gateway = serve(options, vec![served]).await.map_err(|error| DemoError(error.to_string()))?;
+        Ok(House { setup, member, address: gateway.addr, gateway })
     }
 
     /// Ends everything in order.
     pub async fn close(self) {
         self.gateway.stop().await;
-        self.coordinator.stop().await;
-        self.member.leave().await;
     }
 }
 
-/// The directory to play in: the one to keep, or one that is removed.
-fn place(options: &DemoOptions) -> Result<(PathBuf, Option<tempfile::TempDir>), DemoError> {
-    let Some(keep) = &options.keep else {
+/// The directory to play in: the one to keep, or one that is removed at the end.
+pub fn place(keep: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>), DemoError> {
+    let Some(keep) = keep else {
         let directory = tempfile::Builder::new().prefix("shearwater-demo-").tempdir()?;
         return Ok((directory.path().to_owned(), Some(directory)));
     };
@@ -80,11 +78,10 @@ fn place(options: &DemoOptions) -> Result<(PathBuf, Option<tempfile::TempDir>), 
     Ok((keep.canonicalize()?, None))
 }
 
-async fn setup(place: &Path, sabotage: Sabotage) -> Result<Setup, DemoError> {
-    let text = plot::spec_in(place);
-    std::fs::write(place.join("users-move.toml"), &text)?;
-    let spec = spec::parse(&text, &|_| None)
-        .map_err(|problems| DemoError(spec::render_problems("users-move.toml", &text, &problems)))?;
+async fn setup(place: &Path, text: &str, sabotage: Sabotage) -> Result<Setup, DemoError> {
+    std::fs::write(place.join("users-move.toml"), text)?;
+    let spec = spec::parse(text, &|_| None)
+        .map_err(|problems| DemoError(spec::render_problems("users-move.toml", text, &problems)))?;
     let mapping = Mapping::compile(&spec).map_err(|error| DemoError(format!("the mapping: {error}")))?;
     let mut source = open(&spec.source.url, mapping.source().clone(), Create::Never).await?;
     if sabotage == Sabotage::ForgetfulSource {
@@ -92,11 +89,12 @@ async fn setup(place: &Path, sabotage: Sabotage) -> Result<Setup, DemoError> {
     }
     let target = open(&spec.target.url, mapping.target().clone(), Create::IfMissing).await?;
     let journal = JournalFile::open(&place.join("shearwater.journal"), true).await?;
-    let journal = journal.create(&spec.migration, &text, ACTOR).await?;
+    let journal = journal.create(&spec.migration, text, ACTOR).await?;
     Ok(Setup { spec: Arc::new(spec), mapping: Arc::new(mapping), journal, source, target })
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DemoError> {
+/// Runs work that blocks on a thread of its own.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DemoError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| DemoError(error.to_string()))
 }
 
@@ -108,9 +106,9 @@ pub struct Crowd {
 
 impl Crowd {
     /// Lets clients, walkers and the direct writer in.
-    pub fn open(house: &House, stage: &Arc<Stage>, clients: u32) -> Crowd {
+    pub fn open(house: &House, stage: &Arc<Stage>, clients: u32, legacy: PathBuf) -> Crowd {
         let mut crowd = Crowd::open_gateway_clients(house, stage, 0..clients);
-        let writer = DirectWriter::new(stage.clone(), house.legacy.clone());
+        let writer = DirectWriter::new(stage.clone(), legacy);
         crowd.direct = Some(tokio::task::spawn_blocking(move || writer.run()));
         crowd
     }

@@ -7,11 +7,11 @@
 pub mod check;
 mod compare;
 mod conduct;
-mod dice;
+pub(crate) mod dice;
 mod direct;
 pub mod history;
-mod house;
-mod http;
+pub(crate) mod house;
+pub(crate) mod http;
 mod people;
 mod plot;
 mod progress;
@@ -143,7 +143,12 @@ pub async fn run(options: DemoOptions) -> Result<DemoReport, DemoError> {
 async fn play(options: &DemoOptions) -> Result<DemoReport, DemoError> {
     let began = Instant::now();
     let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 % 1_000_000);
-    let house = House::build(options, seed).await?;
+    // Removed when the demo ends, unless it is to be kept.
+    let (place, _directory) = house::place(options.keep.as_deref())?;
+    let legacy = place.join("legacy.db");
+    let (file, records) = (legacy.clone(), options.records);
+    house::blocking(move || plot::make_legacy(&file, records, seed)).await??;
+    let house = House::open(&place, &plot::spec_in(&place), options.sabotage).await?;
     let stage = Arc::new(Stage::new(Register::new((0..options.records).map(people::key_text)), seed));
     let screen = Screen::new(stage.clone());
     let conductor = Conductor {
@@ -155,7 +160,7 @@ async fn play(options: &DemoOptions) -> Result<DemoReport, DemoError> {
     let mut evidence = Evidence::new(options.records);
 
     // There, back, and there again, under load.
-    let crowd = Crowd::open(&house, &stage, options.clients);
+    let crowd = Crowd::open(&house, &stage, options.clients, legacy.clone());
     let played = conductor.play(&screen).await;
     stage.stop();
     crowd.leave(&mut evidence).await?;
@@ -164,7 +169,7 @@ async fn play(options: &DemoOptions) -> Result<DemoReport, DemoError> {
     // All is quiet: the source must have followed.
     screen.step("comparing the stores");
     conductor.drained().await?;
-    let source = Left::in_source(&stage, &house.legacy)?;
+    let source = Left::in_source(&stage, &legacy)?;
     let target = Left::in_target(&stage, house.setup.target.as_ref(), &house.setup.mapping).await?;
     evidence.stores_differ += source.differences(&target);
     evidence.history.ops.extend(target.acts(&stage));
