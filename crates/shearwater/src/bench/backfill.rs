@@ -77,7 +77,8 @@ pub fn make_documents(place: &Path, records: u32) -> Result<(), DemoError> {
 }
 
 fn document(id: &str, n: u32) -> Value {
-    let address = |m: u32| json!({ "street": format!("Harbour Road {}", n % 200 + m), "city": "Lisboa", "zip": "1100-201" });
+    let address =
+        |m: u32| json!({ "street": format!("Harbour Road {}", n % 200 + m), "city": "Lisboa", "zip": "1100-201" });
     json!({
         "_id": id,
         "email": format!("user{n}@mail.example"),
@@ -93,12 +94,8 @@ fn document(id: &str, n: u32) -> Value {
 pub fn in_a_process(place: &Path, records: u32) -> Result<Backfilled, DemoError> {
     make_documents(place, records)?;
     let program = std::env::current_exe()?;
-    let output = Command::new(program)
-        .arg("backfill")
-        .arg(place)
-        .arg(records.to_string())
-        .stderr(Stdio::inherit())
-        .output()?;
+    let output =
+        Command::new(program).arg("backfill").arg(place).arg(records.to_string()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(DemoError("the backfill's process failed".to_owned()));
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use shearwater_core::journal::{Command, Entry, Event, Refusal};
 use shearwater_core::lifecycle::{BackfillState, BackfillTotals, Phase, VerifyTotals};
 use shearwater_core::store::Side;
-use shearwater_engine::{Member, Setup, run};
+use shearwater_engine::{Member, Setup, run, verify};
 
 use super::DemoError;
 use super::progress::Screen;
@@ -19,6 +19,10 @@ const COMMAND_MAX: Duration = Duration::from_secs(120);
 
 /// The pause before a command is asked again that a gate refused for now.
 const GATE_POLL: Duration = Duration::from_millis(50);
+
+/// Verifications in a row, with a repair between two: one repair is enough
+/// unless something goes on making mismatches.
+const VERIFICATIONS_MAX: u32 = 3;
 
 /// Journal entries read at once.
 const ENTRIES_MAX: usize = 1_000;
@@ -102,10 +106,30 @@ impl Conductor {
             }
             Move::Advance => self.command(Command::Advance).await,
             Move::Backfill => self.backfilled(screen).await,
-            Move::Verify => self.command(Command::Verify).await,
+            Move::Verify => self.verify().await,
             Move::Ramp(percent) => self.command(Command::Ramp { percent }).await,
             Move::Rollback => self.command(Command::Rollback).await,
         }
+    }
+
+    /// Compares the stores. Mismatches fail the demo, but they are repaired so
+    /// that it can go on and show more.
+    async fn verify(&self) -> Result<(), DemoError> {
+        for _ in 0..VERIFICATIONS_MAX {
+            self.command(Command::Verify).await?;
+            let found = verify::last(&self.setup).await.map_err(|halt| DemoError(halt.to_string()))?;
+            let Some(found) = found.filter(|found| found.totals.mismatches() > 0) else { return Ok(()) };
+            for finding in &found.findings {
+                let key = finding.source_key.as_deref().and_then(|text| self.stage.register.find(text));
+                let fields: Vec<String> = finding.fields.iter().map(|f| format!("{} {}", f.path, f.what)).collect();
+                let step = step_name(usize::from(self.stage.step()));
+                let (kind, fields) = (finding.kind, fields.join(", "));
+                let key = key.map_or("?".to_owned(), |key| key.0.to_string());
+                self.stage.remark(format!("verification in {step}: key #{key} {kind:?} {fields}"));
+            }
+            self.command(Command::Repair { dry_run: false }).await?;
+        }
+        Ok(())
     }
 
     /// Finishes the migration.

@@ -26,7 +26,7 @@ mod walks;
 mod wire;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -159,32 +159,12 @@ async fn play(options: &DemoOptions) -> Result<DemoReport, DemoError> {
     };
     let mut evidence = Evidence::new(options.records);
 
-    // There, back, and there again, under load.
-    let crowd = Crowd::open(&house, &stage, options.clients, legacy.clone());
-    let played = conductor.play(&screen).await;
-    stage.stop();
-    crowd.leave(&mut evidence).await?;
-    played?;
-
-    // All is quiet: the source must have followed.
-    screen.step("comparing the stores");
-    conductor.drained().await?;
-    let source = Left::in_source(&stage, &legacy)?;
-    let target = Left::in_target(&stage, house.setup.target.as_ref(), &house.setup.mapping).await?;
-    evidence.stores_differ += source.differences(&target);
-    evidence.history.ops.extend(target.acts(&stage));
-    evidence.dead_letters = house.setup.journal.dead_letter_count().await?;
-
-    // Complete, under load again.
-    stage.resume();
-    let crowd = Crowd::open_gateway_clients(&house, &stage, options.clients..options.clients * 2);
-    let completed = conductor.complete(&screen).await;
-    stage.stop();
-    crowd.leave(&mut evidence).await?;
-    completed?;
-    let target = Left::in_target(&stage, house.setup.target.as_ref(), &house.setup.mapping).await?;
-    evidence.history.ops.extend(target.acts(&stage));
-
+    // What stops the show half-way is an error among the findings, so that the
+    // evidence until then is judged all the same.
+    let scene = Scene { house: &house, conductor: &conductor, stage: &stage, screen: &screen, legacy: &legacy };
+    if let Err(error) = scene.play(options.clients, &mut evidence).await {
+        stage.error(format!("the demo stopped: {error}"));
+    }
     screen.step("judging the history");
     let chronicle = Chronicle::read(&house.setup).await?;
     house.close().await;
@@ -193,4 +173,49 @@ async fn play(options: &DemoOptions) -> Result<DemoReport, DemoError> {
     report.seed = seed;
     report.duration_s = began.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Everything that takes part.
+struct Scene<'a> {
+    house: &'a House,
+    conductor: &'a Conductor,
+    stage: &'a Arc<Stage>,
+    screen: &'a Screen,
+    legacy: &'a Path,
+}
+
+impl Scene<'_> {
+    async fn play(&self, clients: u32, evidence: &mut Evidence) -> Result<(), DemoError> {
+        // There, back, and there again, under load.
+        let crowd = Crowd::open(self.house, self.stage, clients, self.legacy.to_owned());
+        let played = self.conductor.play(self.screen).await;
+        self.stage.stop();
+        crowd.leave(evidence).await?;
+        played?;
+
+        // All is quiet: the source must have followed.
+        self.screen.step("comparing the stores");
+        self.conductor.drained().await?;
+        let source = Left::in_source(self.stage, self.legacy)?;
+        let target = self.target(evidence).await?;
+        evidence.stores_differ += source.differences(&target);
+        evidence.dead_letters = self.house.setup.journal.dead_letter_count().await?;
+
+        // Complete, under load again.
+        self.stage.resume();
+        let crowd = Crowd::open_gateway_clients(self.house, self.stage, clients..clients * 2);
+        let completed = self.conductor.complete(self.screen).await;
+        self.stage.stop();
+        crowd.leave(evidence).await?;
+        completed?;
+        self.target(evidence).await.map(drop)
+    }
+
+    /// What the target holds now, which goes into the evidence.
+    async fn target(&self, evidence: &mut Evidence) -> Result<Left, DemoError> {
+        let setup = &self.house.setup;
+        let left = Left::in_target(self.stage, setup.target.as_ref(), &setup.mapping).await?;
+        evidence.history.ops.extend(left.acts(self.stage));
+        Ok(left)
+    }
 }

@@ -55,6 +55,7 @@ pub struct Stage {
     retries: AtomicU64,
     errors: AtomicU64,
     kept: Mutex<Vec<String>>,
+    remarks: Mutex<Vec<String>>,
 }
 
 impl Stage {
@@ -78,6 +79,7 @@ impl Stage {
             retries: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             kept: Mutex::default(),
+            remarks: Mutex::default(),
         }
     }
 
@@ -161,6 +163,19 @@ impl Stage {
         if kept.len() < ERRORS_KEPT_MAX {
             kept.push(what.into());
         }
+    }
+
+    /// Explains something that is counted elsewhere.
+    pub fn remark(&self, what: String) {
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if remarks.len() < ERRORS_KEPT_MAX {
+            remarks.push(what);
+        }
+    }
+
+    /// The first explanations.
+    pub fn remarks(&self) -> Vec<String> {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many outcomes nobody expected, and the first of them.

@@ -165,7 +165,13 @@ impl Tries {
 }
 
 fn findings(verdict: &Verdict, disagreed: &[Disagreement], errors: Vec<String>, stage: &Stage) -> Vec<String> {
-    let mut findings: Vec<String> = errors;
+    let mut findings: Vec<String> = Vec::new();
+    for error in errors {
+        if !findings.contains(&error) {
+            findings.push(error);
+        }
+    }
+    findings.extend(stage.remarks());
     findings.extend(verdict.findings.iter().map(|finding| shown(finding, stage)));
     findings.extend(
         disagreed
