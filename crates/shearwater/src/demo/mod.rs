@@ -59,6 +59,8 @@ pub struct DemoOptions {
     pub keep: Option<PathBuf>,
     /// How long clients work in each step.
     pub dwell: Duration,
+    /// The gate on the predicted pause of a change of authority, ms.
+    pub pause_ms_max: u64,
     /// A protection to weaken, to see that the demo can fail. For tests.
     pub sabotage: Sabotage,
 }
@@ -72,6 +74,7 @@ impl Default for DemoOptions {
             output: Output::Table,
             keep: None,
             dwell: Duration::from_millis(1_500),
+            pause_ms_max: 300,
             sabotage: Sabotage::None,
         }
     }
@@ -148,7 +151,7 @@ async fn play(options: &DemoOptions) -> Result<DemoReport, DemoError> {
     let legacy = place.join("legacy.db");
     let (file, records) = (legacy.clone(), options.records);
     house::blocking(move || plot::make_legacy(&file, records, seed)).await??;
-    let house = House::open(&place, &plot::spec_in(&place), options.sabotage).await?;
+    let house = House::open(&place, &plot::spec_in(&place, options.pause_ms_max), options.sabotage).await?;
     let stage = Arc::new(Stage::new(Register::new((0..options.records).map(people::key_text)), seed));
     let screen = Screen::new(stage.clone());
     let conductor = Conductor {

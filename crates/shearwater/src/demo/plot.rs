@@ -12,14 +12,16 @@ use super::people;
 /// files only.
 pub const SPEC: &str = include_str!("../../../../examples/users-move.toml");
 
-/// The spec for stores in this directory.
-pub fn spec_in(directory: &Path) -> String {
+/// The spec for stores in this directory, with this gate on the pause.
+pub fn spec_in(directory: &Path, pause_ms_max: u64) -> String {
     let place = |file: &str| {
         // In a TOML basic string, backslashes and quotes are escaped.
         let path = directory.join(file).display().to_string();
         format!("\"sqlite:{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
     };
-    SPEC.replace("\"sqlite:legacy.db\"", &place("legacy.db")).replace("\"sqlite:users.db\"", &place("users.db"))
+    SPEC.replace("pause_ms_max     = 300", &format!("pause_ms_max     = {pause_ms_max}"))
+        .replace("\"sqlite:legacy.db\"", &place("legacy.db"))
+        .replace("\"sqlite:users.db\"", &place("users.db"))
 }
 
 /// Makes the legacy store: a table with a key and a JSON document, as an
@@ -49,9 +51,10 @@ mod tests {
     use super::*;
 
     fn mapping() -> Mapping {
-        let text = spec_in(Path::new("some \"odd\\ place"));
+        let text = spec_in(Path::new("some \"odd\\ place"), 250);
         let spec = spec::parse(&text, &|_| None)
             .unwrap_or_else(|problems| panic!("{}", spec::render_problems("users-move.toml", &text, &problems)));
+        assert_eq!(spec.gates.pause_ms_max, 250);
         assert_eq!(spec.source.url, "sqlite:some \"odd\\ place/legacy.db");
         Mapping::compile(&spec).unwrap()
     }

@@ -168,7 +168,7 @@ impl Stage {
     /// Explains something that is counted elsewhere.
     pub fn remark(&self, what: String) {
         let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
-        if remarks.len() < ERRORS_KEPT_MAX {
+        if remarks.len() < ERRORS_KEPT_MAX && !remarks.contains(&what) {
             remarks.push(what);
         }
     }

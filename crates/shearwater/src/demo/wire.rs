@@ -232,35 +232,40 @@ impl Wire {
                 return None;
             }
         };
-        match value {
-            Value::Document(record) => Some(record),
-            Value::Array(mut records) if records.len() == 1 => match records.remove(0) {
-                Value::Document(record) => Some(record),
-                _ => None,
-            },
-            _ => {
-                self.stage.error(format!("the answer ({}) is no record", told.status));
-                None
-            }
+        let record = match value {
+            Value::Array(mut records) if records.len() == 1 => records.swap_remove(0),
+            other => other,
+        };
+        let record = self.as_held(record);
+        if record.is_none() {
+            self.stage.error(format!("the answer ({}) is no record", told.status));
         }
+        record
     }
 
     /// The records of a page.
     pub fn records(&self, told: &Told) -> Option<Vec<Document>> {
         let records = match json::parse(&told.body) {
-            Ok(Value::Array(values)) => values
-                .into_iter()
-                .map(|value| match value {
-                    Value::Document(record) => Some(record),
-                    _ => None,
-                })
-                .collect(),
+            Ok(Value::Array(values)) => values.into_iter().map(|value| self.as_held(value)).collect(),
             _ => None,
         };
         if records.is_none() {
             self.stage.error(format!("the page ({}) is no array of records", told.status));
         }
         records
+    }
+
+    /// A record as a store of this shape holds it: v2 has a declared type for
+    /// its instants and sends them as plain text.
+    fn as_held(&self, value: Value) -> Option<Document> {
+        let Value::Document(mut record) = value else { return None };
+        if self.shape == Shape::V2
+            && let Some(joined) = record.get_mut("joined")
+            && let Value::Text(text) = &*joined
+        {
+            *joined = Value::Instant(text.parse().ok()?);
+        }
+        Some(record)
     }
 
     /// The version in a record.
