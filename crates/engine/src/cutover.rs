@@ -123,7 +123,27 @@ async fn held(helm: &Helm, from: Side, epoch: u64, open: Fence) -> Result<u64, H
     failpoint::hit("switch-closed");
     let drained = drain(helm, Course { authority: from, epoch }).await?;
     failpoint::hit("switch-drained");
+    followed_by_all(helm, epoch, until).await?;
     Ok(drained)
+}
+
+/// Waits until every live member follows the switch. One that still routes
+/// reads by the old phase would answer from the store that is left, after the
+/// new authority has taken writes.
+async fn followed_by_all(helm: &Helm, epoch: u64, until: Instant) -> Result<(), Halt> {
+    loop {
+        let members = helm.setup.journal.members().await?;
+        if members.iter().all(|member| member.epoch >= epoch) {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let message = "the pause budget was spent while a member did not follow; the authority stays";
+            let hint = "a member that is stopped loses its lease in a few seconds; try again then";
+            return Err(Halt::refused("switch/budget", message, hint));
+        }
+        helm.member.nudge();
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
 }
 
 /// Brings every dirty key to the follower; the authority takes no writes meanwhile.
