@@ -8,10 +8,10 @@ use shearwater_core::journal::DeadLetter;
 use shearwater_core::mapping::MappingError;
 use shearwater_core::route::FollowerWait;
 use shearwater_core::store::{Applied, Change, DirtyMark, Put, Side, Store};
-use shearwater_core::{Key, Stamp};
+use shearwater_core::{Document, Key, Stamp};
 use tokio::sync::mpsc;
 
-use super::DataPath;
+use super::{DataPath, Protection};
 use crate::breaker::Leave;
 use crate::{Member, Setup};
 
@@ -99,7 +99,10 @@ impl DataPath {
     /// A change mapped for the follower; its stamp is set after the write.
     pub(super) fn map_put(&self, follower: Side, change: &Change) -> Result<Put, MappingError> {
         let key = self.setup.mapping.key_towards(follower, &change.key)?;
-        let image = change.image.as_ref().map(|image| self.setup.mapping.towards(follower, image)).transpose()?;
+        let mut image = change.image.as_ref().map(|image| self.setup.mapping.towards(follower, image)).transpose()?;
+        if let (true, Some(image)) = (self.without(Protection::Park), &mut image) {
+            image.parked = Document::new();
+        }
         Ok(Put { key, image, stamp: Stamp::ZERO })
     }
 

@@ -31,12 +31,16 @@ pub enum Bend {
     ApplyFails,
     /// Follower puts wait for [`Bent::let_one_through`].
     ApplyWaits,
+    /// As `ApplyWaits`, and then fails.
+    ApplyWaitsAndFails,
     /// Reads by key fail.
     FetchFails,
     /// Lists fail.
     ListFails,
     /// The next write is applied, and its answer lost; then straight again.
     LosesAnswer,
+    /// As `LosesAnswer`, and the write left no mark.
+    LosesAnswerAndMark,
 }
 
 pub struct Bent {
@@ -123,19 +127,16 @@ impl Writer for Bent {
             write.epoch = Some(u64::MAX);
         }
         let written = self.inner.write(write.clone()).await?;
-        match (bend, &written) {
-            (Bend::NoMarks, Written::Applied(stamps)) => {
-                let marks = write.changes.into_iter().zip(stamps);
-                let marks = marks.map(|(c, s)| DirtyMark { key: c.key, stamp: s.unwrap() }).collect();
-                self.inner.clear(marks).await?;
-                Ok(written)
-            }
-            (Bend::LosesAnswer, _) => {
-                self.bend(Bend::Straight);
-                Err(StoreError::new(StoreErrorKind::OutcomeUnknown, "the answer is lost (on cue)"))
-            }
-            _ => Ok(written),
+        if let (Bend::NoMarks | Bend::LosesAnswerAndMark, Written::Applied(stamps)) = (bend, &written) {
+            let marks = write.changes.into_iter().zip(stamps);
+            let marks = marks.map(|(c, s)| DirtyMark { key: c.key, stamp: s.unwrap() }).collect();
+            self.inner.clear(marks).await?;
         }
+        if matches!(bend, Bend::LosesAnswer | Bend::LosesAnswerAndMark) {
+            self.bend(Bend::Straight);
+            return Err(StoreError::new(StoreErrorKind::OutcomeUnknown, "the answer is lost (on cue)"));
+        }
+        Ok(written)
     }
 
     async fn recall(&self, idempotency_key: &str) -> StoreResult<Option<IdempotencyRow>> {
@@ -155,6 +156,10 @@ impl Follower for Bent {
         match self.now() {
             Bend::ApplyFails => return Err(Bent::away()),
             Bend::ApplyWaits => self.gate.acquire().await.unwrap().forget(),
+            Bend::ApplyWaitsAndFails => {
+                self.gate.acquire().await.unwrap().forget();
+                return Err(Bent::away());
+            }
             Bend::AnyEpoch => epoch = u64::MAX,
             Bend::Unguarded => {
                 for put in &mut puts {

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod bent;
+pub mod frozen;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -234,6 +235,36 @@ impl Stage {
         self.setup.source.remove().await.unwrap();
         self.setup.target.remove().await.unwrap();
         self.append(Event::Entered { to: Phase::Complete }).await;
+    }
+
+    /// A member that serves and, once frozen, sees no new entries of the journal.
+    pub async fn serve_freezable(&self, options: RecordsOptions) -> (Server, Arc<frozen::Frozen>) {
+        let journal = frozen::Frozen::new(self.setup.journal.clone());
+        let setup = Setup { journal: journal.clone(), ..self.setup.clone() };
+        let member = Member::join(&setup, "frozen", MemberOptions::default()).await.unwrap();
+        let records = Arc::new(Records::new(setup, member.clone(), options));
+        (Server { member, records, journal: journal.clone() }, journal)
+    }
+
+    /// A put of what the authority holds for a key now, as a backfill, a
+    /// verifier or a reconciler reads it.
+    pub async fn read_for(&self, follower: Side, id: &str) -> Put {
+        self.put_of(follower, self.setup.store(follower.other()).fetch(&key(id)).await.unwrap()).unwrap()
+    }
+
+    /// Puts something into the follower.
+    pub async fn apply(&self, follower: Side, put: Put) {
+        let epoch = self.state().await.epoch;
+        self.setup.store(follower).apply(epoch, vec![put], None).await.unwrap();
+    }
+
+    /// The record's `name` as one store holds it.
+    pub async fn name_in(&self, side: Side, id: &str) -> Option<String> {
+        let image = self.setup.store(side).fetch(&key(id)).await.unwrap().image?;
+        match image.record.get("name") {
+            Some(Value::Text(name)) => Some(name.clone()),
+            other => panic!("name is {other:?}"),
+        }
     }
 
     /// A member that serves.
