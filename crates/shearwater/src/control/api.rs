@@ -11,12 +11,14 @@ use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use futures::FutureExt;
 use serde_json::{Value, json};
 use shearwater_core::journal::{Journal, JournalError};
-use shearwater_engine::{Setup, run};
+use shearwater_engine::ledger::Halt;
+use shearwater_engine::verify::MISMATCHES_NOTE;
+use shearwater_engine::{Member, Setup, run};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::status::{self, StatusError};
+use super::status::status;
 use super::verbs::{self, Refused, VERBS};
 use crate::gateway::auth::Guard;
 use crate::gateway::problem::{Kind, Problem};
@@ -33,12 +35,9 @@ const VERB_WAIT: Duration = Duration::from_secs(600);
 /// Entries or dead letters in one answer.
 const ENTRIES_MAX: usize = 1_000;
 
-/// The note of the last verification's findings.
-const MISMATCHES_NOTE: &str = "mismatches";
-
 /// The control API of some migrations.
 pub struct ControlApp {
-    setups: Vec<Setup>,
+    migrations: Vec<(Setup, Arc<Member>)>,
     guard: Option<Guard>,
 }
 
@@ -50,8 +49,8 @@ pub fn spawn(listener: TcpListener, app: Arc<ControlApp>, closed: watch::Receive
 
 impl ControlApp {
     /// For these migrations; with a guard, requests must carry its token.
-    pub fn new(setups: impl IntoIterator<Item = Setup>, guard: Option<Guard>) -> ControlApp {
-        ControlApp { setups: setups.into_iter().collect(), guard }
+    pub fn new(migrations: impl IntoIterator<Item = (Setup, Arc<Member>)>, guard: Option<Guard>) -> ControlApp {
+        ControlApp { migrations: migrations.into_iter().collect(), guard }
     }
 
     async fn answer(self: Arc<ControlApp>, request: Request<Body>) -> Response<Body> {
@@ -75,10 +74,8 @@ impl ControlApp {
         let (head, body) = request.into_parts();
         let path: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
         match (&head.method, path.as_slice()) {
-            (&Method::GET, ["migrations"]) => self.overview().await,
-            (&Method::GET, ["migrations", name]) => {
-                to_json(&status::status(self.setup(name)?).await.map_err(status_problem)?)
-            }
+            (&Method::GET, ["migrations"]) => Ok(self.overview()),
+            (&Method::GET, ["migrations", name]) => to_json(&status(self.setup(name)?).await.map_err(status_problem)?),
             (&Method::GET, ["migrations", name, what]) => {
                 report(self.setup(name)?, what, head.uri.query().unwrap_or_default()).await
             }
@@ -99,26 +96,29 @@ impl ControlApp {
     }
 
     fn setup(&self, name: &str) -> Result<&Setup, Problem> {
-        self.setups.iter().find(|setup| setup.journal.migration() == name).ok_or_else(|| {
-            let names: Vec<_> = self.setups.iter().map(|setup| setup.journal.migration()).collect();
+        let mut setups = self.migrations.iter().map(|(setup, _)| setup);
+        setups.find(|setup| setup.journal.migration() == name).ok_or_else(|| {
+            let names: Vec<_> = self.migrations.iter().map(|(setup, _)| setup.journal.migration()).collect();
             Problem::new(Kind::NoSuchPath, "this process serves no migration of this name")
                 .hint(format!("it serves {}", names.join(", ")))
         })
     }
 
-    async fn overview(&self) -> Result<Value, Problem> {
-        let mut rows = Vec::with_capacity(self.setups.len());
-        for setup in &self.setups {
-            let (_, state) = status::state(setup.journal.as_ref()).await.map_err(status_problem)?;
-            rows.push(json!({
+    /// What this process acts on, without asking the journal.
+    fn overview(&self) -> Value {
+        let row = |(setup, member): &(Setup, Arc<Member>)| {
+            let view = member.view();
+            json!({
                 "migration": setup.journal.migration(),
                 "entity": setup.spec.entity,
-                "phase": state.phase,
-                "status": state.status,
-                "epoch": state.epoch,
-            }));
-        }
-        Ok(Value::Array(rows))
+                "phase": view.state.phase,
+                "entering": view.state.entering,
+                "status": view.state.status,
+                "epoch": view.state.epoch,
+                "seq": view.seq,
+            })
+        };
+        self.migrations.iter().map(row).collect()
     }
 }
 
@@ -196,10 +196,13 @@ fn journal_problem(error: JournalError) -> Problem {
     }
 }
 
-fn status_problem(error: StatusError) -> Problem {
-    match error {
-        StatusError::Journal(error) => journal_problem(error),
-        StatusError::Illegal(error) => Problem::new(Kind::Broken, error.to_string()),
+fn status_problem(halt: Halt) -> Problem {
+    match halt {
+        Halt::Journal(error) => journal_problem(error),
+        Halt::Store { .. } | Halt::Lost | Halt::Stopped => {
+            Problem::new(Kind::Unavailable, halt.to_string()).retry_after_ms(1_000)
+        }
+        Halt::Illegal(_) | Halt::Refused(_) | Halt::Broken(_) => Problem::new(Kind::Broken, halt.to_string()),
     }
 }
 

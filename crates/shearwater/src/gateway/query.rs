@@ -304,7 +304,7 @@ mod tests {
         );
         refuse("age=eq.%ff", Kind::BadQuery, "the query string is not UTF-8 after percent-decoding");
         refuse("columns=age,prefs.x", Kind::BadQuery, "columns takes names of fields, not paths at character 12");
-        let terms = vec!["age"; ORDER_TERMS_MAX + 1].join(",");
+        let terms = ["age"; ORDER_TERMS_MAX + 1].join(",");
         refuse(&format!("order={terms}"), Kind::BadQuery, "more than 8 terms of an order at character 36");
     }
 

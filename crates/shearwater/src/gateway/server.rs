@@ -185,7 +185,10 @@ pub async fn serve(options: ServeOptions, migrations: Vec<ServedMigration>) -> R
     let mut listeners = vec![spawn_gateway(listener.0, app.clone(), closed.clone())];
     let control_addr = control_listener.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = control_listener {
-        let control = Arc::new(ControlApp::new(app.entities.iter().map(|entity| entity.setup.clone()), control_guard));
+        let control = Arc::new(ControlApp::new(
+            app.entities.iter().map(|entity| (entity.setup.clone(), entity.member.clone())),
+            control_guard,
+        ));
         listeners.push(crate::control::spawn(listener, control, closed));
     }
     let background = vec![tokio::spawn(crate::metrics::keep_up()), tokio::spawn(keep_usage(app.clone()))];
@@ -253,8 +256,9 @@ async fn save_usage(app: &App) {
 
 impl ServeHandle {
     /// Stops: not ready any more, then no new connections, then requests in
-    /// flight end (or are cut off when their time is over), then the members
-    /// leave and the coordinators give up their leases.
+    /// flight end (or are waited for no longer when their time is over), then
+    /// the coordinators give up their leases and the members leave: a step that
+    /// a coordinator has begun may need its own member to follow.
     pub async fn stop(self) {
         self.app.stopping.store(true, Ordering::Release);
         tokio::time::sleep(self.unready_time).await;
@@ -275,16 +279,16 @@ impl ServeHandle {
             task.abort();
         }
         save_usage(&self.app).await;
+        for entity in &self.app.entities {
+            if let Err(error) = entity.records.flush_shadow().await {
+                tracing::warn!(entity = %entity.name, %error, "counts of shadow reads were not saved");
+            }
+        }
         for coordinator in self.coordinators {
             coordinator.stop().await;
         }
         for entity in &self.app.entities {
             entity.member.leave().await;
         }
-    }
-
-    /// Whether it is still ready to serve.
-    pub fn is_stopping(&self) -> bool {
-        self.app.stopping.load(Ordering::Acquire)
     }
 }
