@@ -1,0 +1,9 @@
+//! The gateway over real HTTP, against in-process servers with SQLite stores.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod bulk;
+mod guards;
+mod lists;
+mod phases;
+mod records;
+mod world;
