@@ -103,7 +103,11 @@ impl DataPath {
         {
             return Ok(Attempt::Done(done));
         }
+        if changes.is_empty() {
+            return Ok(Attempt::Done(WriteDone { records: vec![], created: vec![], replayed: false, followed: true }));
+        }
         let prepared = self.prepare(shape, to.authority, changes).await?;
+        prepared.can_be_kept()?;
         let mapped = match to.follower.filter(|_| to.check_target_first && !self.without(Protection::CheckTargetFirst))
         {
             Some(follower) => Some(self.check_follower(&to, follower, &prepared).await?),
@@ -119,7 +123,9 @@ impl DataPath {
         let write = Write {
             epoch: prepared.stamped.then_some(epoch),
             changes: prepared.changes.clone(),
-            idempotency: idempotency.map(|i| row_of(i, &outcomes, now_ms())),
+            // Without a sidecar there is no place for it: before the start and after complete
+            // a retry is told apart by its key and its condition only.
+            idempotency: idempotency.filter(|_| prepared.stamped).map(|i| row_of(i, &outcomes, now_ms())),
         };
         let began = Instant::now();
         let stamps = match self.setup.store(to.authority).write(write).await {
@@ -389,6 +395,21 @@ impl Found<'_> {
 }
 
 impl Prepared {
+    /// Whether the authority has a place for everything: fields of the other
+    /// shape are parked in the sidecar.
+    fn can_be_kept(&self) -> Result<(), ServeError> {
+        let images = self.changes.iter().filter_map(|change| change.image.as_ref());
+        match images.map(|image| &image.parked).find(|parked| !self.stamped && !parked.is_empty()) {
+            None => Ok(()),
+            Some(parked) => Err(ServeError::Unprocessable {
+                code: "phase/nowhere-to-park".to_owned(),
+                field: parked.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", "),
+                message: "the store that decides now cannot hold it, and the migration has not started".to_owned(),
+                hint: Some("send it when the migration has started, or leave it out until then".to_owned()),
+            }),
+        }
+    }
+
     fn add(&mut self, outcome: Outcome, fetched: &Fetched, change: Change) {
         self.outcomes.push((outcome, self.changes.len()));
         self.changes.push(change);

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use futures::FutureExt;
+use http_body_util::BodyExt;
 use shearwater_core::limits::BODY_BYTES_MAX;
 use shearwater_engine::records::Shape;
 use tokio::sync::Semaphore;
 
 use super::auth::Guard;
-use super::entity::{Entity, Version};
+use super::entity::Entity;
 use super::problem::{Kind, Problem};
 use super::reads::One;
 use super::writes::Incoming;
@@ -26,6 +28,9 @@ const COLLECTION_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE";
 
 /// Methods of a record.
 const RECORD_METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE";
+
+/// Bytes of a body that is too large, read only to be thrown away.
+const DISCARDED_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 /// When a client is to come back after it met too many others, ms.
 const OVERLOADED_RETRY_MS: u64 = 1_000;
@@ -40,6 +45,9 @@ pub struct App {
     pub permits: Semaphore,
     /// How long one request may take.
     pub request_time_max: Duration,
+    /// How long a body may take to arrive: less than the whole request, because
+    /// then it is certain that nothing has been written.
+    pub body_time_max: Duration,
     /// Whether the server is ending.
     pub stopping: AtomicBool,
     /// The API's description.
@@ -93,7 +101,8 @@ impl App {
                 .retry_after_ms(OVERLOADED_RETRY_MS)
                 .into_response(),
             Ok(_permit) => {
-                let handled = AssertUnwindSafe(handle(&entity, shape, segment, request)).catch_unwind();
+                let handled =
+                    AssertUnwindSafe(handle(&entity, shape, segment, request, self.body_time_max)).catch_unwind();
                 match tokio::time::timeout(self.request_time_max, handled).await {
                     Ok(Ok(Ok(response))) => response,
                     Ok(Ok(Err(problem))) => told(problem).into_response(),
@@ -143,6 +152,7 @@ async fn handle(
     shape: Shape,
     segment: Option<usize>,
     request: Request<Body>,
+    body_time_max: Duration,
 ) -> Result<Response<Body>, Problem> {
     let version = entity.version(shape);
     let (head, body) = request.into_parts();
@@ -159,7 +169,10 @@ async fn handle(
             None => reads::list(entity, version, query, &head.headers).await,
         };
     }
-    let body = read_body(version, &head, body).await?;
+    let body = match tokio::time::timeout(body_time_max, read_body(&head, body)).await {
+        Ok(body) => body?,
+        Err(_) => return Err(Problem::new(Kind::TimedOut, "the body did not arrive in time").retry_after_ms(1_000)),
+    };
     let incoming = Incoming { method: &head.method, path, query, headers: &head.headers, body: &body };
     match (key, head.method.as_str()) {
         (None, "POST") => writes::insert(entity, version, incoming).await,
@@ -180,26 +193,33 @@ async fn handle(
     }
 }
 
-async fn read_body(version: &Version, head: &axum::http::request::Parts, body: Body) -> Result<Bytes, Problem> {
+/// The whole body. One that is too large is read to its end and thrown away, if
+/// that is not too far: a client that is still sending would not see the answer.
+async fn read_body(head: &Parts, mut body: Body) -> Result<Vec<u8>, Problem> {
     let too_large = || {
         Problem::new(Kind::BodyTooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"))
-            .hint(format!("send {} in several requests", version.path))
+            .hint("send the records in several requests")
     };
-    let announced =
-        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > BODY_BYTES_MAX) {
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced: usize = announced.unwrap_or(0);
+    if announced > DISCARDED_BYTES_MAX {
         return Err(too_large());
     }
-    to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        let mut cause: Option<&dyn std::error::Error> = Some(&error);
-        while let Some(error) = cause {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return too_large();
-            }
-            cause = error.source();
+    let (mut bytes, mut read) = (Vec::with_capacity(announced.min(BODY_BYTES_MAX)), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(Kind::BadJson, "the body ended before it was complete"))?;
+        let Some(data) = frame.data_ref() else { continue };
+        read += data.len();
+        match read {
+            0..=BODY_BYTES_MAX => bytes.extend_from_slice(data),
+            _ if read <= DISCARDED_BYTES_MAX => bytes = Vec::new(),
+            _ => return Err(too_large()),
         }
-        Problem::new(Kind::BadJson, "the body ended before it was complete")
-    })
+    }
+    match read > BODY_BYTES_MAX {
+        true => Err(too_large()),
+        false => Ok(bytes),
+    }
 }
 
 fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {

@@ -88,16 +88,16 @@ impl Entity {
         Ok((key, image.record))
     }
 
-    /// Gives a record without key fields a key: a new UUID, where keys are text
-    /// or UUIDs in the shape that will last (H17: chosen once, here, so that a
-    /// write that is sent again names the same record).
-    pub fn with_key(&self, shape: Shape, record: Document) -> Result<Document, Problem> {
+    /// Gives a record without key fields the key that `uuid` makes, where keys
+    /// are text or UUIDs in the shape that will last. Chosen here and not by a
+    /// store, so that a write that is sent again names the same record (H17).
+    pub fn with_key(&self, shape: Shape, record: Document, uuid: Uuid) -> Result<Document, Problem> {
         let version = self.version(shape);
         let names = version.layout.key_fields();
         if names.iter().any(|name| record.contains(name)) {
             return Ok(record);
         }
-        let chosen = chosen_key(&self.v2).and_then(|key| match shape.side() {
+        let chosen = chosen_key(&self.v2, uuid).and_then(|key| match shape.side() {
             Side::Target => Some(key),
             Side::Source => self.setup.mapping.key_reverse(&key).ok(),
         });
@@ -134,8 +134,7 @@ impl Version {
 }
 
 /// A new key, if keys of this version can be chosen.
-fn chosen_key(v2: &Version) -> Option<Key> {
-    let uuid = Uuid::now_v7();
+fn chosen_key(v2: &Version, uuid: Uuid) -> Option<Key> {
     match v2.key_types.as_slice() {
         [None | Some(FieldType::Text)] => Some(Key::single(uuid.to_string())),
         [Some(FieldType::Uuid)] => Some(Key::single(Value::Uuid(uuid))),

@@ -178,6 +178,7 @@ pub async fn serve(options: ServeOptions, migrations: Vec<ServedMigration>) -> R
         guard,
         permits: Semaphore::new(options.requests_in_flight_max),
         request_time_max: options.request_time_max,
+        body_time_max: options.request_time_max / 2,
         stopping: AtomicBool::new(false),
     });
     let (close, closed) = watch::channel(false);

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Method, Response, StatusCode};
 use ring::digest;
 use shearwater_core::Key;
 use shearwater_core::limits::BULK_RECORDS_MAX;
-use shearwater_core::value::Document;
+use shearwater_core::value::{Document, Uuid};
 use shearwater_engine::records::{ClientChange, Condition, Edit, Got, Idempotency, ServeError, Shape, WriteDone};
 
 use super::answer::{self, Answer, Replayed};
@@ -94,7 +94,11 @@ pub async fn insert(
     if records.len() > BULK_RECORDS_MAX {
         return Err(bulk_too_large(records.len()));
     }
-    let changes = records.into_iter().map(|record| new_record(entity, version, query.columns.as_deref(), record));
+    let columns = query.columns.as_deref();
+    let changes = records
+        .into_iter()
+        .enumerate()
+        .map(|(place, record)| new_record(entity, version, columns, record, chosen_uuid(idempotency.as_ref(), place)));
     let changes = changes.collect::<Result<Vec<_>, _>>()?;
     if changes.is_empty() {
         return inserted_nothing(version, accept, prefer);
@@ -131,11 +135,24 @@ fn insert_query(query: &Query) -> Result<(), Problem> {
     }
 }
 
+/// The UUID for a new record without a key. One that has an idempotency key is
+/// made from it, so that a retry names the same record even where the key
+/// itself cannot be kept (before the start and after complete).
+fn chosen_uuid(idempotency: Option<&Idempotency>, place: usize) -> Uuid {
+    match idempotency {
+        None => Uuid::now_v7(),
+        Some(Idempotency { key, request_hash }) => {
+            Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{request_hash:032x}/{place}/{key}").as_bytes())
+        }
+    }
+}
+
 fn new_record(
     entity: &Entity,
     version: &Version,
     columns: Option<&[String]>,
     record: Document,
+    uuid: Uuid,
 ) -> Result<ClientChange, Problem> {
     version.usage.fields(&record);
     if let Some(columns) = columns
@@ -145,7 +162,7 @@ fn new_record(
             .field(extra)
             .hint("name it there as well, or leave columns out"));
     }
-    let record = entity.with_key(version.shape, record)?;
+    let record = entity.with_key(version.shape, record, uuid)?;
     let (key, record) = entity.key_of(version.shape, record)?;
     Ok(ClientChange { key, edit: Edit::Insert(record), condition: Condition::None })
 }
@@ -303,5 +320,31 @@ pub fn timed_out(method: &Method) -> Problem {
     match method.is_safe() {
         true => Problem::new(Kind::TimedOut, "the request took longer than this gateway allows").retry_after_ms(1_000),
         false => problem::outcome_unknown(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_whose_time_is_over_may_have_happened() {
+        let check = |method: Method, kind: Kind| assert_eq!(timed_out(&method).kind, kind, "{method}");
+        check(Method::GET, Kind::TimedOut);
+        check(Method::HEAD, Kind::TimedOut);
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            check(method, Kind::OutcomeUnknown);
+        }
+    }
+
+    #[test]
+    fn a_chosen_key_follows_from_the_idempotency_key() {
+        let key = |key: &str, request_hash| Idempotency { key: key.into(), request_hash };
+        let chosen = |idempotency: Idempotency, place| chosen_uuid(Some(&idempotency), place);
+        assert_eq!(chosen(key("k", 1), 0), chosen(key("k", 1), 0));
+        assert_ne!(chosen(key("k", 1), 0), chosen(key("k", 1), 1), "records of one request differ");
+        assert_ne!(chosen(key("k", 1), 0), chosen(key("k", 2), 0));
+        assert_ne!(chosen(key("k", 1), 0), chosen(key("j", 1), 0));
+        assert_ne!(chosen_uuid(None, 0), chosen_uuid(None, 0));
     }
 }

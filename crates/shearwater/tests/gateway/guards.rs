@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use shearwater::gateway::{ServeOptions, serve};
 use shearwater_core::lifecycle::Phase;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::world::{Ask, World, http};
 
@@ -71,10 +72,15 @@ async fn requests_in_flight_and_their_time_are_bounded() {
     assert_eq!(answer.header("retry-after"), "1");
     server.get("/healthz").expect(200).await;
     server.handle.stop().await;
-    let hasty = ServeOptions { request_time_max: Duration::ZERO, ..ServeOptions::default() };
+    let hasty = ServeOptions { request_time_max: Duration::from_millis(200), ..ServeOptions::default() };
     let server = world.serve(hasty).await;
-    server.get("/v2/users").problem(503, "timed-out").await;
-    server.post("/v2/users", "{}").problem(503, "outcome-unknown").await;
+    let mut stream = tokio::net::TcpStream::connect(server.handle.addr).await.unwrap();
+    stream.write_all(b"POST /v2/users HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{").await.unwrap();
+    let mut answer = vec![0; 4_096];
+    let read = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("urn:shearwater:problem:timed-out"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,7 +52,8 @@ async fn a_version_can_be_used_across_the_cutover() {
 async fn h13_v1_clients_never_wipe_fields_that_only_v2_has() {
     let world = World::new(8);
     let server = world.serve(ServeOptions::default()).await;
-    for (n, phase) in PHASES.into_iter().enumerate() {
+    // Before the start there is no place where the source could keep them.
+    for (n, phase) in PHASES.into_iter().enumerate().skip(1) {
         server.forward_to(phase).await;
         let (v1, v2) = (format!("/v1/users/u0000{n}"), format!("/v2/users/u0000{n}"));
         server.patch(&v2, r#"{"status":"VIP"}"#).expect(204).await;

@@ -207,6 +207,7 @@ async fn an_idempotency_key_does_a_request_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_at_once_with_one_key_are_told_apart() {
     let (_world, server) = served(0).await;
+    server.forward_to(Phase::DualWrite).await;
     let posts = (0..8).map(|_| server.post("/v2/users", r#"{"email":"i@x"}"#).header("idempotency-key", "k").send());
     let answers = futures::future::join_all(posts).await;
     let mut made = 0;
@@ -236,4 +237,24 @@ async fn odd_keys_stand_in_paths() {
     // Where keys are text, what looks like a number is text as well.
     assert_eq!(server.get("/v2/users/42").expect(200).await.json()["id"], "42");
     server.get("/v1/users/42").problem(404, "not-found").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_start_a_repeated_insert_names_the_same_record() {
+    let (_world, server) = served(0).await;
+    let post = || server.post("/v2/users", r#"{"email":"i@x"}"#).header("idempotency-key", "k");
+    let first = post().expect(201).await;
+    post().problem(409, "exists").await;
+    server.get(first.header("location")).expect(200).await;
+    assert_eq!(server.get("/v2/users").expect(200).await.column("email"), ["i@x"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_start_there_is_no_place_for_fields_that_only_v2_has() {
+    let (_world, server) = served(1).await;
+    let problem = server.patch("/v2/users/u00000", r#"{"status":"VIP"}"#).problem(422, "unprocessable").await;
+    assert_eq!((&problem["field"], &problem["code"]), (&json!("status"), &json!("phase/nowhere-to-park")));
+    let record = server.get("/v2/users/u00000").expect(200).await.text;
+    server.put("/v2/users/u00000", &record).expect(204).await;
+    server.patch("/v2/users/u00000", r#"{"age":7}"#).expect(204).await;
 }

@@ -242,7 +242,7 @@ impl Ask {
     pub fn new(http: &Http, addr: SocketAddr, method: &str, path: &str) -> Ask {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
-        *request.uri_mut() = format!("http://{addr}{path}").parse().unwrap();
+        *request.uri_mut() = format!("http://{addr}{}", path.replace('>', "%3E")).parse().unwrap();
         Ask { http: http.clone(), request }
     }
 
