@@ -10,6 +10,7 @@ mod world;
 
 use std::path::Path;
 use std::process::{Command as Program, Stdio};
+use std::time::Duration;
 
 use rusqlite::params;
 use shearwater_core::journal::Command;
@@ -17,10 +18,12 @@ use shearwater_core::lifecycle::{BackfillState, Phase};
 use shearwater_core::store::Side;
 use shearwater_engine::failpoint::{FAILPOINT_ENV, FAILPOINTS};
 use shearwater_engine::{copy, ledger};
-use world::{Process, World, assert_equal, document};
+use world::{Process, Rng, World, assert_equal, document};
 
 const DIR_ENV: &str = "SHEARWATER_KILL_DIR";
 const COPY_ENV: &str = "SHEARWATER_KILL_COPY";
+/// Another process drives as well, so nothing stands still.
+const PAIR_ENV: &str = "SHEARWATER_KILL_PAIR";
 const RECORDS: usize = 40;
 
 /// Drives the migration from wherever it is to complete, by way of a rollback,
@@ -29,7 +32,7 @@ async fn drive(world: &World) {
     let process = world.process("p").await;
     loop {
         while !process.setup.journal.open_requests().await.unwrap().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let state = process.until("settled", |s| s.entering.is_none() && s.switch.is_none()).await;
         write(world, &process, state.phase, state.rolled_back).await;
@@ -52,7 +55,9 @@ async fn drive(world: &World) {
             Phase::ReverseWindow if !state.rolled_back => Command::Rollback,
             Phase::ReverseWindow => {
                 process.followed(Side::Target).await;
-                assert_equal(&process.setup, "before complete").await;
+                if std::env::var(PAIR_ENV).is_err() {
+                    assert_equal(&process.setup, "before complete").await;
+                }
                 Command::Complete
             }
             Phase::Complete => return process.stop().await,
@@ -74,11 +79,15 @@ async fn write(world: &World, process: &Process, phase: Phase, rolled_back: bool
         return;
     }
     if phase == Phase::DualWrite && rolled_back {
-        world.source().execute("INSERT OR REPLACE INTO users VALUES ('bad2', ?1)", params![bad("bad2")]).unwrap();
-        while process.setup.journal.dead_letter_count().await.unwrap() == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        // Refused when another process has moved on meanwhile.
+        let _ = world.source().execute("INSERT OR REPLACE INTO users VALUES ('bad2', ?1)", params![bad("bad2")]);
+        for _ in 0..200 {
+            if process.setup.journal.dead_letter_count().await.unwrap() > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        world.target().execute("UPDATE people SET city = 'foreign' WHERE id = 'u00000'", []).unwrap();
+        let _ = world.target().execute("UPDATE people SET city = 'foreign' WHERE id = 'u00000'", []);
     }
     let done = match process.member.view().state.authority() {
         Some(Side::Source) => {
@@ -105,14 +114,18 @@ fn bad(key: &str) -> String {
 
 /// Mends refused records once their dead letters are there.
 async fn mend(world: &World, process: &Process) {
-    let letters = process.setup.journal.dead_letters(None, 10).await.unwrap();
-    for letter in letters {
-        assert!(letter.key.starts_with("bad"), "{letter:?}");
-        let sql = "UPDATE users SET doc = ?2 WHERE _id = ?1";
-        world.source().execute(sql, params![letter.key, document(&letter.key, 3)]).unwrap();
-    }
-    while process.setup.journal.dead_letter_count().await.unwrap() > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    loop {
+        let letters = process.setup.journal.dead_letters(None, 10).await.unwrap();
+        if letters.is_empty() {
+            return;
+        }
+        for letter in letters {
+            assert!(letter.key.starts_with("bad"), "{letter:?}");
+            let sql = "UPDATE users SET doc = ?2 WHERE _id = ?1 AND doc = ?3";
+            let (mended, bad) = (document(&letter.key, 3), bad(&letter.key));
+            let _ = world.source().execute(sql, params![letter.key, mended, bad]);
+        }
+        tokio::time::sleep(Duration::from_millis(4)).await;
     }
 }
 
@@ -132,7 +145,7 @@ async fn child() {
                 Ok(_) => return,
                 // The killed one's lease.
                 Err(ledger::Halt::Refused(refusal)) if refusal.code == "busy/copy" => {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(halt) => panic!("{halt}"),
             }
@@ -183,23 +196,28 @@ fn kill_at(failpoint: &str) -> Ended {
     if ended == Ended::Killed {
         assert_eq!(run_child(&world.dir, None, What::Move), Ended::Well, "going on after {failpoint}");
     }
+    nothing_lost(&world, failpoint);
+    ended
+}
+
+/// Everything acknowledged is in the target, which alone is left.
+fn nothing_lost(world: &World, what: &str) {
     let target = world.target();
     let has = |key: &str| {
         let sql = "SELECT count(*) FROM people WHERE id = ?1";
         target.query_row(sql, params![key], |row| row.get::<_, i64>(0)).unwrap() == 1
     };
     for key in acknowledged(&world.dir) {
-        assert!(has(&key), "{failpoint}: {key} is lost");
+        assert!(has(&key), "{what}: {key} is lost");
         assert!(
             !has(&format!("u{:05}", key.len())) || key.contains("reverse"),
-            "{failpoint}: deleted for {key}, back again"
+            "{what}: deleted for {key}, back again"
         );
     }
     let sidecar: i64 = target
         .query_row("SELECT count(*) FROM sqlite_master WHERE name LIKE '_shearwater%'", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(sidecar, 0, "{failpoint}: the sidecar is gone");
-    ended
+    assert_eq!(sidecar, 0, "{what}: the sidecar is gone");
 }
 
 /// Runs cases side by side: most of their time is waiting for leases.
@@ -263,4 +281,38 @@ fn in_a_copy() {
         ended
     });
     assert_eq!(missed(&ended), Vec::<&str>::new(), "never reached");
+}
+
+/// Two processes, each stopped in turn for longer than its leases, wherever it
+/// is: the other one takes over, and the stopped one must not act on when it wakes.
+#[test]
+fn two_processes_that_are_stopped_in_turn() {
+    let mut rng = Rng::seeded("two_processes_that_are_stopped_in_turn");
+    let world = World::new(RECORDS);
+    world.source().execute("INSERT INTO users VALUES ('bad', ?1)", params![bad("bad")]).unwrap();
+    let spawn = || {
+        let mut child = Program::new(std::env::current_exe().unwrap());
+        child.args(["child", "--exact", "--nocapture"]).env(DIR_ENV, &world.dir).env(PAIR_ENV, "1");
+        child.env_remove(FAILPOINT_ENV).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut children = vec![spawn(), spawn()];
+    let signal = |child: &std::process::Child, name: &str| {
+        let _ = Program::new("kill").args([name, &child.id().to_string()]).stderr(Stdio::null()).status();
+    };
+    let mut turn = 0;
+    while children.iter_mut().any(|child| child.try_wait().unwrap().is_none()) {
+        let stopped = &children[turn % 2];
+        signal(stopped, "-STOP");
+        std::thread::sleep(Duration::from_millis(450 + rng.below(200)));
+        signal(stopped, "-CONT");
+        std::thread::sleep(Duration::from_millis(rng.below(120)));
+        turn += 1;
+        assert!(turn < 200, "they never end");
+    }
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    println!("{turn} times stopped");
+    nothing_lost(&world, "stopped in turn");
 }

@@ -1,0 +1,185 @@
+//! Stores that fail, hang and go away under the coordinator.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::params;
+use shearwater_core::error::StoreErrorKind;
+use shearwater_core::journal::Command;
+use shearwater_core::lifecycle::{BackfillState, Phase, Status};
+use shearwater_core::store::{Role, Side};
+use shearwater_stores::faults::{Call, Cue, Faulty, When};
+use world::{Process, Rng, World, assert_equal, document, entries, events};
+
+/// A process whose stores fail on cue.
+async fn on_cue(world: &World) -> (Process, Arc<Faulty>, Arc<Faulty>) {
+    let setup = world.setup().await;
+    let (source, target) = (Faulty::around(setup.source.clone()), Faulty::around(setup.target.clone()));
+    let setup = shearwater_engine::Setup { source: source.clone(), target: target.clone(), ..setup };
+    (Process::over(setup, "p").await, source, target)
+}
+
+fn insert(world: &World, key: &str) {
+    let doc = document(key, 1);
+    world.source().execute("INSERT INTO users VALUES (?1, ?2)", params![key, doc]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cutover_out_of_budget_gives_up_and_the_source_takes_writes_again() {
+    let mut world = World::new(20);
+    world.gates = "[gates]\npause_ms_max = 250\n".into();
+    let (process, source, _) = on_cue(&world).await;
+    process.forward_to(Phase::ReadRamp).await;
+    process.done(Command::Ramp { percent: 100 }).await;
+    let epoch = process.state().await.epoch;
+
+    // The fence is closed, and then the drain hangs.
+    let before = source.calls(Call::SetFence);
+    let (hang, held) = Cue::hold(Call::SetFence, When::After);
+    source.cue(hang.after(1));
+    process.refused(Command::Advance, "switch/budget").await;
+    assert!(source.calls(Call::SetFence) >= before + 3, "measured, closed, opened again");
+    held.reached().await;
+    held.release();
+    let state = process.state().await;
+    assert_eq!((state.phase, state.epoch), (Phase::ReadRamp, epoch + 2));
+    let fence = process.setup.source.fence().await.unwrap().unwrap();
+    assert_eq!((fence.role, fence.epoch), (Role::Authority, epoch + 2));
+    insert(&world, "after-the-abort");
+    process.followed(Side::Source).await;
+
+    let names = events(&entries(process.setup.journal.as_ref()).await);
+    assert!(names.ends_with(&["switch-began", "switch-aborted"]), "{names:?}");
+    process.done(Command::Advance).await;
+    assert_eq!(process.state().await.phase, Phase::ReverseWindow);
+    assert_equal(&process.setup, "the second try").await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_predicted_pause_above_the_budget_is_refused_before_anything_is_held() {
+    let mut world = World::new(5);
+    world.gates = "[gates]\npause_ms_max = 250\n".into();
+    let (process, source, _) = on_cue(&world).await;
+    process.forward_to(Phase::ReadRamp).await;
+    process.done(Command::Ramp { percent: 100 }).await;
+    source.cue(Cue {
+        fault: shearwater_stores::faults::Fault::Delay(Duration::from_millis(120)),
+        ..Cue::fail(Call::SetFence, When::Before, StoreErrorKind::Unavailable)
+    });
+    process.refused(Command::Advance, "gate/pause").await;
+    let names = events(&entries(process.setup.journal.as_ref()).await);
+    assert!(!names.contains(&"switch-began"), "{names:?}");
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_back_is_open_while_the_target_is_away() {
+    let world = World::new(400);
+    let (process, _, target) = on_cue(&world).await;
+    process.done(Command::Advance).await;
+    target.cut_after(0);
+    insert(&world, "while-away");
+    process.done(Command::Rollback).await;
+    assert_eq!(process.state().await.phase, Phase::Planned);
+    insert(&world, "in-planned");
+    target.heal();
+    process.done(Command::Advance).await;
+    process.backfilled().await;
+    process.followed(Side::Source).await;
+    assert_equal(&process.setup, "forward again").await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backfill_outlasts_a_store_that_comes_and_goes() {
+    let world = World::new(300);
+    let (process, source, target) = on_cue(&world).await;
+    for n in 0..3 {
+        target.cue(Cue::fail(Call::Apply, When::Before, StoreErrorKind::Unavailable).after(n));
+        target.cue(Cue::fail(Call::Apply, When::After, StoreErrorKind::OutcomeUnknown).after(n + 1));
+        source.cue(Cue::fail(Call::Scan, When::After, StoreErrorKind::Unavailable).after(n));
+    }
+    process.done(Command::Advance).await;
+    process.backfilled().await;
+    let BackfillState::Done { totals, .. } = process.state().await.backfill else { unreachable!() };
+    assert_eq!((totals.read, totals.dead), (300, 0));
+    assert_equal(&process.setup, "in the end").await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backfill_that_cannot_go_on_says_so_and_waits_for_somebody() {
+    let world = World::new(30);
+    let (process, _, target) = on_cue(&world).await;
+    target.cue(Cue::fail(Call::Apply, When::Before, StoreErrorKind::Full).always());
+    process.done(Command::Advance).await;
+    let state = process.until("failed", |s| matches!(s.status, Status::Failed { .. })).await;
+    assert!(matches!(state.backfill, BackfillState::Running { .. }), "where it was is not forgotten");
+    target.heal();
+    process.done(Command::Resume).await;
+    process.backfilled().await;
+    assert_equal(&process.setup, "resumed").await;
+    process.stop().await;
+}
+
+/// Each kind of call fails once, before and after the store did its part,
+/// on the whole way there and back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_call_fails_once_on_the_way() {
+    const CALLS: &[Call] = &[
+        Call::FetchMany,
+        Call::Split,
+        Call::Scan,
+        Call::Estimate,
+        Call::Apply,
+        Call::Checkpoints,
+        Call::Provision,
+        Call::Install,
+        Call::Remove,
+        Call::Fence,
+        Call::SetFence,
+        Call::Dirty,
+        Call::DirtyCount,
+        Call::Clear,
+    ];
+    let mut rng = Rng::seeded("each_call_fails_once_on_the_way");
+    let world = World::new(40);
+    let (process, source, target) = on_cue(&world).await;
+    for call in CALLS {
+        for store in [&source, &target] {
+            store.cue(Cue::fail(*call, When::Before, StoreErrorKind::Unavailable).after(rng.below(4)));
+            store.cue(Cue::fail(*call, When::After, StoreErrorKind::OutcomeUnknown).after(rng.below(8)));
+        }
+    }
+    let mut writes = 0;
+    let mut asked = 0;
+    loop {
+        asked += 1;
+        assert!(asked < 300, "it never ends: {:?}", events(&entries(process.setup.journal.as_ref()).await));
+        let state = process.until("settled", |s| s.entering.is_none() && s.switch.is_none()).await;
+        writes += 1;
+        let _ = world.source().execute(
+            "INSERT INTO users VALUES (?1, ?2)",
+            params![format!("w{writes}"), document(&format!("w{writes}"), 2)],
+        );
+        let command = match (state.phase, &state.backfill) {
+            (Phase::DualWrite, BackfillState::Running { .. } | BackfillState::NotRun) => Command::Resume,
+            (Phase::DualWrite, _) if state.verified.is_none() => Command::Verify,
+            (Phase::ReadRamp, _) if state.ramp_percent < 100 => Command::Ramp { percent: 100 },
+            (Phase::ReverseWindow, _) if !state.rolled_back => Command::Rollback,
+            (Phase::ReverseWindow, _) => break,
+            _ => Command::Advance,
+        };
+        let _ = process.ask(command).await;
+    }
+    source.heal();
+    target.heal();
+    process.followed(Side::Target).await;
+    assert_equal(&process.setup, "in spite of all").await;
+    process.done(Command::Complete).await;
+    process.stop().await;
+}
