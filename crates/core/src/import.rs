@@ -8,8 +8,10 @@
 //! ends the reading with an [`ImportError`] of kind [`ImportErrorKind::Stop`].
 
 mod item;
+mod scan;
 mod split;
 
+use std::fmt;
 use std::io::BufRead;
 
 use crate::path::Path;
@@ -72,7 +74,7 @@ pub enum ImportErrorKind {
 }
 
 /// What is wrong with a record or a file. The message holds no values.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct ImportError {
     /// Whether reading can go on.
@@ -85,6 +87,13 @@ pub struct ImportError {
     pub hint: Option<String>,
     /// The text as it stands in the file, to keep aside; empty for a bad file.
     pub text: Vec<u8>,
+}
+
+/// Leaves out the text, which holds row values and could end up in a log.
+impl fmt::Debug for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {self} ({} bytes kept, hint {:?})", self.kind, self.text.len(), self.hint)
+    }
 }
 
 /// The records of a file, in their order.

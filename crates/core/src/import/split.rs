@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, ErrorKind};
 
+use super::scan::Scan;
 use crate::limits::IMPORT_RECORD_BYTES_MAX;
 use crate::path::{Path, Step};
 use crate::value::{Value, json};
@@ -367,79 +368,4 @@ fn check_length(text: &[u8]) -> Result<(), Stop> {
     }
     let message = format!("a record is longer than {IMPORT_RECORD_BYTES_MAX} bytes");
     Err(Stop::with_hint(message, "if the file is one big document, name the field with the records as the root"))
-}
-
-/// Finds the end of one value by brackets and quotes alone.
-#[derive(Default)]
-struct Scan {
-    kind: Kind,
-    depth: u64,
-    in_string: bool,
-    escaped: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Kind {
-    #[default]
-    Unknown,
-    Container,
-    Text,
-    /// A number or a word: it ends where something else begins.
-    Plain,
-}
-
-impl Scan {
-    /// Takes more bytes of the value; returns how many of them belong to it
-    /// when it ends among them.
-    fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (at, byte) in bytes.iter().enumerate() {
-            if self.kind == Kind::Unknown {
-                self.kind = match byte {
-                    b'{' | b'[' => Kind::Container,
-                    b'"' => Kind::Text,
-                    // A stray bracket or comma is a piece of its own.
-                    b'}' | b']' | b',' | b':' => return Some(at + 1),
-                    _ => Kind::Plain,
-                };
-            }
-            if self.kind == Kind::Plain {
-                if matches!(byte, b',' | b']' | b'}' | b':' | b' ' | b'\n' | b'\r' | b'\t') {
-                    return Some(at);
-                }
-            } else if self.ends_at(*byte) {
-                return Some(at + 1);
-            }
-        }
-        None
-    }
-
-    fn ends_at(&mut self, byte: u8) -> bool {
-        if self.in_string {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
-                b'"' => {
-                    self.in_string = false;
-                    return self.kind == Kind::Text;
-                }
-                _ => {}
-            }
-            return false;
-        }
-        match byte {
-            b'"' => self.in_string = true,
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => {
-                self.depth -= 1;
-                return self.depth == 0;
-            }
-            _ => {}
-        }
-        false
-    }
-
-    /// Whether the value may end with the file.
-    fn may_end(&self) -> bool {
-        self.kind == Kind::Plain
-    }
 }

@@ -78,6 +78,11 @@ impl Document {
         self.fields.iter().map(|(n, v)| (n.as_str(), v))
     }
 
+    /// The fields in their order, their values for change.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&str, &mut Value)> {
+        self.fields.iter_mut().map(|(n, v)| (n.as_str(), v))
+    }
+
     /// How many fields there are.
     pub fn len(&self) -> usize {
         self.fields.len()

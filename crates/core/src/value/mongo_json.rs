@@ -23,50 +23,52 @@ use crate::path::Trail;
 
 /// Parses one MongoDB extended JSON text.
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
-    convert(&Trail::Root, json::parse_untagged(bytes)?)
+    let mut value = json::parse_untagged(bytes)?;
+    convert(&Trail::Root, &mut value)?;
+    Ok(value)
 }
 
 /// Reads the wrappers in a value, from the innermost out.
-fn convert(trail: &Trail<'_>, value: Value) -> Result<Value, JsonError> {
+fn convert(trail: &Trail<'_>, value: &mut Value) -> Result<(), JsonError> {
     match value {
-        Value::Decimal(decimal) => Ok(number::as_double(&decimal).map_or(Value::Decimal(decimal), Value::Float)),
+        Value::Decimal(decimal) => {
+            if let Some(x) = number::as_double(decimal) {
+                *value = Value::Float(x);
+            }
+        }
         Value::Array(items) => {
-            let items = items.into_iter().enumerate();
-            items.map(|(i, item)| convert(&Trail::Index(trail, i), item)).collect::<Result<_, _>>().map(Value::Array)
+            for (i, item) in items.iter_mut().enumerate() {
+                convert(&Trail::Index(trail, i), item)?;
+            }
         }
         Value::Document(document) => {
-            let mut fields = Vec::with_capacity(document.len());
-            for (name, value) in document {
-                let value = convert(&Trail::Field(trail, &name), value)?;
-                fields.push((name, value));
+            for (name, field) in document.iter_mut() {
+                convert(&Trail::Field(trail, name), field)?;
             }
-            wrapper(trail, Document::from_unique(fields))
+            if let Some(read) = wrapper(trail, document)? {
+                *value = read;
+            }
         }
-        plain => Ok(plain),
+        _ => {}
     }
+    Ok(())
 }
 
 /// The value that a document stands for, if it is a wrapper.
-fn wrapper(trail: &Trail<'_>, document: Document) -> Result<Value, JsonError> {
+fn wrapper(trail: &Trail<'_>, document: &Document) -> Result<Option<Value>, JsonError> {
     let mut fields = document.iter();
-    let (first, second, third) = (fields.next(), fields.next(), fields.next());
-    let read = match (first, second, third) {
+    let read = match (fields.next(), fields.next(), fields.next()) {
         (Some((name, content)), None, None) if name.starts_with('$') => single(name, content),
         (Some((a, x)), Some((b, y)), None) if a.starts_with('$') => double((a, x), (b, y)),
         (Some((name, _)), Some(_), _) if is_single(name) => Some(Err("a wrapper stands alone in its document")),
         _ => None,
     };
-    drop(fields);
-    match read {
-        None => Ok(Value::Document(document)),
-        Some(Ok(value)) => Ok(value),
-        Some(Err(why)) => {
-            let name = document.iter().next().map_or("", |(name, _)| name);
-            let place = trail.to_string();
-            let place = if place.is_empty() { "the top".to_owned() } else { format!("`{place}`") };
-            Err(JsonError::new(0, format!("wrong `{name}` at {place}: {why}; the text begins")))
-        }
-    }
+    read.transpose().map_err(|why| {
+        let name = document.iter().next().map_or("", |(name, _)| name);
+        let place = trail.to_string();
+        let place = if place.is_empty() { "the top".to_owned() } else { format!("`{place}`") };
+        JsonError::new(0, format!("wrong `{name}` at {place}: {why}; the text begins"))
+    })
 }
 
 type Read = Option<Result<Value, &'static str>>;
