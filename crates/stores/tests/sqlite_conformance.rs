@@ -1,5 +1,5 @@
 //! SQLite passes the conformance suite in both layouts.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

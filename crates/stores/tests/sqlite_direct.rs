@@ -206,3 +206,219 @@ async fn scans_and_splits_cover_everything_once() {
     }
     assert_eq!(found, expected);
 }
+
+#[tokio::test]
+async fn replacing_a_row_directly_keeps_its_parked_fields() {
+    let place = place();
+    let store = opened(&place, document_layout(), Some(Role::Authority)).await;
+    let image = Image { record: doc(r#"{"_id":"a"}"#), parked: doc(r#"{"nick":"x"}"#) };
+    let change = Change { key: Key::single("a"), image: Some(image), expect: Expect::Absent };
+    store.write(Write { epoch: Some(1), changes: vec![change], idempotency: None }).await.unwrap();
+    let direct = Connection::open(&place.path).unwrap();
+    for (n, sql) in [
+        "INSERT OR REPLACE INTO users VALUES ('a', '{\"_id\":\"a\",\"n\":1}')",
+        "REPLACE INTO users VALUES ('a', '{\"_id\":\"a\",\"n\":2}')",
+        "UPDATE OR REPLACE users SET doc = '{\"_id\":\"a\",\"n\":3}'",
+        "UPDATE OR IGNORE users SET doc = '{\"_id\":\"a\",\"n\":4}'",
+        "INSERT INTO users VALUES ('a', '{\"_id\":\"a\",\"n\":5}') ON CONFLICT DO UPDATE SET doc = excluded.doc",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        direct.execute(sql, []).unwrap();
+        let fetched = store.fetch(&Key::single("a")).await.unwrap();
+        let image = fetched.image.unwrap();
+        assert_eq!(image.record.get("n"), Some(&Value::Int(n as i64 + 1)), "{sql}");
+        assert_eq!(image.parked, doc(r#"{"nick":"x"}"#), "{sql}");
+        assert_eq!((fetched.stamp, fetched.dirty), (Some(Stamp::new(1, n as u64 + 2)), true), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_direct_transaction_that_is_rolled_back_leaves_no_mark() {
+    let place = place();
+    let store = opened(&place, document_layout(), Some(Role::Authority)).await;
+    let mut direct = Connection::open(&place.path).unwrap();
+    let transaction = direct.transaction().unwrap();
+    transaction.execute("INSERT INTO users VALUES ('a', '{\"_id\":\"a\"}')", []).unwrap();
+    transaction.rollback().unwrap();
+    assert_eq!(store.dirty_count().await.unwrap(), 0);
+    assert_eq!(store.fetch(&Key::single("a")).await.unwrap().stamp, Some(Stamp::ZERO));
+}
+
+#[tokio::test]
+async fn a_direct_row_without_a_key_is_written_and_told() {
+    let place = place();
+    let direct = Connection::open(&place.path).unwrap();
+    direct.execute_batch("CREATE TABLE users (_id PRIMARY KEY, doc TEXT)").unwrap();
+    let store = opened(&place, document_layout(), Some(Role::Authority)).await;
+    direct.execute("INSERT INTO users VALUES (NULL, '{}')", []).unwrap();
+    direct.execute("INSERT INTO users VALUES ('a', '{\"_id\":\"a\"}')", []).unwrap();
+    direct.execute("UPDATE users SET doc = '[]' WHERE _id IS NULL", []).unwrap();
+    let all = ScanRange { id: 0, low: None, high: None };
+    let chunk = store.scan(&all, None, ChunkMax { records: 9, bytes: 999 }).await.unwrap();
+    let bad = chunk.records[0].as_ref().unwrap_err();
+    assert_eq!((bad.key.clone(), bad.error.kind.clone()), (None, StoreErrorKind::Corrupt));
+    assert_eq!(chunk.records[1].as_ref().unwrap().key, Key::single("a"));
+    assert_eq!(keys(&store.dirty(None, 9).await.unwrap()), [Key::single("a")]);
+    let hazards = store.inspect().await.unwrap().hazards;
+    assert!(hazards.iter().any(|h| h.contains("NULL in the key column \"_id\"")), "{hazards:?}");
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_told_in_their_place() {
+    let place = place();
+    let store = opened(&place, document_layout(), Some(Role::Authority)).await;
+    let direct = Connection::open(&place.path).unwrap();
+    for (key, doc) in [
+        ("'a'", "'{\"_id\":\"a\"}'"),
+        ("'b'", "'{\"_id\":\"other\"}'"),
+        ("'c'", "'{}'"),
+        ("'d'", "'{'"),
+        ("'e'", "x'00'"),
+        ("'f'", "'{\"_id\":\"f\",\"_id\":\"f\"}'"),
+        ("1.5", "'{\"_id\":1.5}'"),
+        ("x'01'", "'{\"_id\":1}'"),
+        ("cast(x'ff' as text)", "'{\"_id\":1}'"),
+        ("'z'", "'{\"_id\":\"z\"}'"),
+    ] {
+        direct.execute(&format!("INSERT INTO users VALUES ({key}, {doc})"), []).unwrap();
+    }
+    let (mut good, mut bad, mut after) = (Vec::new(), Vec::new(), None);
+    let all = ScanRange { id: 0, low: None, high: None };
+    loop {
+        let chunk = store.scan(&all, after.as_ref(), ChunkMax { records: 1, bytes: 999 }).await.unwrap();
+        for record in chunk.records {
+            match record {
+                Ok(fetched) => good.push(fetched.key),
+                Err(row) => {
+                    assert_eq!(row.error.kind, StoreErrorKind::Corrupt);
+                    bad.push(row.key.map(|k| k.to_text()));
+                }
+            }
+        }
+        match chunk.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(good, [Key::single("a"), Key::single("z")]);
+    let names = ["b", "c", "d", "e", "f"].map(|k| Some(k.to_owned()));
+    assert_eq!(bad.iter().filter(|k| k.is_some()).cloned().collect::<Vec<_>>(), names);
+    assert_eq!(bad.iter().filter(|k| k.is_none()).count(), 3);
+    let error = store.fetch(&Key::single("d")).await.unwrap_err();
+    assert!(error.message.contains("\"doc\"") && error.kind == StoreErrorKind::Corrupt, "{error}");
+}
+
+#[tokio::test]
+async fn a_user_table_of_other_types_is_read_exactly_or_told() {
+    let place = place();
+    let direct = Connection::open(&place.path).unwrap();
+    direct
+        .execute_batch(
+            "CREATE TABLE users (id VARCHAR(20) PRIMARY KEY, email NUMERIC, age TEXT, extra, more DEFAULT 'kept');
+             CREATE TABLE user_tags (id PRIMARY KEY, record_id, position, tag);
+             INSERT INTO users (id, email, age) VALUES ('a', 'x@y', NULL), ('b', '12', NULL), ('c', NULL, '7')",
+        )
+        .unwrap();
+    let store = opened(&place, rows_layout(), Some(Role::Authority)).await;
+    assert!(store.fetch(&Key::single("a")).await.unwrap().image.is_some());
+    for (key, column) in [("b", "email"), ("c", "age")] {
+        let error = store.fetch(&Key::single(key)).await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Corrupt, "{key}");
+        assert!(error.message.contains(column), "{error}");
+    }
+    let write = |record: &str| Write {
+        epoch: Some(1),
+        changes: vec![Change { key: Key::single("a"), image: Some(Image::of(doc(record))), expect: Expect::Any }],
+        idempotency: None,
+    };
+    for (record, column) in [
+        (r#"{"id":"a","email":"12.50","age":null,"tags":[]}"#, "email"),
+        (r#"{"id":"a","email":null,"age":7,"tags":[]}"#, "age"),
+    ] {
+        let error = store.write(write(record)).await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Refused { field: Some(column.into()) }, "{error}");
+    }
+    store.write(write(r#"{"id":"a","email":"z","age":null,"tags":[]}"#)).await.unwrap();
+    let kept: String = direct.query_row("SELECT more FROM users WHERE id = 'a'", [], |r| r.get(0)).unwrap();
+    assert_eq!(kept, "kept", "a column that the layout does not name stays");
+}
+
+#[tokio::test]
+async fn bad_places_are_told_with_a_hint() {
+    let place = place();
+    let open = async |url: &str, layout: Layout, create: Create| {
+        let error = shearwater_stores::open(url, layout, create).await.err().unwrap();
+        assert!(error.hint.is_some(), "{error}");
+        error
+    };
+    let says = |error: &shearwater_core::error::StoreError, kind: StoreErrorKind, text: &str| {
+        assert_eq!(error.kind, kind, "{error}");
+        let all = format!("{} {}", error.message, error.hint.clone().unwrap());
+        assert!(all.contains(text), "{all} does not say {text}");
+    };
+    let not_found = StoreErrorKind::NotFound;
+    says(&open(&place.url, document_layout(), Create::Never).await, not_found.clone(), "no such file");
+    let folder = format!("sqlite:{}/no/folder/x.db", place._dir.path().display());
+    says(&open(&folder, document_layout(), Create::IfMissing).await, not_found.clone(), "folder");
+    let text = place._dir.path().join("text.db");
+    std::fs::write(&text, "not a database, and longer than a header of one hundred bytes ".repeat(4)).unwrap();
+    let url = format!("sqlite:{}", text.display());
+    says(&open(&url, document_layout(), Create::Never).await, not_found.clone(), "not a SQLite database");
+    assert_eq!(shearwater_stores::inspect(&url).await.unwrap_err().kind, not_found);
+    let direct = Connection::open(&place.path).unwrap();
+    direct.execute_batch("CREATE TABLE people (_id PRIMARY KEY, doc); CREATE TABLE odd (_id, doc)").unwrap();
+    says(&open(&place.url, document_layout(), Create::Never).await, not_found.clone(), "its tables are odd, people");
+    let layout = |table: &str, key: &str| {
+        Layout::Document(DocumentLayout { table: table.into(), key: vec![key.into()], document: "doc".into() })
+    };
+    says(&open(&place.url, layout("people", "id"), Create::Never).await, not_found.clone(), "no column \"id\"");
+    says(&open("mongodb://h/d", document_layout(), Create::Never).await, StoreErrorKind::Unsupported, "mongodb");
+    says(&open("redis://u:secret@h", document_layout(), Create::Never).await, StoreErrorKind::Unsupported, "redis");
+    says(&open("users.db", document_layout(), Create::Never).await, StoreErrorKind::Unsupported, "no scheme");
+
+    direct.execute_batch("CREATE TABLE folded (_id TEXT PRIMARY KEY COLLATE NOCASE, doc)").unwrap();
+    for (table, text) in [("odd", "no PRIMARY KEY"), ("folded", "collation")] {
+        let store = shearwater_stores::open(&place.url, layout(table, "_id"), Create::Never).await.unwrap();
+        let error = store.install(Fence { role: Role::Authority, epoch: 1 }).await.unwrap_err();
+        says(&error, StoreErrorKind::NotFound, text);
+        assert_eq!(store.sidecar_names().await.unwrap(), Vec::<String>::new(), "nothing half-installed");
+    }
+}
+
+#[tokio::test]
+async fn looking_at_a_store_writes_nothing() {
+    let place = place();
+    let direct = Connection::open(&place.path).unwrap();
+    direct.execute_batch("CREATE TABLE users (_id PRIMARY KEY, doc); INSERT INTO users VALUES (1, '{\"_id\":1}')").unwrap();
+    drop(direct);
+    let before = std::fs::read(&place.path).unwrap();
+    let store = shearwater_stores::open(&place.url, document_layout(), Create::Never).await.unwrap();
+    assert_eq!(store.estimate().await.unwrap().records, 1);
+    let inspection = store.inspect().await.unwrap();
+    assert_eq!(inspection.tables[0].key, ["_id"]);
+    assert!(inspection.hazards.iter().any(|h| h.contains("write-ahead")), "{:?}", inspection.hazards);
+    assert!(store.fetch(&Key::single(1)).await.unwrap().image.is_some());
+    assert_eq!(std::fs::read(&place.path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn two_sidecars_in_one_file_do_not_meet() {
+    let place = place();
+    let users = opened(&place, document_layout(), Some(Role::Authority)).await;
+    let people = Layout::Document(DocumentLayout { table: "people".into(), key: vec!["_id".into()], document: "doc".into() });
+    let people = opened(&place, people, Some(Role::Closed)).await;
+    let direct = Connection::open(&place.path).unwrap();
+    direct.execute("INSERT INTO users VALUES ('a', '{\"_id\":\"a\"}')", []).unwrap();
+    direct.execute("INSERT INTO people VALUES ('a', '{\"_id\":\"a\"}')", []).unwrap_err();
+    assert_eq!((users.dirty_count().await.unwrap(), people.dirty_count().await.unwrap()), (1, 0));
+    users.remove().await.unwrap();
+    assert_eq!(users.sidecar_names().await.unwrap(), Vec::<String>::new());
+    assert_eq!(people.fence().await.unwrap(), Some(Fence { role: Role::Closed, epoch: 1 }));
+    people.remove().await.unwrap();
+    let left: i64 = direct
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%shearwater%'", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(left, 0);
+}

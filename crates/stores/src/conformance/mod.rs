@@ -19,12 +19,14 @@ use std::sync::Arc;
 
 pub use bench::{Bench, DirectChange, Flavour, Random};
 
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// One check.
 #[derive(Clone, Copy)]
 pub struct Check {
     /// Its name, a sentence.
     pub name: &'static str,
-    run: fn(Arc<dyn Bench>) -> Pin<Box<dyn Future<Output = ()> + Send>>,
+    run: fn(Arc<dyn Bench>) -> Running,
 }
 
 macro_rules! checks {

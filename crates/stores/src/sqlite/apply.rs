@@ -129,7 +129,7 @@ impl Batch<'_> {
             (Some(put), Some(found)) if put == found => true,
             (Some(put), Some(found)) => {
                 let read = |raw: &RawRecord| {
-                    self.tables.key_from_cells(&raw.key).and_then(|key| self.tables.from_raw(&key, raw)).ok()
+                    self.tables.key_from_cells(&raw.key).and_then(|key| self.tables.record_of(&key, raw)).ok()
                 };
                 let put = read(put);
                 put.is_some() && put == read(found)

@@ -278,7 +278,7 @@ impl List<'_> {
             Children::Unneeded => Vec::new(),
         };
         let raw = RawRecord { key: key_cells, values, children };
-        let record = self.tables.from_raw(&key, &raw)?;
+        let record = self.tables.record_of(&key, &raw)?;
         Ok(Candidate { key, raw, mark, record })
     }
 
@@ -287,7 +287,7 @@ impl List<'_> {
         let Candidate { key, mut raw, mark, mut record } = candidate;
         if self.children == Children::Unneeded && !self.tables.children.is_empty() {
             raw.children = read_children(self.session, self.tables, &raw.key)?;
-            record = self.tables.from_raw(&key, &raw)?;
+            record = self.tables.record_of(&key, &raw)?;
         }
         let installed = self.sidecar == Sidecar::Installed;
         let stamp = installed.then_some(mark.stamp);

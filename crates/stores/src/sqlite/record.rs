@@ -78,7 +78,7 @@ impl Tables {
     }
 
     /// The record of its cells.
-    pub(super) fn from_raw(&self, key: &Key, raw: &RawRecord) -> StoreResult<Document> {
+    pub(super) fn record_of(&self, key: &Key, raw: &RawRecord) -> StoreResult<Document> {
         match &self.layout {
             Layout::Document(layout) => {
                 document::record_from_cell(layout, key, raw.values.first().unwrap_or(&Cell::Null))

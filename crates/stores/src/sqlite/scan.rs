@@ -24,7 +24,7 @@ const SPLIT_PARTS_MAX: usize = 1_024;
 
 fn fetched(tables: &Tables, key: Key, raw: Option<RawRecord>, mark: Mark, sidecar: Sidecar) -> StoreResult<Fetched> {
     let image = match raw {
-        Some(raw) => Some(Image { record: tables.from_raw(&key, &raw)?, parked: mark.parked }),
+        Some(raw) => Some(Image { record: tables.record_of(&key, &raw)?, parked: mark.parked }),
         None => None,
     };
     let installed = sidecar == Sidecar::Installed;
@@ -49,13 +49,20 @@ pub(super) fn fetch(session: &Session, tables: &Tables, sidecar: Sidecar, key: &
     fetched(tables, key.clone(), raw, mark, sidecar)
 }
 
+/// A row that was read: where it is, its size in bytes, and what it says.
+struct Scanned {
+    key: Vec<Cell>,
+    bytes: usize,
+    record: Result<Fetched, BadRow>,
+}
+
 /// A row of [`Tables::select_with_marks`] with its elements.
-pub(super) fn row_to_fetched(
+fn scanned(
     session: &Session,
     tables: &Tables,
     sidecar: Sidecar,
     row: &rusqlite::Row<'_>,
-) -> Result<(Vec<Cell>, usize, Result<Fetched, BadRow>), StoreError> {
+) -> StoreResult<Scanned> {
     let failed = |e| store_error("scanning", e);
     let key_cells = cells_of(row, 0, tables.key.len()).map_err(failed)?;
     let values = cells_of(row, tables.key.len(), tables.values.len()).map_err(failed)?;
@@ -65,10 +72,11 @@ pub(super) fn row_to_fetched(
     let bytes = raw.bytes();
     let key = match tables.key_from_cells(&key_cells) {
         Ok(key) => key,
-        Err(error) => return Ok((key_cells, bytes, Err(BadRow { key: None, error }))),
+        Err(error) => return Ok(Scanned { key: key_cells, bytes, record: Err(BadRow { key: None, error }) }),
     };
     let read = mark.and_then(|mark| fetched(tables, key.clone(), Some(raw), mark, sidecar));
-    Ok((key_cells, bytes, read.map_err(|error| BadRow { key: Some(key), error })))
+    let record = read.map_err(|error| BadRow { key: Some(key), error });
+    Ok(Scanned { key: key_cells, bytes, record })
 }
 
 impl RawRecord {
@@ -130,7 +138,7 @@ fn scan(
     let mut rows = statement.query(params_from_iter(bound)).map_err(failed)?;
     let mut read = 0;
     while let Some(row) = rows.next().map_err(failed)? {
-        let (key, bytes, record) = row_to_fetched(session, tables, sidecar, row)?;
+        let Scanned { key, bytes, record } = scanned(session, tables, sidecar, row)?;
         read += 1;
         chunk.records.push(record);
         chunk.bytes += bytes;

@@ -30,6 +30,13 @@ const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// Page cache of each reader, KiB: small, the operating system caches the file too.
 const READER_CACHE_KIB: i64 = 2 * 1024;
 
+/// Pages in the write-ahead log before it is copied into the file: four times
+/// SQLite's own, because a backfill writes the same inner pages again and again.
+const WAL_PAGES_MAX: i64 = 4_000;
+
+/// What is kept of the log's file when it is empty, bytes.
+const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
+
 /// Idle readers kept: enough for every core and every scan that may run.
 const READERS_IDLE_MAX: usize = 16;
 
@@ -80,6 +87,8 @@ impl Session {
             conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
         } else {
             conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(failed)?;
+            conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX).map_err(failed)?;
+            conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT).map_err(failed)?;
             let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
             if mode != "wal" {
                 return Err(StoreError::new(

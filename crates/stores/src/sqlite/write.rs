@@ -83,7 +83,7 @@ fn check_expect(session: &Session, tables: &Tables, sidecar: Sidecar, change: &P
         }
         (Expect::Content(expected), Some(raw)) => {
             let key = tables.key_from_cells(&change.key)?;
-            hash::document(&tables.from_raw(&key, raw)?) == expected
+            hash::document(&tables.record_of(&key, raw)?) == expected
         }
     };
     if holds {

@@ -36,10 +36,12 @@ struct Ran {
     answer: Answer,
 }
 
+/// Work on the connection, or the error for which there is none.
+type Work = Box<dyn FnOnce(StoreResult<&Session>) -> Ran + Send>;
+
 struct Job {
     durability: Durability,
-    work: Box<dyn FnOnce(&Session) -> Ran + Send>,
-    refuse: Box<dyn FnOnce(&mut Option<StoreError>) + Send>,
+    work: Work,
 }
 
 /// The way to the writing thread, which ends when the last of these is gone.
@@ -68,41 +70,35 @@ impl Writer {
         work: impl FnOnce(&Session) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel::<StoreResult<T>>();
-        let reply = std::sync::Arc::new(std::sync::Mutex::new(Some(reply)));
-        let tell = |reply: std::sync::Arc<std::sync::Mutex<Option<oneshot::Sender<_>>>>, result: StoreResult<T>| {
-            let sender = reply.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-            if let Some(sender) = sender {
-                // A caller that went away does not want its answer.
-                let _gone = sender.send(result);
-            }
-        };
-        let (reply_refuse, tell_refuse) = (reply.clone(), tell);
         let job = Job {
             durability,
             work: Box::new(move |session| {
-                let result = work(session);
-                Ran {
-                    keep: result.is_ok(),
-                    answer: Box::new(move |committed| tell(reply, result.and_then(|done| committed.map(|()| done)))),
-                }
-            }),
-            refuse: Box::new(move |error| {
-                if let Some(error) = error.take() {
-                    tell_refuse(reply_refuse, Err(error));
-                }
+                let result = session.and_then(|session| caught(|| work(session)));
+                let keep = result.is_ok();
+                let answer: Answer = Box::new(move |committed| {
+                    // A caller that went away does not want its answer.
+                    let _gone = reply.send(result.and_then(|done| committed.map(|()| done)));
+                });
+                Ran { keep, answer }
             }),
         };
-        let gone = || StoreError::new(StoreErrorKind::OutcomeUnknown, "SQLite: the writing thread ended");
-        self.jobs
-            .send(job)
-            .await
-            .map_err(|_| StoreError::new(StoreErrorKind::Unavailable, "SQLite: the writing thread ended"))?;
-        answer.await.map_err(|_| gone())?
+        let ended = |kind| StoreError::new(kind, "SQLite: the writing thread ended");
+        self.jobs.send(job).await.map_err(|_| ended(StoreErrorKind::Unavailable))?;
+        answer.await.map_err(|_| ended(StoreErrorKind::OutcomeUnknown))?
     }
 }
 
+/// A panic in one request must not end the thread that serves all.
+fn caught<T>(work: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let what = "SQLite: a request failed inside the program; it was undone";
+        Err(StoreError::new(StoreErrorKind::Unavailable, what))
+    })
+}
+
+/// Answers a request that cannot be served.
 fn refuse(job: Job, error: StoreError) {
-    (job.refuse)(&mut Some(error));
+    ((job.work)(Err(error)).answer)(Ok(()));
 }
 
 fn serve(config: &Config, purpose: Purpose, mut queue: mpsc::Receiver<Job>) {
@@ -140,7 +136,7 @@ fn alone(config: &Config, session: &Session, job: Job) {
     if let Err(error) = begin(session) {
         return refuse(job, error);
     }
-    let ran = perform(session, job);
+    let ran = (job.work)(Ok(session));
     let committed = end(session, ran.keep);
     let restored = session.set_sync(config.sync);
     (ran.answer)(committed.and(restored));
@@ -217,9 +213,9 @@ fn unsure(error: StoreError) -> StoreError {
 
 fn within_savepoint(session: &Session, job: Job) -> Ran {
     if let Err(error) = run(&session.conn, "SAVEPOINT request") {
-        return Ran { keep: false, answer: refusal(job, error) };
+        return (job.work)(Err(error));
     }
-    let ran = perform(session, job);
+    let ran = (job.work)(Ok(session));
     if session.conn.is_autocommit() {
         return ran;
     }
@@ -235,19 +231,83 @@ fn within_savepoint(session: &Session, job: Job) -> Ran {
     }
 }
 
-fn refusal(job: Job, error: StoreError) -> Answer {
-    Box::new(move |_| refuse(job, error))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::error::store_error;
 
-fn perform(session: &Session, job: Job) -> Ran {
-    let Job { work, refuse, .. } = job;
-    catch_unwind(AssertUnwindSafe(|| work(session))).unwrap_or_else(|_| Ran {
-        keep: false,
-        answer: Box::new(move |_| {
-            refuse(&mut Some(StoreError::new(
-                StoreErrorKind::Unavailable,
-                "SQLite: a request failed inside the program; it was undone",
-            )));
-        }),
-    })
+    fn start() -> (tempfile::TempDir, Writer) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { path: dir.path().join("w.db"), sync: Sync::Normal };
+        (dir, Writer::start(config, Purpose::Create).unwrap())
+    }
+
+    async fn sql(writer: &Writer, sql: &'static str) -> StoreResult<()> {
+        let work = move |s: &Session| s.conn.execute_batch(sql).map_err(|e| store_error("testing", e));
+        writer.run(Durability::AsConfigured, work).await
+    }
+
+    async fn rows(writer: &Writer) -> Vec<i64> {
+        let work = |s: &Session| {
+            s.conn
+                .prepare("SELECT n FROM t ORDER BY n")
+                .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+                .map_err(|e| store_error("testing", e))
+        };
+        writer.run(Durability::AsConfigured, work).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_failed_request_undoes_only_itself() {
+        let (_dir, writer) = start();
+        sql(&writer, "CREATE TABLE t (n INTEGER PRIMARY KEY)").await.unwrap();
+        // One blocks the thread until all are queued, so that they share a commit.
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let first = writer.run(Durability::AsConfigured, move |_| {
+            wait.recv().unwrap();
+            Ok(())
+        });
+        let work = async {
+            tokio::join!(
+                sql(&writer, "INSERT INTO t VALUES (1)"),
+                sql(&writer, "INSERT INTO t VALUES (2); INSERT INTO t VALUES (1)"),
+                writer.run(Durability::AsConfigured, |s| -> StoreResult<()> {
+                    s.conn.execute_batch("INSERT INTO t VALUES (3)").unwrap();
+                    panic!("a request that fails inside the program")
+                }),
+                sql(&writer, "INSERT INTO t VALUES (4)"),
+                writer.run(Durability::OnDisk, |s| {
+                    s.conn.execute_batch("INSERT INTO t VALUES (5)").map_err(|e| store_error("testing", e))
+                }),
+                async { release.send(()).unwrap() },
+            )
+        };
+        let (first, (one, two, three, four, five, ())) = tokio::join!(first, work);
+        assert!(first.is_ok() && one.is_ok() && four.is_ok() && five.is_ok());
+        assert!(matches!(two.unwrap_err().kind, StoreErrorKind::Refused { .. }));
+        assert_eq!(three.unwrap_err().kind, StoreErrorKind::Unavailable);
+        assert_eq!(rows(&writer).await, [1, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_leaves_nothing_half_written() {
+        let (_dir, writer) = start();
+        sql(&writer, "CREATE TABLE t (n INTEGER PRIMARY KEY, filler BLOB); INSERT INTO t VALUES (1, NULL)").await.unwrap();
+        sql(&writer, "PRAGMA max_page_count = 20").await.unwrap();
+        let full = sql(&writer, "INSERT INTO t VALUES (2, NULL); INSERT INTO t VALUES (3, zeroblob(1000000))").await;
+        assert_eq!(full.unwrap_err().kind, StoreErrorKind::Full);
+        assert_eq!(rows(&writer).await, [1]);
+        sql(&writer, "INSERT INTO t VALUES (4, NULL)").await.unwrap();
+        assert_eq!(rows(&writer).await, [1, 4], "the writer goes on");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_opened_is_told_to_every_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { path: dir.path().join("no/such/folder/w.db"), sync: Sync::Full };
+        let writer = Writer::start(config, Purpose::Create).unwrap();
+        for _ in 0..2 {
+            assert_eq!(sql(&writer, "SELECT 1").await.unwrap_err().kind, StoreErrorKind::NotFound);
+        }
+    }
 }
