@@ -391,7 +391,9 @@ async fn bad_places_are_told_with_a_hint() {
 async fn looking_at_a_store_writes_nothing() {
     let place = place();
     let direct = Connection::open(&place.path).unwrap();
-    direct.execute_batch("CREATE TABLE users (_id PRIMARY KEY, doc); INSERT INTO users VALUES (1, '{\"_id\":1}')").unwrap();
+    direct
+        .execute_batch("CREATE TABLE users (_id PRIMARY KEY, doc); INSERT INTO users VALUES (1, '{\"_id\":1}')")
+        .unwrap();
     drop(direct);
     let before = std::fs::read(&place.path).unwrap();
     let store = shearwater_stores::open(&place.url, document_layout(), Create::Never).await.unwrap();
@@ -407,7 +409,8 @@ async fn looking_at_a_store_writes_nothing() {
 async fn two_sidecars_in_one_file_do_not_meet() {
     let place = place();
     let users = opened(&place, document_layout(), Some(Role::Authority)).await;
-    let people = Layout::Document(DocumentLayout { table: "people".into(), key: vec!["_id".into()], document: "doc".into() });
+    let people =
+        Layout::Document(DocumentLayout { table: "people".into(), key: vec!["_id".into()], document: "doc".into() });
     let people = opened(&place, people, Some(Role::Closed)).await;
     let direct = Connection::open(&place.path).unwrap();
     direct.execute("INSERT INTO users VALUES ('a', '{\"_id\":\"a\"}')", []).unwrap();

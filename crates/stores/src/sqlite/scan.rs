@@ -57,12 +57,7 @@ struct Scanned {
 }
 
 /// A row of [`Tables::select_with_marks`] with its elements.
-fn scanned(
-    session: &Session,
-    tables: &Tables,
-    sidecar: Sidecar,
-    row: &rusqlite::Row<'_>,
-) -> StoreResult<Scanned> {
+fn scanned(session: &Session, tables: &Tables, sidecar: Sidecar, row: &rusqlite::Row<'_>) -> StoreResult<Scanned> {
     let failed = |e| store_error("scanning", e);
     let key_cells = cells_of(row, 0, tables.key.len()).map_err(failed)?;
     let values = cells_of(row, tables.key.len(), tables.values.len()).map_err(failed)?;

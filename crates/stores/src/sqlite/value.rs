@@ -215,8 +215,32 @@ mod tests {
 
     fn cells() -> Vec<Cell> {
         let texts = [
-            "", " ", "1", " 1 ", "+1", "-1", "1.0", "1.10", ".5", "5.", "1e3", "1e", "0x10", "1_0", "abc", "1a", "nan", "inf",
-            "Infinity", "-", ".", "2020-01-01", "9223372036854775808", "1\0", "٣", "f64:7ff8000000000000",
+            "",
+            " ",
+            "1",
+            " 1 ",
+            "+1",
+            "-1",
+            "1.0",
+            "1.10",
+            ".5",
+            "5.",
+            "1e3",
+            "1e",
+            "0x10",
+            "1_0",
+            "abc",
+            "1a",
+            "nan",
+            "inf",
+            "Infinity",
+            "-",
+            ".",
+            "2020-01-01",
+            "9223372036854775808",
+            "1\0",
+            "٣",
+            "f64:7ff8000000000000",
         ];
         let reals = [0.5, 1.0, -3.0, 1e15, 1e300, 9_007_199_254_740_994.0, f64::INFINITY, f64::NEG_INFINITY];
         let ints = [0, 1, -1, i64::MAX, i64::MIN, (1 << 53) + 1];
@@ -229,13 +253,28 @@ mod tests {
 
     #[test]
     fn a_cell_that_a_column_is_said_to_keep_comes_out_as_it_went_in() {
-        for declared in ["", "BLOB", "TEXT", "VARCHAR(3)", "INTEGER", "BIGINT", "NUMERIC", "DECIMAL(10,2)", "REAL", "DOUBLE", "BOOLEAN", "DATE"] {
+        for declared in [
+            "",
+            "BLOB",
+            "TEXT",
+            "VARCHAR(3)",
+            "INTEGER",
+            "BIGINT",
+            "NUMERIC",
+            "DECIMAL(10,2)",
+            "REAL",
+            "DOUBLE",
+            "BOOLEAN",
+            "DATE",
+        ] {
             let affinity = Affinity::of_declared(declared);
             for cell in cells() {
                 let found = stored(declared, &cell);
                 if affinity.keeps(&cell) && found != cell {
                     // The one change that reading undoes: a float of an integer.
-                    let (Cell::Real(x), Cell::Int(n)) = (&cell, &found) else { panic!("{declared}: {cell:?} became {found:?}") };
+                    let (Cell::Real(x), Cell::Int(n)) = (&cell, &found) else {
+                        panic!("{declared}: {cell:?} became {found:?}")
+                    };
                     assert_eq!(*n as f64, *x, "{declared}");
                     assert_eq!(from_cell(FieldType::Float, &found), Ok(Value::Float(*x)), "{declared}");
                 }

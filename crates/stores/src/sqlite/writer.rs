@@ -292,7 +292,9 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_told_and_leaves_nothing_half_written() {
         let (_dir, writer) = start();
-        sql(&writer, "CREATE TABLE t (n INTEGER PRIMARY KEY, filler BLOB); INSERT INTO t VALUES (1, NULL)").await.unwrap();
+        sql(&writer, "CREATE TABLE t (n INTEGER PRIMARY KEY, filler BLOB); INSERT INTO t VALUES (1, NULL)")
+            .await
+            .unwrap();
         sql(&writer, "PRAGMA max_page_count = 20").await.unwrap();
         let full = sql(&writer, "INSERT INTO t VALUES (2, NULL); INSERT INTO t VALUES (3, zeroblob(1000000))").await;
         assert_eq!(full.unwrap_err().kind, StoreErrorKind::Full);
