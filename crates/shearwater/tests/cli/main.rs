@@ -1,0 +1,7 @@
+//! The command line through the real binary, as golden transcripts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod bad_input;
+mod reference;
+mod transcript;
+mod walk;
