@@ -160,7 +160,7 @@ fn dead_letters(facts: &Facts) -> Gate {
         "gate/dead-letters",
         facts.dead_letters == 0,
         format!("{} dead letters", facts.dead_letters),
-        "`dead-letters` lists them with reasons; mend the records or the mapping, then `dead-letters --retry`",
+        "`dead-letters` lists them with reasons; mend the records or the mapping, then `dead-letters retry`",
     )
 }
 

@@ -138,6 +138,9 @@ pub fn plan(
     }
     let predictions = predict(spec, mapping.target(), root.unwrap_or_default(), sample, measured);
     of_predictions(spec, &predictions, &mut findings);
+    if root.is_some_and(|table| table.records == 0) {
+        findings.push(Finding::new("plan/empty", Weight::Note, "the source has no records").at(&["source", "table"]));
+    }
     findings.sort_by_key(|finding| finding.weight);
     Plan { findings, predictions }
 }
@@ -265,8 +268,5 @@ fn of_predictions(spec: &Spec, predictions: &Predictions, findings: &mut Vec<Fin
             .hint("a cutover over its budget gives itself up; raise pause_ms_max or use a faster disk")
             .at(&["gates", "pause_ms_max"]),
         );
-    }
-    if predictions.records == 0 {
-        findings.push(Finding::new("plan/empty", Weight::Note, "the source has no records").at(&["source", "table"]));
     }
 }

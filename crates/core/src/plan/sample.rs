@@ -138,7 +138,7 @@ impl Sample {
         for kind in refused {
             let place = if kind.path.is_empty() { String::new() } else { format!("{}: ", kind.path) };
             let message = format!(
-                "{} of {} sampled records are refused ({}): {place}{}",
+                "refused: {} of {} sampled records ({}): {place}{}",
                 kind.records, self.records, kind.code, kind.message
             );
             let hint = kind.hint.clone().unwrap_or_else(|| {
@@ -150,7 +150,7 @@ impl Sample {
         }
         if self.with_residue > 0 {
             let message = format!(
-                "{} of {} sampled records have fields that no rule names; they go to the residue column",
+                "fields that no rule names are in {} of {} sampled records; they go to the residue column",
                 self.with_residue, self.records
             );
             findings.push(Finding::new("plan/residue", Weight::Note, message).at(&["unmapped", "keep_in"]));

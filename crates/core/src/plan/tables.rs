@@ -198,7 +198,11 @@ fn columns_fit(table: &InspectedTable, names: &[&str], findings: &mut Vec<Findin
 
 fn not_empty(table: &InspectedTable, findings: &mut Vec<Finding>) {
     if table.estimate.records > 0 {
-        let message = format!("the target's table `{}` has {} rows already", table.name, table.estimate.records);
+        let rows = match table.estimate.records {
+            1 => "a row".to_owned(),
+            rows => format!("{rows} rows"),
+        };
+        let message = format!("the target's table `{}` has {rows} already", table.name);
         let hint = "rows under keys of the source are overwritten; others are found by `verify` as extra, \
                     and `repair --apply` deletes them";
         findings.push(Finding::new("plan/not-empty", Weight::Hazard, message).hint(hint).at(&["target", "table"]));

@@ -139,10 +139,12 @@ fn read_store(
     };
     let Some(mut section) = reader.section(item, format!("[{name}]")) else { return (empty, StorePlaces::default()) };
     let (shown_url, url_span) = required_text(reader, &mut section, "url", "\"sqlite:app.db\"");
+    // A URL with a missing secret is incomplete; more about it would be guessed.
     let url = expand(reader, &shown_url, url_span);
-    if !shown_url.is_empty() {
-        check_scheme(reader, &shown_url, &url, url_span);
+    if let Some(url) = url.as_deref().filter(|_| !shown_url.is_empty()) {
+        check_scheme(reader, &shown_url, url, url_span);
     }
+    let url = url.unwrap_or_default();
     let (table, table_span) = required_text(reader, &mut section, "table", "\"users\"");
     if !table.is_empty() {
         check_name(reader, "table", &table, table_span);
@@ -236,9 +238,10 @@ fn not_in_this_layout(reader: &mut Reader<'_>, item: &Item<'_>, wanted: &str) {
     reader.problem("spec/conflict", item.key_span, message, None);
 }
 
-/// Replaces `${NAME}` by the environment's variables.
-fn expand(reader: &mut Reader<'_>, text: &str, span: Span) -> String {
+/// Replaces `${NAME}` by the environment's variables; `None` when one is missing.
+fn expand(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<String> {
     let mut out = String::with_capacity(text.len());
+    let mut complete = true;
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         out.push_str(before);
@@ -246,12 +249,13 @@ fn expand(reader: &mut Reader<'_>, text: &str, span: Span) -> String {
         let Some((name, tail)) = after.split_once('}') else {
             let place = reader.within(span, text, (at - 2, text.len()));
             reader.problem("spec/env", place, "`${` without `}`", Some("write ${NAME}".to_owned()));
-            return out;
+            return None;
         };
         let place = reader.within(span, text, (at - 2, at + name.len() + 1));
         match (reader.env)(name) {
             Some(value) => out.push_str(&value),
             None => {
+                complete = false;
                 let message = format!("the environment has no variable {name:?}");
                 let hint = format!("set it before the command: {name}=… shearwater …");
                 reader.problem("spec/env", place, message, Some(hint));
@@ -260,14 +264,11 @@ fn expand(reader: &mut Reader<'_>, text: &str, span: Span) -> String {
         rest = tail;
     }
     out.push_str(rest);
-    out
+    complete.then_some(out)
 }
 
 /// Looks at the scheme only; whether the store is there is for `plan` to find out.
 fn check_scheme(reader: &mut Reader<'_>, shown: &str, url: &str, span: Span) {
-    if shown.starts_with("${") && url.is_empty() {
-        return;
-    }
     let known = STORE_SCHEMES.join(", ");
     let Some((scheme, rest)) = url.split_once(':') else {
         let message = "this is no store URL: it has no scheme";

@@ -122,7 +122,8 @@ pub async fn run(context: &Context, args: Import) -> Outcome<Exit> {
         None => args.key.clone(),
     };
     let layout = DocumentLayout { table: args.table.clone(), key: key.clone(), document: args.document.clone() };
-    let job = Job { file: spooled.path.clone(), input, key, synthesized: args.synthesize_key.is_some() };
+    let unit = unit(&spooled, &input)?;
+    let job = Job { file: spooled.path.clone(), input, key, synthesized: args.synthesize_key.is_some(), unit };
     // Everything that the file alone can tell, before there is a store.
     let (good, bad) = job.check(args.skip_bad.is_some())?;
     if !bad.is_empty() && args.skip_bad.is_none() {
@@ -174,6 +175,8 @@ struct Job {
     input: Input,
     key: Vec<String>,
     synthesized: bool,
+    /// What the numbers of records count.
+    unit: &'static str,
 }
 
 impl Job {
@@ -189,7 +192,7 @@ impl Job {
                     let hash = shearwater_core::value::hash::value(&Value::Bytes(key.order_bytes()));
                     match seen.insert(hash) {
                         true => Ok((key, record)),
-                        false => Err(bad(number, "an earlier record has the same key", &record)),
+                        false => Err(bad(self.place(number), "an earlier record has the same key", &record)),
                     }
                 }),
                 Err(error) if error.kind == ImportErrorKind::Stop => {
@@ -205,12 +208,17 @@ impl Job {
         Ok(())
     }
 
+    /// Where a record stands, as the reader of files names it.
+    fn place(&self, number: u64) -> String {
+        format!("{} {number}", self.unit)
+    }
+
     fn keyed(&self, number: u64, mut record: Document) -> Result<(Key, Document), Bad> {
         if self.synthesized {
             for field in &self.key {
                 if record.contains(field) {
                     return Err(bad(
-                        number,
+                        self.place(number),
                         &format!("the field {field:?} for the made key is there already"),
                         &record,
                     ));
@@ -221,9 +229,11 @@ impl Job {
         let mut values = Vec::with_capacity(self.key.len());
         for field in &self.key {
             match record.get(field) {
-                Some(Value::Null) => return Err(bad(number, &format!("the key field {field:?} is null"), &record)),
+                Some(Value::Null) => {
+                    return Err(bad(self.place(number), &format!("the key field {field:?} is null"), &record));
+                }
                 Some(value) => values.push(value.clone()),
-                None => return Err(bad(number, &format!("the key field {field:?} is missing"), &record)),
+                None => return Err(bad(self.place(number), &format!("the key field {field:?} is missing"), &record)),
             }
         }
         Ok((Key::composite(values), record))
@@ -253,7 +263,11 @@ impl Job {
             let keys: Vec<Key> = chunk.iter().map(|(_, key, _)| key.clone()).collect();
             for ((number, _, record), held) in chunk.iter().zip(store.fetch_many(&keys).await?) {
                 if held.image.is_some_and(|image| image.record != *record) {
-                    conflicts.push(bad(*number, "the table has a record with this key and other content", record));
+                    conflicts.push(bad(
+                        self.place(*number),
+                        "the table has a record with this key and other content",
+                        record,
+                    ));
                 }
             }
         }
@@ -311,9 +325,9 @@ impl Job {
     }
 }
 
-fn bad(number: u64, message: &str, record: &Document) -> Bad {
+fn bad(place: String, message: &str, record: &Document) -> Bad {
     Bad {
-        place: format!("record {number}"),
+        place,
         message: message.to_owned(),
         hint: None,
         text: shearwater_core::value::json::document_to_string(record).into_bytes(),
@@ -408,13 +422,21 @@ fn form(format: FormatArg, spooled: &Spooled) -> Outcome<Form> {
         FormatArg::Export => Form::Tagged,
         FormatArg::Mongo => Form::MongoDb,
         FormatArg::Dynamodb => Form::DynamoDb,
-        FormatArg::Auto => {
-            let mut head = Vec::new();
-            let read = open(&spooled.path)?.take(SNIFF_BYTES_MAX).read_to_end(&mut head);
-            read.map_err(|error| Failure::file("read", &spooled.path, &error))?;
-            sniff(&head)
-        }
+        FormatArg::Auto => sniff(&head(spooled)?),
     })
+}
+
+/// What the numbers of records count: lines, or the elements of an array.
+fn unit(spooled: &Spooled, input: &Input) -> Outcome<&'static str> {
+    let is_array = head(spooled)?.trim_ascii_start().starts_with(b"[");
+    Ok(if is_array || input.root.is_some() { "element" } else { "line" })
+}
+
+fn head(spooled: &Spooled) -> Outcome<Vec<u8>> {
+    let mut head = Vec::new();
+    let read = open(&spooled.path)?.take(SNIFF_BYTES_MAX).read_to_end(&mut head);
+    read.map_err(|error| Failure::file("read", &spooled.path, &error))?;
+    Ok(head)
 }
 
 /// The form of a file from its beginning: each has marks that plain data hardly has.

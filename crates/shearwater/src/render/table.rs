@@ -2,7 +2,7 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 
-/// Columns used where there is no terminal to ask.
+/// Columns used where there is no terminal to ask and `COLUMNS` does not say.
 const WIDTH_DEFAULT: u16 = 100;
 
 /// Rows under a header, columns two spaces apart; long cells wrap.
@@ -34,7 +34,8 @@ fn plain() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if table.width().is_none() {
-        table.set_width(WIDTH_DEFAULT);
+        let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        table.set_width(asked.unwrap_or(WIDTH_DEFAULT));
     }
     table
 }

@@ -87,6 +87,26 @@ fn a_migration_from_import_to_export() {
 }
 
 #[test]
+fn a_spec_that_init_wrote_carries_everything() {
+    let mut t = imported();
+    t.ok("init sqlite:legacy.db sqlite:app.db --target-table people --output new.toml");
+    t.say(&format!("new.toml\n{}", t.read("new.toml")));
+    t.fails("init sqlite:legacy.db sqlite:app.db --output new.toml", 3);
+    t.fails("init sqlite:legacy.db sqlite:app.db --table user", 3);
+    t.fails("init sqlite:legacy.db sqlite:app.db --document body", 3);
+    t.fails("init sqlite:nothing.db sqlite:app.db", 4);
+    t.ok("plan new.toml");
+    t.ok("start new.toml");
+    t.ok("verify");
+    for line in ["advance", "advance", "ramp 100%", "advance", "complete"] {
+        t.json(&format!("{line} --json"));
+    }
+    t.ok_into("export users-move --shape v1", "after.jsonl");
+    assert_eq!(records(&t.read("after.jsonl")), records(PEOPLE));
+    t.check("init");
+}
+
+#[test]
 fn import_says_what_it_did_and_goes_on_when_run_again() {
     let mut t = imported();
     t.say("again: nothing to do");
