@@ -1,3 +1,5 @@
+//! Both ways, exactly; and what is refused, by name and place.
+
 use proptest::prelude::*;
 
 use super::super::fields::tests::{documents, users};
