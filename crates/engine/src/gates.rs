@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use shearwater_core::error::StoreErrorKind;
 use shearwater_core::journal::JournalError;
 use shearwater_core::lifecycle::{BackfillState, Phase, State};
 use shearwater_core::spec::Gates;
@@ -67,7 +68,7 @@ pub async fn facts(setup: &Setup, state: &State, pause: impl Fn(u64) -> Duration
         ..Facts::default()
     };
     if let Some(authority) = state.authority().filter(|_| state.captured) {
-        facts.backlog = setup.store(authority).dirty_count().await.map_err(Halt::store(authority))?;
+        facts.backlog = marks_of(setup, authority).await?;
     }
     if let Some(follower) = state.follower() {
         let foreign = setup.store(follower).foreign(FOREIGN_COUNTED_MAX).await.map_err(Halt::store(follower))?;
@@ -233,7 +234,66 @@ fn pause(facts: &Facts, limits: &Gates) -> Gate {
     )
 }
 
-/// The backlog of a side, for reports; 0 where no sidecar is installed.
-pub async fn backlog_of(setup: &Setup, side: Side) -> u64 {
-    setup.store(side).dirty_count().await.unwrap_or(0)
+/// The dirty keys of a side; 0 once its sidecar is gone, as it is for a moment
+/// while `complete` is on its way.
+pub async fn marks_of(setup: &Setup, side: Side) -> Result<u64, Halt> {
+    match setup.store(side).dirty_count().await {
+        Err(error) if error.kind == StoreErrorKind::Sidecar => Ok(0),
+        counted => counted.map_err(Halt::store(side)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shearwater_core::lifecycle::{BackfillTotals, VerifyTotals};
+
+    use super::*;
+
+    fn ready() -> State {
+        let backfill = BackfillState::Done { run: "r".into(), totals: BackfillTotals::default() };
+        State { backfill, verified: Some((9, VerifyTotals::default())), ramp_percent: 100, ..State::initial() }
+    }
+
+    fn closed(to: Phase, state: &State, facts: &Facts) -> Vec<&'static str> {
+        let limits = Gates { mismatches_max: 0, pause_ms_max: 300, shadow_reads_min: 10, backlog_max: 100 };
+        gates(to, state, facts, &limits).into_iter().filter(|gate| !gate.open).map(|gate| gate.code).collect()
+    }
+
+    #[test]
+    fn each_gate_closes_for_its_own_reason() {
+        let well = Facts { members: 2, shadow_compared: 10, ..Facts::default() };
+        let check = |to, state: State, facts: Facts, expect: &[&str]| {
+            assert_eq!(closed(to, &state, &facts), expect, "to {to:?} with {facts:?}");
+        };
+        for to in [Phase::DualWrite, Phase::ShadowRead, Phase::ReadRamp, Phase::Cutover, Phase::Complete] {
+            check(to, ready(), well.clone(), &[]);
+            check(to, ready(), Facts { members_behind: 1, ..well.clone() }, &["gate/members"]);
+        }
+        let bad = VerifyTotals { extra: 1, ..VerifyTotals::default() };
+        for to in [Phase::ShadowRead, Phase::ReadRamp, Phase::Cutover] {
+            check(to, State { backfill: BackfillState::NotRun, ..ready() }, well.clone(), &["gate/backfill"]);
+            check(to, State { verified: None, ..ready() }, well.clone(), &["gate/verified"]);
+            check(to, State { verified: Some((9, bad)), ..ready() }, well.clone(), &["gate/verified"]);
+            check(to, ready(), Facts { dead_letters: 1, ..well.clone() }, &["gate/dead-letters"]);
+            check(to, ready(), Facts { foreign: 1, ..well.clone() }, &["gate/foreign-writes"]);
+        }
+        let ramp = Phase::ReadRamp;
+        check(ramp, ready(), Facts { shadow_compared: 9, ..well.clone() }, &["gate/shadow-reads"]);
+        check(ramp, ready(), Facts { shadow_mismatches: 1, ..well.clone() }, &["gate/shadow-mismatches"]);
+        let cutover = Phase::Cutover;
+        check(cutover, State { ramp_percent: 99, ..ready() }, well.clone(), &["gate/ramp"]);
+        check(cutover, ready(), Facts { backlog: 101, ..well.clone() }, &["gate/backlog"]);
+        check(cutover, ready(), Facts { predicted_pause_ms: 301, ..well.clone() }, &["gate/pause"]);
+        check(Phase::Planned, State::initial(), Facts { members_behind: 9, ..well }, &[]);
+    }
+
+    #[test]
+    fn a_refusal_tells_every_closed_gate_and_what_opens_the_first() {
+        let state = State::initial();
+        let gates = gates(Phase::ShadowRead, &state, &Facts::default(), &Gates::default());
+        let Err(Halt::Refused(refusal)) = refuse_closed(&gates) else { panic!("it is refused") };
+        assert_eq!(refusal.code, "gate/backfill");
+        assert!(refusal.message.contains("backfill has not run") && refusal.message.contains("verified"), "{refusal}");
+        assert!(refusal.hint.is_some());
+    }
 }

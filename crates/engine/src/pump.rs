@@ -114,7 +114,7 @@ impl Pump {
             match known.remove(&range.id) {
                 Some(done) if done.done => add(&mut totals, &done),
                 Some(begun) => queue.push_back((range, begun)),
-                None => queue.push_back((range.clone(), self.from_the_beginning(&range))),
+                None => queue.push_back((range.clone(), self.unbegun(&range))),
             }
         }
         let queue = Arc::new(Mutex::new(queue));
@@ -130,7 +130,7 @@ impl Pump {
         Ok(totals)
     }
 
-    fn from_the_beginning(&self, range: &ScanRange) -> Checkpoint {
+    fn unbegun(&self, range: &ScanRange) -> Checkpoint {
         Checkpoint {
             run: self.run.clone(),
             range: range.id,

@@ -8,6 +8,7 @@ use shearwater_core::lifecycle::{Phase, State};
 use shearwater_core::store::Side;
 
 use crate::Setup;
+use crate::gates::marks_of;
 use crate::ledger::Halt;
 
 /// What a rollback would cost now.
@@ -30,7 +31,7 @@ pub async fn readiness(setup: &Setup, state: &State, pause: impl Fn(u64) -> Dura
             Ok(Readiness { open: true, keys_not_followed: 0, dead_letters: 0, predicted_pause_ms: 0 })
         }
         Phase::ReverseWindow | Phase::Rollback => {
-            let keys = setup.target.dirty_count().await.map_err(Halt::store(Side::Target))?;
+            let keys = marks_of(setup, Side::Target).await?;
             let dead_letters = setup.journal.dead_letter_count().await?;
             Ok(Readiness {
                 open: dead_letters == 0,

@@ -1,5 +1,5 @@
 //! Stores that fail, hang and go away under the coordinator.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod world;
 

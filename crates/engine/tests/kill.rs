@@ -4,7 +4,7 @@
 //! The child is this test binary itself, running `child` with a directory and
 //! a failpoint in its environment.
 #![cfg(debug_assertions)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod world;
 

@@ -1,6 +1,6 @@
 //! Several processes, clients that write all the time, members and
 //! coordinators that stop, are stopped, and come back.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod world;
 

@@ -1,5 +1,5 @@
 //! Verification, repair, dead letters, and the copy without capture.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod world;
 
