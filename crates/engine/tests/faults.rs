@@ -183,3 +183,28 @@ async fn each_call_fails_once_on_the_way() {
     process.done(Command::Complete).await;
     process.stop().await;
 }
+
+/// H5c: what is written just before the fence closes is drained before the
+/// other store opens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h5c_the_last_write_before_the_fence_is_drained() {
+    let world = World::new(10);
+    let (process, source, target) = on_cue(&world).await;
+    process.forward_to(Phase::ReadRamp).await;
+    process.done(Command::Ramp { percent: 100 }).await;
+    let (close, held) = Cue::hold(Call::SetFence, When::Before);
+    source.cue(close.after(1));
+    let asked = process.setup.journal.ask(Command::Advance).await.unwrap();
+    held.reached().await;
+    insert(&world, "the-last");
+    held.release();
+    while process.setup.journal.request(asked).await.unwrap().unwrap().outcome.is_none() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let outcome = process.setup.journal.request(asked).await.unwrap().unwrap().outcome.unwrap().unwrap();
+    assert_eq!(outcome["drained"], 1, "{outcome}");
+    assert_eq!(process.setup.source.dirty_count().await.unwrap(), 0);
+    assert!(target.calls(Call::Apply) > 0);
+    assert_equal(&process.setup, "with the last write").await;
+    process.stop().await;
+}
