@@ -150,7 +150,8 @@ impl Sample {
         }
         if self.with_residue > 0 {
             let message = format!(
-                "fields that no rule names are in {} of {} sampled records; they go to the residue column",
+                "the residue column keeps something for {} of {} sampled records: fields that no rule names, \
+                 or what makes the way back exact",
                 self.with_residue, self.records
             );
             findings.push(Finding::new("plan/residue", Weight::Note, message).at(&["unmapped", "keep_in"]));

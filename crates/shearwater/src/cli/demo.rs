@@ -6,6 +6,8 @@ use clap::Args;
 
 use super::Context;
 use super::exit::{Exit, Failure, Outcome};
+use crate::demo::{DemoOptions, Output};
+use crate::render::Format;
 
 /// Arguments of `demo`.
 #[derive(Args)]
@@ -26,7 +28,21 @@ pub struct Demo {
 }
 
 /// Runs the demo.
-pub async fn run(_context: &Context, args: Demo) -> Outcome<Exit> {
-    let _ = (args.records, args.clients, args.seed, args.keep);
-    Err(Failure::new(Exit::Failed, "demo/absent", "this build has no demo yet"))
+pub async fn run(context: &Context, args: Demo) -> Outcome<Exit> {
+    let output = match context.console.format {
+        Format::Text => Output::Table,
+        Format::Json => Output::Json,
+    };
+    let options = DemoOptions {
+        records: args.records,
+        clients: args.clients,
+        seed: args.seed,
+        keep: args.keep,
+        output,
+        ..DemoOptions::default()
+    };
+    let report = crate::demo::run(options)
+        .await
+        .map_err(|error| Failure::new(Exit::Failed, "demo/failed", error.to_string()))?;
+    Ok(if report.passed() { Exit::Done } else { Exit::Mismatches })
 }
