@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod architecture;
+mod bench;
 mod licences;
 mod test;
 mod tidy;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::run(&root(), rest),
         ["tidy"] => tidy::run(&root(), tidy::Mode::Check),
         ["tidy", "--write"] => tidy::run(&root(), tidy::Mode::Write),
+        ["bench", rest @ ..] => bench::run(&root(), rest),
         _ => Err("usage: cargo xtask test [--quick] | tidy [--write] | bench".to_owned()),
     };
     match done {

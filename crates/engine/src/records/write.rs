@@ -223,9 +223,16 @@ impl DataPath {
             );
             return Ok(());
         };
-        let mut image = match other_shape {
-            true => mapping.towards(authority, &edited).map_err(unprocessable)?,
-            false => edited.clone(),
+        let mut image = match (other_shape, authority) {
+            (true, _) => mapping.towards(authority, &edited).map_err(unprocessable)?,
+            // There and back: corrections that the edit made void go, and what
+            // the mapping computes is computed again, so that the target holds
+            // exactly what forward makes of the source that follows.
+            (false, Side::Target) => {
+                let v1 = mapping.reverse(&edited).map_err(unprocessable)?;
+                mapping.forward(&v1).map_err(unprocessable)?
+            }
+            (false, Side::Source) => edited.clone(),
         };
         if self.without(Protection::Park) {
             image.parked = shearwater_core::Document::new();
@@ -234,7 +241,7 @@ impl DataPath {
         // The client sees what a read will show: computed fields may differ from what it sent.
         let shown = match other_shape {
             true => mapping.towards(shape.side(), &image).map_err(unprocessable)?,
-            false => edited,
+            false => image.clone(),
         };
         let outcome = Outcome {
             key: mapping.key_of(shape.side(), &shown).map_err(unprocessable)?,

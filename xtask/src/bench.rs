@@ -1,0 +1,16 @@
+//! `cargo xtask bench [--quick] [--json]`: the ratios that DESIGN promises,
+//! measured side by side by the `ratios` bench of the `shearwater` crate.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Builds the bench optimised and runs it; fails when a goal is missed.
+pub fn run(root: &Path, words: &[&str]) -> Result<(), String> {
+    let status = Command::new(env!("CARGO"))
+        .args(["bench", "--quiet", "--package", "shearwater", "--bench", "ratios", "--"])
+        .args(words)
+        .current_dir(root)
+        .status()
+        .map_err(|error| format!("cargo bench: {error}"))?;
+    if status.success() { Ok(()) } else { Err("bench: a goal was missed, or it could not run (see above)".to_owned()) }
+}
