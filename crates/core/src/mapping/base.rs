@@ -108,6 +108,23 @@ impl<'a> Node<'a> {
     }
 }
 
+impl Node<'_> {
+    /// As [`Node::to_value`], without another copy of what is owned.
+    fn into_value(self) -> Value {
+        match self {
+            Node::Borrowed(value) => value.clone(),
+            Node::Owned(value) => value,
+            Node::Document(fields) => Value::Document(into_document(fields)),
+            Node::Array(items) => Value::Array(items.into_iter().map(Node::into_value).collect()),
+        }
+    }
+}
+
+/// As [`to_document`], without another copy of what is owned.
+pub(super) fn into_document(fields: Fields<'_>) -> Document {
+    fields.into_iter().map(|(name, node)| (name.into_owned(), node.into_value())).collect()
+}
+
 /// The document that the fields stand for.
 pub(super) fn to_document(fields: &Fields<'_>) -> Document {
     fields.iter().map(|(name, node)| (name.as_ref(), node.to_value())).collect()

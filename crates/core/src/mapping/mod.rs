@@ -123,9 +123,9 @@ impl Mapping {
     }
 
     /// A record that a v2 client writes, as the target must hold it: columns
-    /// left out are filled in, columns that only derive from others are kept as
-    /// written and parked with v1, corrections that the change made void are
-    /// gone. `forward(reverse(x)) = x` holds for what this returns.
+    /// left out are filled in, columns that only derive from others are computed
+    /// anew, corrections that the change made void are gone.
+    /// `forward(reverse(x)) = x` holds for what this returns.
     ///
     /// # Errors
     /// As [`Mapping::reverse`].

@@ -4,7 +4,8 @@
 //! constant that a v2 client changed) is kept as a field of its name. Any other
 //! column that v1 cannot hold as it is (a computed one, whose `back` loses
 //! something) is kept as a correction `{column, was, is}` under `@fix`, void
-//! when the rules no longer give `was`. For a child array there is a field of
+//! when the rules no longer give `was`. A column that is only derived is never
+//! kept. For a child array there is a field of
 //! its name: `{length, elements}`, with one `{at, of, parked}` for each element that has something
 //! parked: its position, the hash of the v1 element, and its own parked fields.
 
@@ -93,6 +94,11 @@ impl Column {
     fn is_foreign(&self) -> bool {
         matches!(self.origin, Origin::TargetOnly | Origin::Constant(_))
     }
+
+    /// Whether it only follows from other fields: nobody can set it, so there is nothing to keep.
+    fn is_derived(&self) -> bool {
+        matches!(&self.origin, Origin::Sql { back, .. } if back.is_empty())
+    }
 }
 
 impl ObjectRules {
@@ -103,7 +109,7 @@ impl ObjectRules {
         let mut fixes = Vec::new();
         for column in &self.columns {
             let (Some(given), Some(wanted)) = (given.get(&column.name), v2.get(&column.name)) else { continue };
-            if given == wanted {
+            if given == wanted || column.is_derived() {
                 continue;
             }
             if column.is_foreign() {

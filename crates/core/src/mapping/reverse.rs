@@ -26,7 +26,7 @@ impl ObjectRules {
             let items = child.reverse_rows(v2.get(&child.field), trail)?;
             base::set(&mut fields, child.path.steps(), Node::Owned(Value::Array(items)));
         }
-        let base = Value::Document(base::to_document(&fields));
+        let base = Value::Document(base::into_document(fields));
         self.with_residue(base, v2, trail)
     }
 
