@@ -5,6 +5,8 @@
 //! record is there already, a stamp, a tombstone) is compared first, inside a
 //! savepoint of its own.
 
+use std::cell::RefCell;
+
 use async_trait::async_trait;
 use rusqlite::params;
 use shearwater_core::Stamp;
@@ -16,7 +18,7 @@ use super::capture::{begin_applying, end_applying, no_sidecar};
 use super::cell::Cell;
 use super::error::store_error;
 use super::facts::{Facts, Sidecar};
-use super::record::{self, Dirty, RawRecord, WriteFailure, parked_to_cell, prepared, read_mark, set_mark};
+use super::record::{self, Dirty, Inserter, RawRecord, WriteFailure, parked_to_cell, prepared, read_mark, set_mark};
 use super::session::{Session, run};
 use super::tables::{Tables, marks_name, quoted};
 use super::writer::Durability;
@@ -46,6 +48,7 @@ struct Batch<'a> {
     tables: &'a Tables,
     facts: &'a Facts,
     marks: Marks,
+    inserter: RefCell<Inserter<'a>>,
 }
 
 /// Whether the follower has any mark: a first backfill need not look for each key.
@@ -82,7 +85,7 @@ impl Batch<'_> {
         if self.marks == Marks::Some && self.has_mark(&raw.key)? {
             return Ok(false);
         }
-        let inserted = record::insert_new(self.session, self.tables, raw);
+        let inserted = self.inserter.borrow_mut().insert(self.tables, raw);
         if inserted.is_err() && !self.tables.children.is_empty() {
             // It was not there before, so deleting is undoing.
             record::delete(self.session, self.tables, &raw.key)?;
@@ -248,7 +251,8 @@ fn apply(
             format!("table {:?} is the authority: it takes no follower's puts", tables.name),
         ));
     }
-    let batch = Batch { session, tables, facts: &facts, marks: marks_of(session, tables)? };
+    let inserter = RefCell::new(Inserter::prepare(session, tables)?);
+    let batch = Batch { session, tables, facts: &facts, marks: marks_of(session, tables)?, inserter };
     let mut out = vec![Applied::Unchanged; puts.len()];
     let mut prepared_puts = Vec::with_capacity(puts.len());
     let mut pending = Vec::new();

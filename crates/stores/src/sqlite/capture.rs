@@ -113,7 +113,7 @@ fn install(session: &Session, tables: &Tables, fence: Fence) -> StoreResult<()> 
     check_layout(&session.conn, tables, AbsentTables::Refused)?;
     facts.check_key(tables)?;
     for (name, columns) in SHARED {
-        execute(session, &format!("CREATE TABLE IF NOT EXISTS {name} ({columns})"))?;
+        execute(session, &format!("CREATE TABLE IF NOT EXISTS {name} ({columns}) WITHOUT ROWID"))?;
     }
     let keys = mark_key_columns(tables.key.len());
     let declared: String = keys.iter().map(|k| format!("{k} NOT NULL, ")).collect();

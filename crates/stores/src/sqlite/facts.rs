@@ -31,6 +31,15 @@ pub(super) enum KeyIndex {
     Missing,
 }
 
+/// Whether a file has triggers that are not this layout's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OtherTriggers {
+    /// None.
+    None,
+    /// The user's, or those of another table's sidecar.
+    Some,
+}
+
 type Columns = Vec<(String, Affinity)>;
 
 /// One look at the schema.
@@ -44,6 +53,8 @@ pub(super) struct Facts {
     /// the record's key, then values.
     root: Columns,
     children: Vec<Columns>,
+    /// Whether there are triggers but this sidecar's own.
+    pub(super) other_triggers: OtherTriggers,
     /// Columns that lead an index over all rows, comparing bytes.
     indexed: Vec<String>,
 }
@@ -66,6 +77,7 @@ impl Facts {
             key: key_index(conn, tables)?,
             root: pick(&root, tables.key.iter().chain(&tables.values).collect()),
             children,
+            other_triggers: other_triggers(conn, tables)?,
             indexed: indexed(conn, &tables.name)?,
         })
     }
@@ -228,6 +240,16 @@ fn look_for_sidecar(conn: &Connection, table: &str) -> StoreResult<Sidecar> {
         .with_hint("use the version of this program that began the migration"));
     }
     Ok(Sidecar::Installed)
+}
+
+fn other_triggers(conn: &Connection, tables: &Tables) -> StoreResult<OtherTriggers> {
+    let own: Vec<String> = super::triggers::triggers(tables).into_iter().map(|trigger| trigger.name).collect();
+    let there: Vec<String> = conn
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+        .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+        .map_err(|e| store_error("reading the file's triggers", e))?;
+    let all_ours = there.iter().all(|name| own.contains(name));
+    Ok(if all_ours { OtherTriggers::None } else { OtherTriggers::Some })
 }
 
 fn indexed(conn: &Connection, table: &str) -> StoreResult<Vec<String>> {

@@ -10,7 +10,7 @@ use shearwater_core::{Document, Key, Stamp};
 use super::cell::Cell;
 use super::error::store_error;
 use super::session::Session;
-use super::tables::Tables;
+use super::tables::{ChildTable, Tables};
 use super::{document, rows};
 
 /// One element of a child table.
@@ -113,24 +113,39 @@ pub(super) fn read(session: &Session, tables: &Tables, key: &[Cell]) -> StoreRes
     Ok(Some(RawRecord { key: stored, values, children: read_children(session, tables, key)? }))
 }
 
+/// Reads the elements of records, its statements prepared once.
+pub(super) struct ElementReader<'s> {
+    statements: Vec<CachedStatement<'s>>,
+}
+
+impl<'s> ElementReader<'s> {
+    /// For a layout's child tables.
+    pub(super) fn prepare(session: &'s Session, tables: &Tables) -> StoreResult<ElementReader<'s>> {
+        let statements = tables.children.iter().map(|child| prepared(session, &child.select));
+        Ok(ElementReader { statements: statements.collect::<StoreResult<_>>()? })
+    }
+
+    /// The elements of one record.
+    pub(super) fn read(&mut self, tables: &Tables, key: &[Cell]) -> StoreResult<Vec<Vec<Element>>> {
+        let failed = |e| store_error("reading a record's elements", e);
+        let mut children = Vec::with_capacity(tables.children.len());
+        for (child, statement) in tables.children.iter().zip(&mut self.statements) {
+            let mut found = statement.query(params_from_iter(key)).map_err(failed)?;
+            let mut elements = Vec::new();
+            while let Some(row) = found.next().map_err(failed)? {
+                let cell = |at: usize| row.get_ref(at).map(Cell::from).map_err(failed);
+                let values = cells_of(row, 3, child.values.len()).map_err(failed)?;
+                elements.push(Element { id: cell(0)?, parent_id: cell(1)?, position: cell(2)?, values });
+            }
+            children.push(elements);
+        }
+        Ok(children)
+    }
+}
+
 /// Reads the elements of a record.
 pub(super) fn read_children(session: &Session, tables: &Tables, key: &[Cell]) -> StoreResult<Vec<Vec<Element>>> {
-    let failed = |e| store_error("reading a record's elements", e);
-    let mut children = Vec::with_capacity(tables.children.len());
-    for child in &tables.children {
-        let mut statement = prepared(session, &child.select)?;
-        let mut found = statement.query(params_from_iter(key)).map_err(failed)?;
-        let mut elements = Vec::new();
-        while let Some(row) = found.next().map_err(failed)? {
-            let mut cells = cells_of(row, 0, 3 + child.values.len()).map_err(failed)?;
-            let values = cells.split_off(3);
-            let mut head = cells.into_iter();
-            let mut next = || head.next().unwrap_or(Cell::Null);
-            elements.push(Element { id: next(), parent_id: next(), position: next(), values });
-        }
-        children.push(elements);
-    }
-    Ok(children)
+    ElementReader::prepare(session, tables)?.read(tables, key)
 }
 
 /// Reads what the sidecar holds for a key; nothing there is the default.
@@ -237,32 +252,51 @@ fn write_failure(error: rusqlite::Error) -> WriteFailure {
     if unique { WriteFailure::Unique(error) } else { WriteFailure::Other(error) }
 }
 
-/// Writes a record that is not there. `false`: its key is there already, and
-/// nothing was written. After an error some of it may be written.
-pub(super) fn insert_new(session: &Session, tables: &Tables, raw: &RawRecord) -> Result<bool, WriteFailure> {
-    let mut statement = prepared(session, &tables.insert_new)?;
-    let inserted = statement.execute(params_from_iter(raw.key.iter().chain(&raw.values))).map_err(write_failure)?;
-    if inserted == 0 {
-        return Ok(false);
+/// Writes records that are not there, its statements prepared once.
+pub(super) struct Inserter<'s> {
+    root: CachedStatement<'s>,
+    children: Vec<CachedStatement<'s>>,
+}
+
+impl<'s> Inserter<'s> {
+    /// For a layout's tables.
+    pub(super) fn prepare(session: &'s Session, tables: &Tables) -> StoreResult<Inserter<'s>> {
+        let children = tables.children.iter().map(|child| prepared(session, &child.insert));
+        Ok(Inserter { root: prepared(session, &tables.insert_new)?, children: children.collect::<StoreResult<_>>()? })
     }
-    insert_children(session, tables, raw)?;
-    Ok(true)
+
+    /// Writes one. `false`: its key is there already, and nothing was written.
+    /// After an error some of it may be written.
+    pub(super) fn insert(&mut self, tables: &Tables, raw: &RawRecord) -> Result<bool, WriteFailure> {
+        let cells = raw.key.iter().chain(&raw.values);
+        if self.root.execute(params_from_iter(cells)).map_err(write_failure)? == 0 {
+            return Ok(false);
+        }
+        for ((child, statement), elements) in tables.children.iter().zip(&mut self.children).zip(&raw.children) {
+            insert_elements(statement, child, &raw.key, elements)?;
+        }
+        Ok(true)
+    }
+}
+
+fn insert_elements(
+    statement: &mut CachedStatement<'_>,
+    child: &ChildTable,
+    key: &[Cell],
+    elements: &[Element],
+) -> Result<(), WriteFailure> {
+    for element in elements {
+        let parent = child.parent.map(|_| &element.parent_id);
+        let head = key.iter().chain(std::iter::once(&element.id)).chain(parent);
+        let cells = head.chain(std::iter::once(&element.position)).chain(&element.values);
+        statement.execute(params_from_iter(cells)).map_err(write_failure)?;
+    }
+    Ok(())
 }
 
 fn insert_children(session: &Session, tables: &Tables, raw: &RawRecord) -> Result<(), WriteFailure> {
     for (child, elements) in tables.children.iter().zip(&raw.children).filter(|(_, e)| !e.is_empty()) {
-        let mut statement = prepared(session, &child.insert)?;
-        for element in elements {
-            let parent = child.parent.map(|_| &element.parent_id);
-            let cells = raw
-                .key
-                .iter()
-                .chain(std::iter::once(&element.id))
-                .chain(parent)
-                .chain(std::iter::once(&element.position))
-                .chain(&element.values);
-            statement.execute(params_from_iter(cells)).map_err(write_failure)?;
-        }
+        insert_elements(&mut prepared(session, &child.insert)?, child, &raw.key, elements)?;
     }
     Ok(())
 }

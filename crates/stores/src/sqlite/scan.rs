@@ -11,7 +11,7 @@ use super::Sqlite;
 use super::cell::{Cell, cells_from_text, cells_to_text};
 use super::error::{corrupt, store_error};
 use super::facts::Sidecar;
-use super::record::{self, Mark, RawRecord, cells_of, mark_of, prepared, read_children};
+use super::record::{self, ElementReader, Mark, RawRecord, cells_of, mark_of, prepared};
 use super::session::Session;
 use super::tables::{Tables, list, places, quoted};
 
@@ -57,12 +57,17 @@ struct Scanned {
 }
 
 /// A row of [`Tables::select_with_marks`] with its elements.
-fn scanned(session: &Session, tables: &Tables, sidecar: Sidecar, row: &rusqlite::Row<'_>) -> StoreResult<Scanned> {
+fn scanned(
+    elements: &mut ElementReader<'_>,
+    tables: &Tables,
+    sidecar: Sidecar,
+    row: &rusqlite::Row<'_>,
+) -> StoreResult<Scanned> {
     let failed = |e| store_error("scanning", e);
     let key_cells = cells_of(row, 0, tables.key.len()).map_err(failed)?;
     let values = cells_of(row, tables.key.len(), tables.values.len()).map_err(failed)?;
     let mark = mark_of(row, tables.key.len() + tables.values.len(), &tables.name);
-    let children = read_children(session, tables, &key_cells)?;
+    let children = elements.read(tables, &key_cells)?;
     let raw = RawRecord { key: key_cells.clone(), values, children };
     let bytes = raw.bytes();
     let key = match tables.key_from_cells(&key_cells) {
@@ -131,9 +136,10 @@ fn scan(
     );
     let mut statement = prepared(session, &sql)?;
     let mut rows = statement.query(params_from_iter(bound)).map_err(failed)?;
+    let mut elements = ElementReader::prepare(session, tables)?;
     let mut read = 0;
     while let Some(row) = rows.next().map_err(failed)? {
-        let Scanned { key, bytes, record } = scanned(session, tables, sidecar, row)?;
+        let Scanned { key, bytes, record } = scanned(&mut elements, tables, sidecar, row)?;
         read += 1;
         chunk.records.push(record);
         chunk.bytes += bytes;

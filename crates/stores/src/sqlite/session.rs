@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
 use super::config::{Config, Sync};
 use super::error::store_error;
-use super::facts::{Facts, Sidecar};
+use super::facts::{Facts, OtherTriggers, Sidecar};
 use super::tables::Tables;
 
 /// Waiting for another process's lock, ms: longer than any of our own
@@ -55,6 +56,7 @@ pub(super) enum Purpose {
 pub(super) struct Session {
     /// The connection.
     pub(super) conn: Connection,
+    purpose: Purpose,
     seen: RefCell<Option<(i64, Arc<Facts>)>>,
 }
 
@@ -98,7 +100,7 @@ impl Session {
                 .with_hint("keep the file on a local disk"));
             }
         }
-        let session = Session { conn, seen: RefCell::new(None) };
+        let session = Session { conn, purpose, seen: RefCell::new(None) };
         session.set_sync(config.sync)?;
         Ok(session)
     }
@@ -126,6 +128,14 @@ impl Session {
             return Ok(facts.clone());
         }
         let facts = Arc::new(Facts::look(&self.conn, tables)?);
+        if self.purpose != Purpose::Read {
+            // Our own writes are stamped by the program. Where no other trigger
+            // wants to run, SQLite need not even ask the sidecar's triggers.
+            let wanted = facts.other_triggers == OtherTriggers::Some;
+            self.conn
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, wanted)
+                .map_err(|e| store_error("preparing the connection", e))?;
+        }
         *self.seen.borrow_mut() = Some((version, facts.clone()));
         Ok(facts)
     }
