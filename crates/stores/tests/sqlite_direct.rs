@@ -425,3 +425,31 @@ async fn two_sidecars_in_one_file_do_not_meet() {
         .unwrap();
     assert_eq!(left, 0);
 }
+
+#[tokio::test]
+async fn a_users_own_trigger_still_runs_on_our_writes() {
+    let place = place();
+    let store = opened(&place, document_layout(), Some(Role::Authority)).await;
+    let change = |n: i64| Change {
+        key: Key::single("a"),
+        image: Some(Image::of(doc(&format!(r#"{{"_id":"a","n":{n}}}"#)))),
+        expect: Expect::Any,
+    };
+    let write = |n: i64| Write { epoch: Some(1), changes: vec![change(n)], idempotency: None };
+    store.write(write(1)).await.unwrap();
+    let direct = Connection::open(&place.path).unwrap();
+    direct
+        .execute_batch(
+            "CREATE TABLE audit (n); CREATE TRIGGER audited AFTER UPDATE ON users BEGIN INSERT INTO audit VALUES (1); END",
+        )
+        .unwrap();
+    assert_eq!(store.write(write(2)).await.unwrap(), Written::Applied(vec![Some(Stamp::new(1, 2))]));
+    let audited = || direct.query_row("SELECT count(*) FROM audit", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(audited(), 1, "made while the store was open");
+    direct.execute_batch("DROP TRIGGER audited").unwrap();
+    store.write(write(3)).await.unwrap();
+    assert_eq!(audited(), 1);
+    direct.execute("DELETE FROM users", []).unwrap();
+    let marks = store.dirty(None, 9).await.unwrap();
+    assert_eq!(marks[0].stamp, Stamp::new(1, 4), "one stamp for each write, and direct writes are captured as ever");
+}
