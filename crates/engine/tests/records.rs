@@ -345,6 +345,8 @@ async fn a_bulk_write_is_all_or_none_and_sees_its_own_changes() {
             vec![change("bob", Edit::Insert(bob("Bob"))), change("nobody", Edit::Delete), change("ann", Edit::Delete)];
         assert_eq!(server.records.write(Shape::V1, refused, None).await, Err(ServeError::NotFound), "{phase}");
         assert_eq!(server.get(Shape::V1, "bob").await, None, "{phase}");
+        let nothing = server.records.write(Shape::V1, vec![], None).await.unwrap();
+        assert_eq!((nothing.records, nothing.replayed), (vec![], false), "{phase}");
         let changes = vec![
             change("bob", Edit::Insert(bob("Bob"))),
             change("bob", Edit::MergePatch(doc(r#"{"score": 3}"#))),
