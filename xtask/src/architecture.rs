@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+
+use shearwater_core::lifecycle::PHASES;
 
 use crate::tidy::Source;
 
@@ -37,8 +38,18 @@ fn first_sentence(text: &str) -> String {
     sentence[..end].trim_end_matches('.').replace('|', "\\|")
 }
 
+/// The phase table as the lifecycle has it.
 fn phase_table() -> String {
-    String::new()
+    let mut table = String::from(
+        "| phase | authority | what is written before it is entered | what a crash here leaves | how it resumes | ways open |\n|---|---|---|---|---|---|\n",
+    );
+    for info in &PHASES {
+        let ways: Vec<String> = info.ways.iter().map(|way| format!("{} → `{}`", way.command, way.to)).collect();
+        let ways = if ways.is_empty() { "none".to_owned() } else { ways.join("; ") };
+        let cells = [info.authority, info.before, info.crash, info.resume, &ways].map(|cell| cell.replace('|', "\\|"));
+        let _ = writeln!(table, "| `{}` | {} |", info.name, cells.join(" | "));
+    }
+    table
 }
 
 /// Replaces each generated part; an error when a marker is missing.
