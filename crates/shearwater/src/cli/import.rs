@@ -35,6 +35,9 @@ const BAD_SHOWN_MAX: usize = 20;
 /// Chunks read before they are written.
 const CHUNKS_AHEAD_MAX: usize = 2;
 
+/// For a file that is broken beyond one record, where nothing better is known.
+const HINT_BROKEN: &str = "the file is damaged from there on: mend it, or get it again";
+
 /// Bytes looked at to tell the form of a file.
 const SNIFF_BYTES_MAX: u64 = 64 * 1024;
 
@@ -123,11 +126,12 @@ pub async fn run(context: &Context, args: Import) -> Outcome<Exit> {
     };
     let layout = DocumentLayout { table: args.table.clone(), key: key.clone(), document: args.document.clone() };
     let unit = unit(&spooled, &input)?;
-    let job = Job { file: spooled.path.clone(), input, key, synthesized: args.synthesize_key.is_some(), unit };
+    let shown = spooled.shown();
+    let job = Job { file: spooled.path.clone(), shown, input, key, synthesized: args.synthesize_key.is_some(), unit };
     // Everything that the file alone can tell, before there is a store.
     let (good, bad) = job.check(args.skip_bad.is_some())?;
     if !bad.is_empty() && args.skip_bad.is_none() {
-        return Err(refused(good, &bad));
+        return Err(refused(&job.shown, good, &bad));
     }
     let existed = store_is_there(&args.into).await?;
     let store = shearwater_stores::open(&args.into, Layout::Document(layout), Create::IfMissing).await?;
@@ -139,7 +143,7 @@ pub async fn run(context: &Context, args: Import) -> Outcome<Exit> {
     if existed {
         let conflicts = job.conflicts(&store).await?;
         if !conflicts.is_empty() {
-            return Err(refused(good, &conflicts));
+            return Err(refused(&job.shown, good, &conflicts));
         }
     }
     let mut tally = job.write(&store).await?;
@@ -172,6 +176,8 @@ fn report(context: &Context, args: &Import, tally: &Tally, bad: &[Bad]) -> Outco
 #[derive(Clone)]
 struct Job {
     file: PathBuf,
+    /// The file as its owner calls it.
+    shown: String,
     input: Input,
     key: Vec<String>,
     synthesized: bool,
@@ -196,8 +202,8 @@ impl Job {
                     }
                 }),
                 Err(error) if error.kind == ImportErrorKind::Stop => {
-                    let failure = Failure::new(Exit::Problems, "import/file", error.to_string());
-                    return Err(Failure { hint: error.hint, ..failure });
+                    let failure = Failure::new(Exit::Problems, "import/file", format!("{}: {error}", self.shown));
+                    return Err(failure.hint(error.hint.as_deref().unwrap_or(HINT_BROKEN)));
                 }
                 Err(error) => {
                     Err(Bad { place: error.place, message: error.message, hint: error.hint, text: error.text })
@@ -338,9 +344,9 @@ fn bad_json(bad: &Bad) -> Json {
     json!({ "place": bad.place, "message": bad.message, "hint": bad.hint })
 }
 
-fn refused(good: u64, bad: &[Bad]) -> Failure {
+fn refused(file: &str, good: u64, bad: &[Bad]) -> Failure {
     let mut message = format!(
-        "{} of {} cannot be imported; nothing was written",
+        "{file}: {} of {} cannot be imported; nothing was written",
         amount::count(bad.len() as u64),
         amount::counted(good + bad.len() as u64, "record", "records"),
     );
@@ -399,6 +405,11 @@ impl Spooled {
         let mut out = File::create(&path).map_err(failed)?;
         std::io::copy(&mut std::io::stdin().lock(), &mut out).map_err(failed)?;
         Ok(spooled)
+    }
+
+    /// The file as its owner calls it.
+    fn shown(&self) -> String {
+        if self.is_ours { "standard input".to_owned() } else { self.path.display().to_string() }
     }
 }
 

@@ -1,0 +1,10 @@
+//! Every real data set, and everything nasty, through the real binary: import,
+//! init, plan, start, there, back, there again, complete, export. What comes out
+//! in shape v1 must be what went in, byte for byte.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod given;
+mod nasty;
+mod refused;
+mod sets;
+mod walk;

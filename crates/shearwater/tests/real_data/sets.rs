@@ -1,0 +1,119 @@
+//! The real data sets.
+
+use std::collections::HashSet;
+
+use serde_json::Value as Json;
+use shearwater_core::import::Form;
+
+use crate::given::{Key, Set, Trip, bytes, palbum};
+use crate::walk::walk;
+
+/// Every so many-th image is taken in the default run.
+const IMAGES_STEP: usize = 10;
+
+const ID: Key = Key::Fields(&["_id"]);
+
+#[test]
+fn books_with_keys_of_two_types() {
+    let books = Set::of("books", bytes("documents/books/books.json"), Form::MongoDb, ID, 431);
+    let walk = walk(books);
+    assert_eq!(walk.tables(), ["books", "books_authors", "books_categories"]);
+    assert_eq!(walk.count("SELECT count(*) FROM books"), 431);
+    assert_eq!(walk.count("SELECT count(*) FROM books_authors"), 785);
+    assert_eq!(walk.count("SELECT count(*) FROM books_categories"), 323);
+}
+
+#[test]
+fn students_with_exact_floats() {
+    let students = Set::of("students", bytes("documents/students/students.json"), Form::Json, ID, 200);
+    let walk = walk(students);
+    assert_eq!(walk.count("SELECT count(*) FROM students_scores"), 600);
+    let sum_of_empty_names = walk.count("SELECT count(*) FROM students WHERE name = ''");
+    assert_eq!(sum_of_empty_names, 1, "an empty name is neither null nor missing");
+}
+
+fn restaurants(numbers: &[u8]) -> Vec<u8> {
+    let file = |number: &u8| bytes(&format!("documents/restaurants-primer/restaurants{number}.json"));
+    numbers.iter().flat_map(|number| [file(number), b"\n".to_vec()].concat()).collect()
+}
+
+/// A restaurant comes again as an update in a later file, so its number is no key.
+#[test]
+fn restaurants_with_dated_grades() {
+    let made = Key::Made("number");
+    let walk = walk(Set::of("restaurants", restaurants(&[1, 2, 3, 4, 6]), Form::MongoDb, made, 24));
+    assert_eq!(walk.count("SELECT count(*) FROM restaurants"), 24);
+}
+
+#[test]
+fn a_restaurant_over_many_lines() {
+    let key = Key::Fields(&["restaurant_id"]);
+    walk(Set::of("restaurant", restaurants(&[5]), Form::MongoDb, key, 1));
+}
+
+#[test]
+fn earthquakes_out_of_one_document() {
+    let content = bytes("documents/earthquakes/earthquakes.json");
+    let quakes = Set::of("earthquakes", content, Form::Json, Key::Fields(&["id"]), 1_707);
+    let walk = walk(Set { root: Some("features"), ..quakes });
+    assert_eq!(walk.count("SELECT count(*) FROM earthquakes"), 1_707);
+}
+
+/// Several entities in each table, told apart by the two parts of the key.
+#[test]
+fn dynamodb_models_with_keys_of_two_fields() {
+    for (name, file, count) in [
+        ("chat", "ChatSystemSchema", 8),
+        ("sns", "SocialNetworkSchema", 17),
+        ("payments", "RecurringPaymentsSchema", 2),
+        ("serverless", "global-serverless-sample-data", 13),
+    ] {
+        let content = bytes(&format!("documents/dynamodb-models-a/{file}.json"));
+        walk(Set::of(name, content, Form::DynamoDb, Key::Fields(&["PK", "SK"]), count));
+    }
+}
+
+#[test]
+fn sparse_documents_of_which_many_are_empty() {
+    let content = bytes("documents/pg-jsonb/jsonb.data");
+    let walk = walk(Set::of("sparse", content, Form::Json, Key::Made("number"), 1_012));
+    assert_eq!(walk.count("SELECT count(*) FROM sparse"), 1_012);
+    // Only the made key is in them: equal documents stay as many as they were.
+    let v1 = walk.place.exported(&["sparse-move", "--shape", "v1"]);
+    assert_eq!(v1.iter().filter(|line| line.starts_with("{\"number\":")).count(), 118);
+}
+
+/// The images that stand in an album.
+fn in_albums(albums: &[String]) -> HashSet<u64> {
+    let images = |line: &String| {
+        let album: Json = serde_json::from_str(line).unwrap();
+        album["images"].as_array().unwrap().iter().map(|image| image.as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    albums.iter().flat_map(images).collect()
+}
+
+#[test]
+fn albums_with_lists_of_images() {
+    let lines = palbum("albums");
+    let listed = i64::try_from(in_albums(&lines).len()).unwrap();
+    let walk = walk(Set::of("albums", lines.join("\n").into_bytes(), Form::Json, ID, 1_000));
+    assert_eq!(walk.count("SELECT count(DISTINCT value) FROM albums_images"), listed);
+}
+
+/// Every tenth image, with the orphans among them. All 100,000 take minutes in a
+/// debug build: SHEARWATER_FULL_DATA=1 takes them.
+#[test]
+fn images_of_which_many_are_in_no_album() {
+    let step = if std::env::var_os("SHEARWATER_FULL_DATA").is_some() { 1 } else { IMAGES_STEP };
+    let lines: Vec<String> = palbum("images").into_iter().step_by(step).collect();
+    let listed = in_albums(&palbum("albums"));
+    let ids = (0..100_000).step_by(step);
+    let orphans: Vec<String> = ids.filter(|id| !listed.contains(id)).map(|id| id.to_string()).collect();
+    assert!(orphans.len() > 10_000 / step, "{} orphans", orphans.len());
+    let count = 100_000 / step;
+    let images = Set::of("images", lines.join("\n").into_bytes(), Form::Json, ID, count);
+    let walk = walk(Set { trip: Trip::There, ..images });
+    let kept = walk.count(&format!("SELECT count(*) FROM images WHERE id IN ({})", orphans.join(",")));
+    assert_eq!(usize::try_from(kept), Ok(orphans.len()), "orphans survive");
+    assert_eq!(walk.count("SELECT count(*) FROM images"), i64::try_from(count).unwrap());
+}

@@ -1,0 +1,199 @@
+//! One whole migration, command by command.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+use shearwater_core::value::json::document_to_string;
+
+use crate::given::{Key, Set, Trip};
+
+/// What a person decides beside what `init` proposes: on a busy machine a pause
+/// is longer, and is not what is judged here.
+const GATES: &str = "\n[gates]\npause_ms_max = 60_000\n";
+
+/// A directory of its own, where commands are run.
+pub struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    /// The names of all files here.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.directory.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shearwater"));
+        command.current_dir(self.directory.path()).args(arguments).env("NO_COLOR", "1").env("COLUMNS", "400");
+        for variable in ["SHEARWATER_JOURNAL", "SHEARWATER_FAILPOINT", "RUST_LOG"] {
+            command.env_remove(variable);
+        }
+        command.output().unwrap()
+    }
+
+    /// Standard output of a command that must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.run(arguments);
+        let [told, failed] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        let shown: String = told.chars().take(2_000).collect();
+        assert!(output.status.success(), "{arguments:?}: {}\n{shown}{failed}", output.status);
+        output.stdout
+    }
+
+    /// The answer of a command that must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Json {
+        serde_json::from_slice(&self.ok(&[arguments, &["--json"]].concat())).unwrap()
+    }
+
+    /// The lines of an export, sorted: the stores' key orders may differ.
+    pub fn exported(&self, arguments: &[&str]) -> Vec<String> {
+        let text = String::from_utf8(self.ok(&[&["export"], arguments].concat())).unwrap();
+        sorted(text.lines().map(str::to_owned))
+    }
+}
+
+/// Records as `export` writes them: fields in their order, numbers exactly.
+pub fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    lines
+}
+
+/// A set on its way.
+pub struct Walk {
+    pub place: Place,
+    set: Set,
+    /// What was imported, and must come out.
+    expected: Vec<String>,
+}
+
+/// The whole migration of a set; what is left can be looked at.
+pub fn walk(set: Set) -> Walk {
+    let expected = sorted(set.records().iter().map(document_to_string));
+    let walk = Walk { place: Place::new(), set, expected };
+    walk.import();
+    walk.start();
+    walk.cut_over();
+    if walk.set.trip == Trip::AndBackAndThere {
+        walk.rollback();
+        walk.cut_over();
+    }
+    walk.complete();
+    walk
+}
+
+impl Walk {
+    /// The migration's name, as `init` makes it of the table's.
+    fn migration(&self) -> String {
+        format!("{}-move", self.set.name)
+    }
+
+    fn import(&self) {
+        self.place.write("input.json", &self.set.content);
+        let mut arguments = vec!["import", "input.json", "--into", "sqlite:source.db", "--table", self.set.name];
+        arguments.extend(["--format", self.set.format]);
+        if let Some(root) = self.set.root {
+            arguments.extend(["--root", root]);
+        }
+        match self.set.key {
+            Key::Fields(fields) => arguments.extend(fields.iter().flat_map(|field| ["--key", *field])),
+            Key::Made(field) => arguments.extend(["--synthesize-key", field]),
+        }
+        let answer = self.place.json(&arguments);
+        assert_eq!(answer["imported"], self.set.count, "{}: {answer}", self.set.name);
+        self.check("after the import", &self.source());
+    }
+
+    /// The source as any reader of the store sees it.
+    fn source(&self) -> Vec<String> {
+        let fields = match self.set.key {
+            Key::Fields(fields) => fields.to_vec(),
+            Key::Made(field) => vec![field],
+        };
+        let mut arguments = vec!["sqlite:source.db", "--table", self.set.name];
+        arguments.extend(fields.iter().flat_map(|field| ["--key", *field]));
+        self.place.exported(&arguments)
+    }
+
+    fn start(&self) {
+        self.place.ok(&["init", "sqlite:source.db", "sqlite:target.db", "--table", self.set.name, "-o", "spec.toml"]);
+        let spec = String::from_utf8(self.place.read("spec.toml")).unwrap();
+        self.place.write("spec.toml", (spec + GATES).as_bytes());
+        let plan = self.place.json(&["plan", "spec.toml"]);
+        assert_eq!((&plan["ready"], &plan["predictions"]["records"]), (&true.into(), &self.set.count.into()), "{plan}");
+        let started = self.place.json(&["start", "spec.toml"]);
+        assert_eq!((&started["read"], &started["changed"]), (&self.set.count.into(), &self.set.count.into()));
+        assert_eq!(started["dead_letters"], 0, "{}: {started}", self.set.name);
+    }
+
+    fn verify(&self) {
+        let verified = self.place.json(&["verify"]);
+        assert_eq!(verified["mismatches"], 0, "{}: {verified}", self.set.name);
+    }
+
+    /// From dual-write into the reverse window.
+    fn cut_over(&self) {
+        self.verify();
+        for step in [&["advance"][..], &["advance"], &["ramp", "100%"], &["advance"]] {
+            self.place.json(step);
+        }
+        assert_eq!(self.place.json(&["status"])["phase"], "reverse-window");
+        self.check("of the target in v1", &self.place.exported(&[&self.migration(), "--shape", "v1"]));
+    }
+
+    fn rollback(&self) {
+        assert_eq!(self.place.json(&["rollback"])["phase"], "dual-write");
+        self.check("after the rollback", &self.place.exported(&[&self.migration()]));
+    }
+
+    fn complete(&self) {
+        self.verify();
+        self.place.json(&["complete"]);
+        let export = self.place.exported(&[&self.migration(), "--side", "target", "--shape", "v1"]);
+        self.check("at the end", &export);
+        self.check("left in the source", &self.source());
+    }
+
+    /// Every record, field by field and digit by digit; a record too many or too few is told apart.
+    fn check(&self, when: &str, found: &[String]) {
+        if let Some((expected, found)) = self.expected.iter().zip(found).find(|(expected, found)| expected != found) {
+            panic!("{} {when}: first difference\nexpected {expected}\n   found {found}", self.set.name);
+        }
+        assert_eq!(found.len(), self.expected.len(), "{} {when}: count of records", self.set.name);
+    }
+
+    /// One number out of the target's database.
+    pub fn count(&self, sql: &str) -> i64 {
+        let target = rusqlite::Connection::open(self.place.path("target.db")).unwrap();
+        target.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// What the target is made of at the end.
+    pub fn tables(&self) -> Vec<String> {
+        let target = rusqlite::Connection::open(self.place.path("target.db")).unwrap();
+        let mut statement =
+            target.prepare("SELECT name FROM sqlite_schema WHERE type IN ('table', 'trigger') ORDER BY name").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+}
