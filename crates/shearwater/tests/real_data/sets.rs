@@ -28,8 +28,11 @@ fn students_with_exact_floats() {
     let students = Set::of("students", bytes("documents/students/students.json"), Form::Json, ID, 200);
     let walk = walk(students);
     assert_eq!(walk.count("SELECT count(*) FROM students_scores"), 600);
-    let sum_of_empty_names = walk.count("SELECT count(*) FROM students WHERE name = ''");
-    assert_eq!(sum_of_empty_names, 1, "an empty name is neither null nor missing");
+    assert_eq!(walk.count("SELECT count(*) FROM students WHERE name = ''"), 1, "neither null nor missing");
+    // The comparison sees the last digit of one float, and one record too few.
+    let last_digit = "UPDATE students_scores SET score = 1.463179736705024 WHERE score = 1.463179736705023";
+    assert!(walk.difference_after(last_digit).is_some_and(|told| told.contains("1.463179736705024")));
+    assert!(walk.difference_after("DELETE FROM students WHERE id = 7").is_some());
 }
 
 fn restaurants(numbers: &[u8]) -> Vec<u8> {

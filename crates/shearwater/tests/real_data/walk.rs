@@ -1,5 +1,6 @@
 //! One whole migration, command by command.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -34,13 +35,12 @@ impl Place {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    /// The names of all files here.
-    pub fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.directory.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
+    /// All files here, with their content.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let paths = std::fs::read_dir(self.directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        paths
+            .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
+            .collect()
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
@@ -175,12 +175,27 @@ impl Walk {
         self.check("left in the source", &self.source());
     }
 
-    /// Every record, field by field and digit by digit; a record too many or too few is told apart.
     fn check(&self, when: &str, found: &[String]) {
-        if let Some((expected, found)) = self.expected.iter().zip(found).find(|(expected, found)| expected != found) {
-            panic!("{} {when}: first difference\nexpected {expected}\n   found {found}", self.set.name);
+        if let Some(difference) = self.difference(found) {
+            panic!("{} {when}: {difference}", self.set.name);
         }
-        assert_eq!(found.len(), self.expected.len(), "{} {when}: count of records", self.set.name);
+    }
+
+    /// Every record, field by field and digit by digit; and whether there are too many or too few.
+    fn difference(&self, found: &[String]) -> Option<String> {
+        let pairs = self.expected.iter().zip(found);
+        let differ =
+            pairs.filter(|(expected, found)| expected != found).map(|(e, f)| format!("expected {e}\n   found {f}"));
+        let counts = (found.len() != self.expected.len())
+            .then(|| format!("{} records, expected {}", found.len(), self.expected.len()));
+        differ.into_iter().chain(counts).next()
+    }
+
+    /// What the comparison says once somebody has done this to the target.
+    pub fn difference_after(&self, sql: &str) -> Option<String> {
+        let target = rusqlite::Connection::open(self.place.path("target.db")).unwrap();
+        assert_eq!(target.execute(sql, []).unwrap(), 1, "{sql}");
+        self.difference(&self.place.exported(&[&self.migration(), "--shape", "v1"]))
     }
 
     /// One number out of the target's database.
