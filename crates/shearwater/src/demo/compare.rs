@@ -103,6 +103,12 @@ impl Left {
         Some((key, version))
     }
 
+    /// How many records there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// Records that the other store lacks, has more, or has otherwise.
     pub fn differences(&self, other: &Left) -> u64 {
         let differ = self.records.iter().filter(|(key, record)| other.records.get(key) != Some(record)).count();
