@@ -215,7 +215,7 @@ impl Wire {
     /// Counts an answer that no rule of the API explains. One rule holds for
     /// all changes: before the start there is no place for what only v2 has.
     pub fn unexpected(&self, what: &str, told: &Told) {
-        let no_place = told.status == 422 && contains(&told.body, "record/no-sidecar");
+        let no_place = told.status == 422 && contains(&told.body, "phase/nowhere-to-park");
         if no_place && self.shape == Shape::V2 && self.stage.step() <= 1 {
             return;
         }
