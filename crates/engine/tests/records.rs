@@ -462,10 +462,12 @@ fn asks(shape: Shape) -> Vec<ListAsk> {
     let term =
         |path: &str, descending, nulls_first| OrderTerm { path: Path::parse(path).unwrap(), descending, nulls_first };
     let inner = if shape == Shape::V1 { "nested.rank" } else { "extra.nested.rank" };
-    let orders = [vec![],
+    let orders = [
+        vec![],
         vec![term("name", true, false)],
         vec![term("score", false, true), term("name", true, true)],
-        vec![term(inner, true, true)]];
+        vec![term(inner, true, true)],
+    ];
     let filter = Filter::Not(Box::new(Filter::Compare {
         path: Path::field("name"),
         op: CompareOp::Lt,
