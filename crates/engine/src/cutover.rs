@@ -21,6 +21,9 @@ use crate::reconcile::{Take, pass};
 /// to what arrives during one round, and more rounds win nothing.
 const PREDRAIN_ROUNDS_MAX: usize = 20;
 
+/// Fences set to measure what one costs; odd, for a median.
+const FENCES_MEASURED: usize = 3;
+
 /// A backlog this small is drained in one batch of a few milliseconds.
 const PREDRAIN_KEYS_ENOUGH: u64 = 32;
 
@@ -93,9 +96,15 @@ async fn measure(helm: &Helm, from: Side) -> Result<Fence, Halt> {
     let epoch = helm.ledger.view().state.epoch;
     let now = Fence { role: Role::Authority, epoch };
     set_fence(helm, from, now).await?;
-    let began = Instant::now();
-    helm.setup.store(from).set_fence(now, now).await.map_err(Halt::store(from))?;
-    helm.drain.fenced(began.elapsed());
+    // The median: one slow flush on a busy disk must not decide.
+    let mut took = [Duration::ZERO; FENCES_MEASURED];
+    for took in &mut took {
+        let began = Instant::now();
+        helm.setup.store(from).set_fence(now, now).await.map_err(Halt::store(from))?;
+        *took = began.elapsed();
+    }
+    took.sort_unstable();
+    helm.drain.fenced(took[FENCES_MEASURED / 2]);
     Ok(now)
 }
 
@@ -225,6 +234,9 @@ async fn settle_left(helm: &Helm, side: Side, fence: Fence) -> Result<(), Halt> 
 
 /// The step from `read-ramp`: its gates, then the switch.
 pub async fn cutover(helm: &Helm) -> Result<serde_json::Value, Halt> {
+    // Measured now: what the last attempt measured may be long past, and a gate
+    // that it closed would never open again.
+    measure(helm, Side::Source).await?;
     let state = helm.ledger.view().state.clone();
     let facts = gates::facts(&helm.setup, &state, |keys| helm.drain.pause(keys)).await?;
     gates::refuse_closed(&gates::gates(Phase::Cutover, &state, &facts, &helm.setup.spec.gates))?;

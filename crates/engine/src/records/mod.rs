@@ -18,7 +18,7 @@ mod edit;
 mod follow;
 mod hold;
 mod idempotency;
-mod list;
+pub(crate) mod list;
 mod read;
 mod request;
 mod scan_page;

@@ -106,11 +106,13 @@ fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// The path and query of `Link: <…>; rel="next"`.
+/// The path and query of `Link: <…>; rel="next"`. A URL may hold commas, so the
+/// links are told apart by their brackets.
 fn next_of(link: &str) -> Option<String> {
-    let part = link.split(',').find(|part| part.contains("rel=\"next\"") || part.contains("rel=next"))?;
-    let (_, rest) = part.split_once('<')?;
-    let (url, _) = rest.split_once('>')?;
+    let (url, _) = link
+        .split('<')
+        .filter_map(|part| part.split_once('>'))
+        .find(|(_, parameters)| parameters.contains("rel=\"next\"") || parameters.contains("rel=next"))?;
     let path = match url.split_once("://") {
         Some((_, rest)) => &rest[rest.find('/')?..],
         None => url,
@@ -128,6 +130,7 @@ mod tests {
         check("</v1/users?after=x&limit=5>; rel=\"next\"", Some("/v1/users?after=x&limit=5"));
         check("<http://127.0.0.1:80/v1/users?after=x>; rel=\"next\"", Some("/v1/users?after=x"));
         check("</a>; rel=\"first\", </b>; rel=\"next\"", Some("/b"));
+        check("</v1/users?order=a,b&after=x>; rel=\"next\"", Some("/v1/users?order=a,b&after=x"));
         check("</a>; rel=\"first\"", None);
         check("", None);
     }

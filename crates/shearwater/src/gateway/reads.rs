@@ -147,8 +147,13 @@ fn content_range(seen: u64, count: usize, total: Option<u64>) -> String {
 fn next_link(path: &str, raw_query: &str, token: &str) -> String {
     let mut link = format!("<{path}?");
     for pair in raw_query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("after")) {
-        // The header's own delimiters cannot stand in a URL that is sent as it is.
-        link.push_str(&pair.replace('<', "%3C").replace('>', "%3E").replace('"', "%22"));
+        let mut pair = pair.to_owned();
+        // The header's own delimiters cannot stand in a URL that is sent as it
+        // is; a comma could, but clients split the header at commas.
+        for (delimiter, escape) in [("<", "%3C"), (">", "%3E"), ("\"", "%22"), (",", "%2C"), (";", "%3B")] {
+            pair = pair.replace(delimiter, escape);
+        }
+        link.push_str(&pair);
         link.push('&');
     }
     link.push_str("after=");
@@ -176,5 +181,6 @@ mod tests {
         check("", "</v2/users?after=T>; rel=\"next\"");
         check("limit=5&after=OLD&order=a", "</v2/users?limit=5&order=a&after=T>; rel=\"next\"");
         check("a=eq.%20x&b=eq.\">", "</v2/users?a=eq.%20x&b=eq.%22%3E&after=T>; rel=\"next\"");
+        check("order=a.desc,id", "</v2/users?order=a.desc%2Cid&after=T>; rel=\"next\"");
     }
 }
