@@ -19,9 +19,12 @@ const MEMBERS_POLL: Duration = Duration::from_millis(5);
 /// the target without capture.
 pub const CAPTURE_LEASE: &str = "capture";
 
-/// How long the capture lease lasts: installing takes milliseconds, but
-/// provisioning a large target may wait for its locks.
-const CAPTURE_TTL: Duration = Duration::from_secs(30);
+/// How long the capture lease lasts without being renewed: a process that was
+/// killed while it held it keeps others waiting for no longer.
+const CAPTURE_TTL: Duration = Duration::from_secs(3);
+
+/// How long capture waits for the lease: a dead holder's has ended by then.
+const CAPTURE_WAIT: Duration = Duration::from_secs(4);
 
 /// Enters a phase and returns when every live member follows it.
 pub async fn enter(helm: &Helm, to: Phase) -> Result<(), Halt> {
@@ -59,14 +62,22 @@ pub async fn acknowledged(helm: &Helm, epoch: u64) -> Result<(), Halt> {
 /// Installs what the target needs and the sidecars of both stores.
 pub async fn capture(helm: &Helm) -> Result<(), Halt> {
     let lease = Lease::new(helm.setup.journal.clone(), CAPTURE_LEASE, helm.ledger.lease().holder().into(), CAPTURE_TTL);
-    if !lease.take().await? {
-        return Err(Halt::refused(
-            "busy/copy",
-            "a copy without capture is using the target",
-            "wait until the copy has ended, or stop it, then try again",
-        ));
+    let asked = Instant::now();
+    while !lease.take().await? {
+        if asked.elapsed() > CAPTURE_WAIT {
+            return Err(Halt::refused(
+                "busy/copy",
+                "a copy without capture is using the target",
+                "wait until the copy has ended, or stop it, then try again",
+            ));
+        }
+        helm.check()?;
+        tokio::time::sleep(MEMBERS_POLL).await;
     }
-    let installed = install(helm).await;
+    let installed = tokio::select! {
+        installed = install(helm) => installed,
+        () = lease.keep() => Err(Halt::Lost),
+    };
     lease.release().await?;
     installed
 }
