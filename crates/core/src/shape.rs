@@ -32,6 +32,26 @@ pub enum FieldType {
     Json,
 }
 
+impl FieldType {
+    /// The type's name, as specs and messages have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FieldType::Bool => "bool",
+            FieldType::Int => "int",
+            FieldType::Float => "float",
+            FieldType::Decimal => "decimal",
+            FieldType::Text => "text",
+            FieldType::Bytes => "bytes",
+            FieldType::Date => "date",
+            FieldType::Time => "time",
+            FieldType::Timestamp => "timestamp",
+            FieldType::Instant => "instant",
+            FieldType::Uuid => "uuid",
+            FieldType::Json => "json",
+        }
+    }
+}
+
 /// The two layouts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layout {

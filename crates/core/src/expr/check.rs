@@ -2,7 +2,6 @@
 
 use super::functions::{Gives, Takes};
 use super::{ExprError, Kind, Node};
-use crate::mapping::cast;
 use crate::path::Path;
 use crate::shape::FieldType;
 use crate::value::Value;
@@ -104,7 +103,7 @@ fn of_literal(value: &Value) -> Option<FieldType> {
 fn expect(node: &Node, found: Option<FieldType>, wanted: FieldType) -> Result<Option<FieldType>, ExprError> {
     match found {
         Some(found) if found != wanted => {
-            let (found, wanted) = (cast::type_name(found), cast::type_name(wanted));
+            let (found, wanted) = (found.name(), wanted.name());
             let message = format!("found {found} where {wanted} was expected");
             Err(ExprError { span: node.span, message, hint: Some(format!("CAST(… AS {wanted}) converts")) })
         }
@@ -119,7 +118,7 @@ fn is_number(ty: FieldType) -> bool {
 fn number(node: &Node, found: Option<FieldType>) -> Result<Option<FieldType>, ExprError> {
     match found {
         Some(ty) if !is_number(ty) => {
-            let message = format!("found {} where a number was expected", cast::type_name(ty));
+            let message = format!("found {} where a number was expected", ty.name());
             Err(ExprError { span: node.span, message, hint: Some("CAST(… AS int) converts".to_owned()) })
         }
         other => Ok(other),
@@ -129,7 +128,7 @@ fn number(node: &Node, found: Option<FieldType>) -> Result<Option<FieldType>, Ex
 fn compared(a: &Node, b: &Node, fields: Fields<'_>) -> Result<Option<FieldType>, ExprError> {
     match (type_of(a, fields)?, type_of(b, fields)?) {
         (Some(left), Some(right)) if left != right && !(is_number(left) && is_number(right)) => {
-            let (left, right) = (cast::type_name(left), cast::type_name(right));
+            let (left, right) = (left.name(), right.name());
             let message = format!("{left} cannot be compared with {right}");
             Err(ExprError { span: b.span, message, hint: Some(format!("CAST(… AS {left}) converts")) })
         }
@@ -145,7 +144,7 @@ fn alike<'n>(nodes: impl Iterator<Item = &'n Node>, fields: Fields<'_>) -> Resul
         let found = type_of(node, fields)?;
         match (common, found) {
             (Some(common), Some(found)) if common != found => {
-                let (common, found) = (cast::type_name(common), cast::type_name(found));
+                let (common, found) = (common.name(), found.name());
                 let message = format!("found {found} beside {common}; one expression gives one type");
                 return Err(ExprError {
                     span: node.span,

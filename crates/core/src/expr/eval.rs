@@ -176,7 +176,7 @@ fn convert(value: &Value, ty: FieldType) -> Result<Value> {
     });
     match converted {
         Some(converted) => Ok(converted),
-        None => error(format!("found {} that does not convert to {} exactly", value.type_name(), cast::type_name(ty))),
+        None => error(format!("found {} that does not convert to {} exactly", value.type_name(), ty.name())),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::functions::Function;
 use super::{Kind, Node};
-use crate::mapping::cast;
 use crate::path::Step;
 use crate::value::{Decimal, Value};
 
@@ -45,7 +44,7 @@ pub(super) fn sql(node: &Node) -> String {
             }
             text + " END"
         }
-        Kind::Cast(a, ty) => format!("CAST({} AS {})", sql(a), cast::type_name(*ty)),
+        Kind::Cast(a, ty) => format!("CAST({} AS {})", sql(a), ty.name()),
         Kind::Call(Function::Position, arguments) if arguments.len() == 2 => {
             format!("position({} IN {})", sql(&arguments[0]), sql(&arguments[1]))
         }

@@ -24,24 +24,6 @@ pub(crate) fn fits(value: &Value, ty: FieldType) -> bool {
     }
 }
 
-/// The type's name in messages, as in specs.
-pub(crate) fn type_name(ty: FieldType) -> &'static str {
-    match ty {
-        FieldType::Bool => "bool",
-        FieldType::Int => "int",
-        FieldType::Float => "float",
-        FieldType::Decimal => "decimal",
-        FieldType::Text => "text",
-        FieldType::Bytes => "bytes",
-        FieldType::Date => "date",
-        FieldType::Time => "time",
-        FieldType::Timestamp => "timestamp",
-        FieldType::Instant => "instant",
-        FieldType::Uuid => "uuid",
-        FieldType::Json => "json",
-    }
-}
-
 /// The value as the declared type, where nothing is lost and there is only one
 /// way to read it. Arrays and documents never convert.
 pub(crate) fn exact(value: &Value, ty: FieldType) -> Option<Value> {

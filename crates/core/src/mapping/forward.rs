@@ -267,7 +267,7 @@ impl Column {
     }
 
     fn converted(&self, value: &Value, trail: Option<&Trail<'_>>) -> Result<Value, MappingError> {
-        let expected = cast::type_name(self.ty);
+        let expected = self.ty.name();
         let error = |what: &str| {
             let message = format!("found {}{what} where {expected} was expected", value.type_name());
             MappingError::new("mapping/type", self.place(trail), message)
@@ -331,8 +331,7 @@ impl Column {
     }
 
     fn missing(&self, trail: Option<&Trail<'_>>) -> MappingError {
-        let message =
-            format!("found nothing or null where field \"{}\" requires {}", self.name, cast::type_name(self.ty));
+        let message = format!("found nothing or null where field \"{}\" requires {}", self.name, self.ty.name());
         MappingError::new("mapping/required", self.place(trail), message)
             .with_hint("declare a default, or leave out required = true")
     }

@@ -148,7 +148,7 @@ impl KeyRules {
                 Origin::Constant(_) | Origin::TargetOnly | Origin::Element => Value::Null,
             };
             if value.is_null() || !cast::fits(&value, column.ty) {
-                let message = format!("found {} where {} was expected", value.type_name(), cast::type_name(column.ty));
+                let message = format!("found {} where {} was expected", value.type_name(), column.ty.name());
                 return Err(MappingError::new("mapping/key", column.name.as_str(), message)
                     .with_hint("for keys of mixed types declare type = \"text\" and cast = true"));
             }

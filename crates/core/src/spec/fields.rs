@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::literal::{FIELD_TYPES, FieldTypeName, constant};
+use super::literal::{FIELD_TYPES, constant};
 use super::read::{Item, Reader, Section, Span, did_you_mean};
 use super::{ChildRule, FieldRule, RuleFrom};
 use crate::expr::Expr;
@@ -350,10 +350,10 @@ fn read_sql(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
 
 fn read_type(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<FieldType> {
     let name = reader.text(item)?;
-    if let Some(ty) = FIELD_TYPES.into_iter().find(|ty| FieldTypeName(*ty).text() == name) {
+    if let Some(ty) = FIELD_TYPES.into_iter().find(|ty| ty.name() == name) {
         return Some(ty);
     }
-    let names: Vec<&str> = FIELD_TYPES.iter().map(|ty| FieldTypeName(*ty).text()).collect();
+    let names: Vec<&str> = FIELD_TYPES.iter().map(|ty| ty.name()).collect();
     let meant = match name.to_lowercase().as_str() {
         "string" | "varchar" | "char" | "str" => Some("text"),
         "integer" | "bigint" | "smallint" | "long" | "i64" => Some("int"),

@@ -58,7 +58,7 @@ fn convert(value: &DeValue<'_>, ty: FieldType) -> Result<Value, String> {
         }
         (FieldType::Date | FieldType::Time | FieldType::Timestamp | FieldType::Instant, DeValue::Datetime(_)) => {
             let value = any(value)?;
-            let wanted = FieldTypeName(ty).text();
+            let wanted = ty.name();
             if value.type_name() == wanted {
                 return Ok(value);
             }
@@ -75,28 +75,6 @@ fn convert(value: &DeValue<'_>, ty: FieldType) -> Result<Value, String> {
         (FieldType::Time, _) => expected("a time"),
         (FieldType::Timestamp, _) => expected("a timestamp without a zone"),
         (FieldType::Instant, _) => expected("a timestamp with a zone"),
-    }
-}
-
-/// The name of a declared type, as the spec writes it.
-pub(super) struct FieldTypeName(pub(super) FieldType);
-
-impl FieldTypeName {
-    pub(super) fn text(&self) -> &'static str {
-        match self.0 {
-            FieldType::Bool => "bool",
-            FieldType::Int => "int",
-            FieldType::Float => "float",
-            FieldType::Decimal => "decimal",
-            FieldType::Text => "text",
-            FieldType::Bytes => "bytes",
-            FieldType::Date => "date",
-            FieldType::Time => "time",
-            FieldType::Timestamp => "timestamp",
-            FieldType::Instant => "instant",
-            FieldType::Uuid => "uuid",
-            FieldType::Json => "json",
-        }
     }
 }
 

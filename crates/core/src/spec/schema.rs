@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::literal::{FIELD_TYPES, FieldTypeName};
+use super::literal::FIELD_TYPES;
 use super::{Gates, Pace, stores::STORE_SCHEMES};
 
 /// The JSON Schema (draft 2020-12) of the format, for editors.
 pub fn json_schema() -> Value {
-    let types: Vec<&str> = FIELD_TYPES.iter().map(|ty| FieldTypeName(*ty).text()).collect();
+    let types: Vec<&str> = FIELD_TYPES.iter().map(|ty| ty.name()).collect();
     let (gates, pace) = (Gates::default(), Pace::default());
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

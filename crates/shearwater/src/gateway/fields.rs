@@ -82,7 +82,7 @@ impl Why {
                 format!(
                     "there is no field {shown}: {} is of type {}, which has nothing inside",
                     path.root(),
-                    type_name(ty)
+                    ty.name()
                 ),
             ),
             Why::NeedsIndex => {
@@ -117,24 +117,6 @@ fn within(
         Some((Step::Index(_), [])) => Ok(FieldKind::Any),
         Some((Step::Index(_), rest)) => within(&child.columns, &child.children, child.residue.as_deref(), rest),
         Some((Step::Field(_), _)) => Err(Why::NeedsIndex),
-    }
-}
-
-/// The name of a type as specs and messages have it.
-pub fn type_name(ty: FieldType) -> &'static str {
-    match ty {
-        FieldType::Bool => "bool",
-        FieldType::Int => "int",
-        FieldType::Float => "float",
-        FieldType::Decimal => "decimal",
-        FieldType::Text => "text",
-        FieldType::Bytes => "bytes",
-        FieldType::Date => "date",
-        FieldType::Time => "time",
-        FieldType::Timestamp => "timestamp",
-        FieldType::Instant => "instant",
-        FieldType::Uuid => "uuid",
-        FieldType::Json => "json",
     }
 }
 

@@ -185,8 +185,7 @@ impl<'a> FilterReader<'a> {
                 if let FieldKind::Typed(ty) = kind
                     && ty != FieldType::Text
                 {
-                    let detail =
-                        format!("{} is of type {}; like needs text", field_path::shown(&path), fields::type_name(ty));
+                    let detail = format!("{} is of type {}; like needs text", field_path::shown(&path), ty.name());
                     return Err(Problem::new(Kind::BadLiteral, detail).field(field_path::shown(&path)));
                 }
                 Filter::Like { path, pattern: value.replace('*', "%"), fold_case: operator == Operator::Ilike }

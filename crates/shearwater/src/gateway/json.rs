@@ -7,7 +7,6 @@ use shearwater_core::path::{Path, Step};
 use shearwater_core::shape::{ChildShape, ColumnShape, FieldType, Layout};
 use shearwater_core::value::{Document, Value, json};
 
-use super::fields::type_name;
 use super::json_split::{Malformed, Piece};
 use super::problem::{Kind, Problem};
 use super::select::{Rest, Select};
@@ -292,7 +291,7 @@ fn has_string_form(ty: FieldType) -> bool {
 }
 
 fn is_of(value: &Value, ty: FieldType) -> bool {
-    value.type_name() == type_name(ty)
+    value.type_name() == ty.name()
 }
 
 fn wrong_type(name: &str, expected: &str) -> Problem {

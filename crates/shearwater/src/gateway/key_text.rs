@@ -5,7 +5,6 @@ use shearwater_core::Key;
 use shearwater_core::shape::{FieldType, Layout};
 use shearwater_core::value::Value;
 
-use super::fields::type_name;
 use super::problem::{Kind, Problem};
 use super::typed;
 
@@ -46,7 +45,7 @@ fn as_type(ty: Option<FieldType>, part: &str) -> Result<Value, String> {
     let value = Key::from_text(part, 1).map(|key| key.values()[0].clone());
     match (ty, value) {
         (None, value) => value.map_err(|error| error.to_string()),
-        (Some(ty), Ok(value)) if value.type_name() == type_name(ty) => Ok(value),
+        (Some(ty), Ok(value)) if value.type_name() == ty.name() => Ok(value),
         (Some(ty), _) => typed::read(ty, part).map_err(|not| format!("expected {}", not.expected)),
     }
 }

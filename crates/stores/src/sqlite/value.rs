@@ -50,7 +50,7 @@ pub(super) fn to_cell(ty: FieldType, value: &Value) -> Result<Cell, String> {
         (FieldType::Timestamp, Value::Local(local)) => Cell::text(local.to_string()),
         (FieldType::Instant, Value::Instant(instant)) => Cell::text(instant.to_string()),
         (FieldType::Json, value) => Cell::text(json::to_string(value)),
-        (ty, value) => return Err(format!("takes {}, found {}", type_word(ty), value.type_name())),
+        (ty, value) => return Err(format!("takes {}, found {}", ty.name(), value.type_name())),
     })
 }
 
@@ -82,7 +82,7 @@ pub(super) fn from_cell(ty: FieldType, cell: &Cell) -> Result<Value, String> {
         (FieldType::Json, Cell::Text(text)) => {
             json::parse(text).map_err(|e| format!("the TEXT is no JSON: {}", e.message))?
         }
-        (ty, cell) => return Err(format!("holds {}, which does not read as {}", cell.class(), type_word(ty))),
+        (ty, cell) => return Err(format!("holds {}, which does not read as {}", cell.class(), ty.name())),
     })
 }
 
@@ -177,26 +177,9 @@ fn utf8(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|_| "the TEXT is not valid UTF-8".into())
 }
 
-fn type_word(ty: FieldType) -> &'static str {
-    match ty {
-        FieldType::Bool => "bool",
-        FieldType::Int => "int",
-        FieldType::Float => "float",
-        FieldType::Decimal => "decimal",
-        FieldType::Text => "text",
-        FieldType::Bytes => "bytes",
-        FieldType::Date => "date",
-        FieldType::Time => "time",
-        FieldType::Timestamp => "timestamp",
-        FieldType::Instant => "instant",
-        FieldType::Uuid => "uuid",
-        FieldType::Json => "json",
-    }
-}
-
 fn parsed<T: FromStr>(ty: FieldType, text: &[u8]) -> Result<T, String> {
     // The parser's own message may quote the text, which is a row value.
-    utf8(text)?.parse().map_err(|_| format!("the TEXT does not read as {}", type_word(ty)))
+    utf8(text)?.parse().map_err(|_| format!("the TEXT does not read as {}", ty.name()))
 }
 
 #[cfg(test)]
