@@ -57,9 +57,6 @@ impl DataPath {
         changes: Vec<ClientChange>,
         idempotency: Option<Idempotency>,
     ) -> Result<WriteDone, ServeError> {
-        if changes.is_empty() {
-            return Ok(WriteDone { records: vec![], created: vec![], replayed: false, followed: true });
-        }
         let _turn = idempotency.as_ref().map(|i| self.in_flight.enter(&i.key)).transpose()?;
         let mut hold = Hold::default();
         let mut raced = 0;
