@@ -47,7 +47,7 @@ pub fn copy(place: &Path) -> Result<f64, DemoError> {
     // The root table first: "users" before "user_addresses" in this order.
     let mut streams = Vec::new();
     for table in &tables {
-        let select = from.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY rowid"))?;
+        let select = from.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY 1"))?;
         let columns = select.column_count();
         let places = vec!["?"; columns].join(", ");
         streams.push(Stream { select, columns, insert: format!("INSERT INTO \"{table}\" VALUES ({places})") });
