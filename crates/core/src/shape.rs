@@ -28,8 +28,11 @@ pub enum FieldType {
     Instant,
     /// A UUID.
     Uuid,
-    /// Any value, as tagged JSON.
+    /// Any value, as tagged JSON (or as the store's own array or JSON type).
     Json,
+    /// A store's own type, kept with its tag ([`crate::value::Extended`]) and
+    /// never converted: what only one kind of store can say.
+    Extended,
 }
 
 impl FieldType {
@@ -48,6 +51,7 @@ impl FieldType {
             FieldType::Instant => "instant",
             FieldType::Uuid => "uuid",
             FieldType::Json => "json",
+            FieldType::Extended => "extended",
         }
     }
 }
@@ -122,6 +126,9 @@ pub struct ColumnShape {
     pub nullable: bool,
     /// Whether its values are unique over the table.
     pub unique: bool,
+    /// The type in the store's own words, for example `varchar(40)`, for a
+    /// column that `provision` makes; `None`: the connector chooses.
+    pub native: Option<String>,
 }
 
 impl ChildShape {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::error::{StoreError, StoreResult};
 use crate::query::{ListPage, ListQuery};
-use crate::shape::Layout;
+use crate::shape::{FieldType, Layout};
 use crate::value::Document;
 use crate::{Key, Stamp};
 
@@ -383,8 +383,48 @@ pub struct InspectedTable {
     pub key: Vec<String>,
     /// Its unique constraints, each a list of columns.
     pub unique: Vec<Vec<String>>,
+    /// Its foreign keys.
+    pub foreign_keys: Vec<ForeignKey>,
     /// Rough size.
     pub estimate: Estimate,
+}
+
+/// A foreign key: rows of this table need a row of another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// The constraint's name; empty where the store gives none.
+    pub name: String,
+    /// Columns of this table.
+    pub columns: Vec<String>,
+    /// The other table.
+    pub table: String,
+    /// Columns of the other table, in the same order.
+    pub references: Vec<String>,
+    /// Whether deleting or changing the other row changes this one by itself
+    /// (`CASCADE`, `SET NULL`, `SET DEFAULT`).
+    pub cascades: bool,
+}
+
+/// What a column's values must be, as far as the store bounds them; `None`:
+/// nothing but the type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Characters of a text.
+    pub chars_max: Option<u64>,
+    /// Bytes of a text or of bytes.
+    pub bytes_max: Option<u64>,
+    /// Digits of a decimal in all, and after the point.
+    pub digits: Option<(u32, i32)>,
+    /// The lowest and the highest integer.
+    pub integers: Option<(i64, u64)>,
+    /// Digits of a second's fraction.
+    pub fraction_digits: Option<u8>,
+    /// The only values, for an enumeration.
+    pub labels: Option<Vec<String>>,
+    /// Whether a text that holds U+0000 is refused.
+    pub refuses_nul: bool,
+    /// The column's character set when it does not hold all of Unicode.
+    pub charset: Option<String>,
 }
 
 /// A column as the store describes it.
@@ -400,6 +440,15 @@ pub struct InspectedColumn {
     pub default: Option<String>,
     /// Whether the store computes it.
     pub generated: bool,
+    /// Whether the store numbers it by itself when it is left out.
+    pub identity: bool,
+    /// The field type that reads it exactly; `None`: this connector cannot read it.
+    pub ty: Option<FieldType>,
+    /// What its values must be.
+    pub bounds: Bounds,
+    /// Its collation when that takes different texts for equal, or orders them
+    /// otherwise than by bytes.
+    pub collation: Option<String>,
 }
 
 /// Looking at a store without changing it.

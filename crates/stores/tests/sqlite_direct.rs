@@ -16,7 +16,7 @@ fn document_layout() -> Layout {
 }
 
 fn column(name: &str, ty: FieldType) -> ColumnShape {
-    ColumnShape { name: name.into(), ty, nullable: name != "id", unique: name == "email" }
+    ColumnShape { name: name.into(), ty, nullable: name != "id", unique: name == "email", native: None }
 }
 
 fn rows_layout() -> Layout {

@@ -21,6 +21,7 @@ pub(crate) fn fits(value: &Value, ty: FieldType) -> bool {
         FieldType::Timestamp => matches!(value, Value::Local(_)),
         FieldType::Instant => matches!(value, Value::Instant(_)),
         FieldType::Uuid => matches!(value, Value::Uuid(_)),
+        FieldType::Extended => matches!(value, Value::Extended(_)),
     }
 }
 

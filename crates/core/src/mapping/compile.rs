@@ -59,6 +59,7 @@ fn columns(fields: &[FieldRule], key: &[String]) -> Vec<ColumnShape> {
             ty: rule.ty,
             nullable: !rule.required && !key.contains(&rule.name),
             unique: rule.unique,
+            native: rule.native.clone(),
         })
         .collect()
 }

@@ -47,6 +47,7 @@ pub(super) fn rule(name: &str, from: RuleFrom, ty: FieldType) -> FieldRule {
         ty,
         required: false,
         unique: false,
+        native: None,
         cast: false,
         default: None,
         child: None,

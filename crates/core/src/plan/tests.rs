@@ -36,6 +36,7 @@ fn table(name: &str, columns: &[&str], key: &[&str], records: u64) -> InspectedT
         columns: columns.iter().map(|name| column(name)).collect(),
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         unique: vec![],
+        foreign_keys: vec![],
         estimate: Estimate { records, exact: true, bytes: records * 100 },
     }
 }

@@ -94,6 +94,7 @@ fn blank(item: &Item<'_>) -> FieldRule {
         ty: FieldType::Json,
         required: false,
         unique: false,
+        native: None,
         cast: false,
         default: None,
         child: None,
@@ -132,6 +133,7 @@ fn rule(reader: &mut Reader<'_>, item: Item<'_>, owner: Owner) -> Option<FieldRu
     if let Some(item) = section.take("default") {
         rule.default = constant(reader, &item, rule.ty);
     }
+    rule.native = read_native(reader, &mut section);
     child(reader, &mut section, &mut rule, owner, self::rule);
     fits_together(reader, &section, &rule);
     section.refuse_rest(reader);
@@ -164,6 +166,7 @@ fn column(reader: &mut Reader<'_>, item: Item<'_>, owner: Owner) -> Option<Field
             *slot = reader.flag(&item).unwrap_or(false);
         }
     }
+    rule.native = read_native(reader, &mut section);
     child(reader, &mut section, &mut rule, owner, column);
     section.refuse_rest(reader);
     Some(rule)
@@ -223,6 +226,28 @@ fn origin(reader: &mut Reader<'_>, section: &mut Section<'_>, rule: &mut FieldRu
             None => {}
         }
     }
+}
+
+/// A type in the store's own words. It stands in `CREATE TABLE` as it is, so
+/// that nothing but a type may stand in it.
+fn read_native(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<String> {
+    let item = section.take("native")?;
+    let text = reader.text(&item)?;
+    let plain =
+        |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '(' | ')' | ',' | '.' | '[' | ']' | '"' | '\'');
+    let mut depth = 0_i32;
+    let balanced = text.chars().all(|c| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        depth >= 0
+    }) && depth == 0;
+    let quotes = ['"', '\''].into_iter().all(|quote| text.matches(quote).count() % 2 == 0);
+    if text.trim().is_empty() || !text.chars().all(plain) || !balanced || !quotes {
+        let message = format!("{text:?} cannot be a column's type");
+        let hint = "a type in the store's own words, for example varchar(40), numeric(12,2), enum('a','b')".to_owned();
+        reader.problem("spec/native", item.span(), message, Some(hint));
+        return None;
+    }
+    Some(text)
 }
 
 fn read_back(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<(Path, String)> {
@@ -362,6 +387,7 @@ fn read_type(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<FieldType> {
         "timestamptz" | "datetime" => Some("instant"),
         "blob" | "bytea" | "binary" => Some("bytes"),
         "jsonb" | "object" | "array" | "any" => Some("json"),
+        "inet" | "interval" | "geometry" | "native" => Some("extended"),
         folded => did_you_mean(folded, &names),
     };
     let hint = match meant {

@@ -34,7 +34,7 @@ fn example_of(ty: FieldType) -> Option<String> {
         FieldType::Timestamp => "2026-01-31T12:30:00",
         FieldType::Instant => "2026-01-31T12:30:00Z",
         FieldType::Uuid => "\"67e55044-10b1-426f-9247-bb680e5fe0c8\"",
-        FieldType::Json => return None,
+        FieldType::Json | FieldType::Extended => return None,
     };
     Some(format!("a value of this type is written as {example}"))
 }
@@ -75,11 +75,12 @@ fn convert(value: &DeValue<'_>, ty: FieldType) -> Result<Value, String> {
         (FieldType::Time, _) => expected("a time"),
         (FieldType::Timestamp, _) => expected("a timestamp without a zone"),
         (FieldType::Instant, _) => expected("a timestamp with a zone"),
+        (FieldType::Extended, _) => Err("a store's own type has no constants".to_owned()),
     }
 }
 
 /// Every type by its name.
-pub(super) const FIELD_TYPES: [FieldType; 12] = [
+pub(super) const FIELD_TYPES: [FieldType; 13] = [
     FieldType::Bool,
     FieldType::Int,
     FieldType::Float,
@@ -92,6 +93,7 @@ pub(super) const FIELD_TYPES: [FieldType; 12] = [
     FieldType::Instant,
     FieldType::Uuid,
     FieldType::Json,
+    FieldType::Extended,
 ];
 
 /// A TOML value as the value that it plainly is.

@@ -97,6 +97,8 @@ pub struct FieldRule {
     pub required: bool,
     /// Whether values are unique over the table.
     pub unique: bool,
+    /// The column's type in the store's own words, for a column that the start makes.
+    pub native: Option<String>,
     /// Whether a value of another type is converted when that is exact; its
     /// original type is remembered, so that it comes back as it was.
     pub cast: bool,

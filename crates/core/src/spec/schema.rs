@@ -97,6 +97,7 @@ pub fn json_schema() -> Value {
                         "cast": { "description": "Convert where that is exact", "type": "boolean" },
                         "required": { "description": "NULL is refused", "type": "boolean" },
                         "unique": { "description": "Unique over the table", "type": "boolean" },
+                        "native": { "description": "The column's type in the store's own words", "type": "string" },
                         "default": { "description": "What stands for a missing value" },
                         "table": { "description": "The child table of an array", "type": "string" },
                         "fields": {
@@ -115,6 +116,7 @@ pub fn json_schema() -> Value {
                         "type": { "$ref": "#/$defs/type" },
                         "required": { "type": "boolean" },
                         "unique": { "type": "boolean" },
+                        "native": { "type": "string" },
                         "table": { "type": "string" },
                         "fields": { "type": "object", "additionalProperties": { "$ref": "#/$defs/column" } },
                         "scalar": { "type": "string" }

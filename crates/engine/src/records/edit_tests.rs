@@ -10,7 +10,7 @@ fn doc(text: &str) -> Document {
 }
 
 fn column(name: &str) -> ColumnShape {
-    ColumnShape { name: name.into(), ty: FieldType::Json, nullable: true, unique: false }
+    ColumnShape { name: name.into(), ty: FieldType::Json, nullable: true, unique: false, native: None }
 }
 
 fn document() -> Layout {

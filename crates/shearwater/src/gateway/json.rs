@@ -47,7 +47,7 @@ impl Codec {
     fn rows(columns: &[ColumnShape], children: &[ChildShape], residue: Option<&str>) -> Codec {
         let columns = columns.iter().map(|column| {
             let codec = match column.ty {
-                FieldType::Json => FieldCodec::Tagged,
+                FieldType::Json | FieldType::Extended => FieldCodec::Tagged,
                 ty => FieldCodec::Typed(ty),
             };
             (column.name.clone(), codec)
@@ -286,7 +286,12 @@ fn has_string_form(ty: FieldType) -> bool {
         | FieldType::Timestamp
         | FieldType::Instant
         | FieldType::Uuid => true,
-        FieldType::Bool | FieldType::Int | FieldType::Float | FieldType::Text | FieldType::Json => false,
+        FieldType::Bool
+        | FieldType::Int
+        | FieldType::Float
+        | FieldType::Text
+        | FieldType::Json
+        | FieldType::Extended => false,
     }
 }
 

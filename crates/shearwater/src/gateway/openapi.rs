@@ -107,6 +107,7 @@ fn column_schema(column: &ColumnShape) -> Value {
         FieldType::Instant => ("string", Some("date-time")),
         FieldType::Uuid => ("string", Some("uuid")),
         FieldType::Json => return json!({ "description": "any JSON" }),
+        FieldType::Extended => return json!({ "description": "a store's own type, as tagged JSON" }),
     };
     let mut schema = match column.nullable {
         true => json!({ "type": [name, "null"] }),

@@ -30,7 +30,7 @@ pub fn read(ty: FieldType, text: &str) -> Result<Value, NotOfType> {
         FieldType::Timestamp => text.parse().ok().map(Value::Local),
         FieldType::Instant => text.parse().ok().map(Value::Instant),
         FieldType::Uuid => shearwater_core::value::Uuid::try_parse(text).ok().map(Value::Uuid),
-        FieldType::Json => None,
+        FieldType::Json | FieldType::Extended => None,
     };
     value.ok_or(NotOfType { expected: expected(ty) })
 }
@@ -50,6 +50,7 @@ pub fn expected(ty: FieldType) -> &'static str {
         FieldType::Instant => "an instant such as 2026-11-22T07:30:00Z",
         FieldType::Uuid => "a UUID",
         FieldType::Json => "JSON",
+        FieldType::Extended => "a store's own type",
     }
 }
 

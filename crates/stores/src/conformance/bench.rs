@@ -84,7 +84,7 @@ impl Random {
 }
 
 pub(super) fn column(name: &str, ty: FieldType) -> ColumnShape {
-    ColumnShape { name: name.into(), ty, nullable: name != "id", unique: name == "email" }
+    ColumnShape { name: name.into(), ty, nullable: name != "id", unique: name == "email", native: None }
 }
 
 /// The standard layout: a text key `id`, and in `rows` the columns below, a

@@ -48,6 +48,7 @@ fn inspect_table(conn: &Connection, name: &str) -> StoreResult<InspectedTable> {
                     nullable: !not_null,
                     default: row.get(3)?,
                     generated: matches!(hidden, 2 | 3),
+                    ..InspectedColumn::default()
                 };
                 Ok((column, place))
             })?
@@ -64,6 +65,7 @@ fn inspect_table(conn: &Connection, name: &str) -> StoreResult<InspectedTable> {
         columns: columns.into_iter().map(|(column, _)| column).collect(),
         key: key.into_iter().map(|(_, column)| column).collect(),
         unique: unique(conn, name)?,
+        foreign_keys: Vec::new(),
         estimate: Estimate { records: records.unsigned_abs(), exact: true, bytes: table_bytes(conn, name)? },
     })
 }

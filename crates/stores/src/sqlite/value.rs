@@ -8,7 +8,7 @@
 //! | decimal, date, time, timestamp, instant, uuid | TEXT, as core prints them |
 //! | text | TEXT, U+0000 included |
 //! | bytes | BLOB |
-//! | json | TEXT, our tagged JSON |
+//! | json, extended | TEXT, our tagged JSON |
 //!
 //! NULL is the explicit null of every type. Anything else is an error that
 //! names the column: nothing is converted on the way in or out.
@@ -50,6 +50,7 @@ pub(super) fn to_cell(ty: FieldType, value: &Value) -> Result<Cell, String> {
         (FieldType::Timestamp, Value::Local(local)) => Cell::text(local.to_string()),
         (FieldType::Instant, Value::Instant(instant)) => Cell::text(instant.to_string()),
         (FieldType::Json, value) => Cell::text(json::to_string(value)),
+        (FieldType::Extended, value @ Value::Extended(_)) => Cell::text(json::to_string(value)),
         (ty, value) => return Err(format!("takes {}, found {}", ty.name(), value.type_name())),
     })
 }
@@ -82,6 +83,10 @@ pub(super) fn from_cell(ty: FieldType, cell: &Cell) -> Result<Value, String> {
         (FieldType::Json, Cell::Text(text)) => {
             json::parse(text).map_err(|e| format!("the TEXT is no JSON: {}", e.message))?
         }
+        (FieldType::Extended, Cell::Text(text)) => match json::parse(text) {
+            Ok(value @ Value::Extended(_)) => value,
+            Ok(_) | Err(_) => return Err("the TEXT is no store's own type in our JSON".into()),
+        },
         (ty, cell) => return Err(format!("holds {}, which does not read as {}", cell.class(), ty.name())),
     })
 }
@@ -104,7 +109,8 @@ pub(super) fn declared(ty: FieldType) -> &'static str {
         | FieldType::Timestamp
         | FieldType::Instant
         | FieldType::Uuid
-        | FieldType::Json => "TEXT",
+        | FieldType::Json
+        | FieldType::Extended => "TEXT",
     }
 }
 
