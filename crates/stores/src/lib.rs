@@ -10,6 +10,7 @@ use shearwater_core::store::{Inspection, Store};
 pub mod conformance;
 pub mod faults;
 pub mod journal;
+mod relational;
 mod sqlite;
 
 /// Opens a store. The one place that knows the kinds. Fails with a clear error

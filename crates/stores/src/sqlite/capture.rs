@@ -115,7 +115,7 @@ fn install(session: &Session, tables: &Tables, fence: Fence) -> StoreResult<()> 
     for (name, columns) in SHARED {
         execute(session, &format!("CREATE TABLE IF NOT EXISTS {name} ({columns}) WITHOUT ROWID"))?;
     }
-    let keys = mark_key_columns(tables.key.len());
+    let keys = mark_key_columns(tables.tree.key.len());
     let declared: String = keys.iter().map(|k| format!("{k} NOT NULL, ")).collect();
     let (marks, foreign) = (quoted(&marks_name(&tables.name)), quoted(&foreign_name(&tables.name)));
     let key_list = list(&keys);
@@ -223,7 +223,7 @@ fn provision(session: &Session, tables: &Tables) -> StoreResult<Vec<String>> {
 
 fn dirty(session: &Session, tables: &Tables, after: Option<Stamp>, marks_max: usize) -> StoreResult<Vec<DirtyMark>> {
     let failed = |e| store_error("reading dirty marks", e);
-    let keys = mark_key_columns(tables.key.len());
+    let keys = mark_key_columns(tables.tree.key.len());
     let after = after.unwrap_or(Stamp::ZERO);
     let mut statement = prepared(
         session,
@@ -247,7 +247,7 @@ fn dirty(session: &Session, tables: &Tables, after: Option<Stamp>, marks_max: us
 }
 
 fn clear(session: &Session, tables: &Tables, marks: &[(Vec<Cell>, Stamp)]) -> StoreResult<u64> {
-    let keys = mark_key_columns(tables.key.len());
+    let keys = mark_key_columns(tables.tree.key.len());
     let next = keys.len() + 1;
     let sql = format!(
         "UPDATE {} SET dirty = 0 WHERE {} AND epoch = ?{next} AND counter = ?{} AND dirty = 1",
@@ -268,7 +268,7 @@ fn clear(session: &Session, tables: &Tables, marks: &[(Vec<Cell>, Stamp)]) -> St
 
 fn foreign(session: &Session, tables: &Tables, keys_max: usize) -> StoreResult<Vec<Key>> {
     let failed = |e| store_error("reading foreign writes", e);
-    let keys = mark_key_columns(tables.key.len());
+    let keys = mark_key_columns(tables.tree.key.len());
     let sql = format!("SELECT {0} FROM {1} ORDER BY {0} LIMIT ?1", list(&keys), quoted(&foreign_name(&tables.name)));
     let mut statement = prepared(session, &sql)?;
     let mut rows = statement.query([i64::try_from(keys_max).unwrap_or(i64::MAX)]).map_err(failed)?;
@@ -280,7 +280,7 @@ fn foreign(session: &Session, tables: &Tables, keys_max: usize) -> StoreResult<V
 }
 
 fn clear_foreign(session: &Session, tables: &Tables, keys: &[Vec<Cell>]) -> StoreResult<u64> {
-    let columns = mark_key_columns(tables.key.len());
+    let columns = mark_key_columns(tables.tree.key.len());
     let sql = format!("DELETE FROM {} WHERE {}", quoted(&foreign_name(&tables.name)), equals(&columns, ""));
     let mut statement = prepared(session, &sql)?;
     let mut cleared = 0;

@@ -79,7 +79,7 @@ impl Sql {
     }
 
     fn compare(&mut self, tables: &Tables, path: &Path, op: CompareOp, literals: &[Literal]) -> Option<String> {
-        if let Layout::Document(layout) = &tables.layout {
+        if let Layout::Document(layout) = &tables.tree.layout {
             return match (path.steps().len(), layout.key.as_slice(), op) {
                 (1, [name], CompareOp::Eq) if name == path.root() => self.document_key(name, literals),
                 _ => None,
@@ -129,7 +129,7 @@ fn plain_integer(text: &str) -> Option<Option<i64>> {
 
 /// The quoted name and the type of a path that is a column of the root.
 fn column(tables: &Tables, path: &Path) -> Option<(String, FieldType)> {
-    let Layout::Rows(shape) = &tables.layout else { return None };
+    let Layout::Rows(shape) = &tables.tree.layout else { return None };
     let found = shape.columns.iter().find(|c| path.steps().len() == 1 && c.name == path.root())?;
     Some((quoted(&found.name), found.ty))
 }
@@ -149,7 +149,7 @@ fn literal_cell(ty: FieldType, literal: &Literal) -> Option<Cell> {
 /// Whether SQLite's own order of the layout's keys is canonical order.
 /// `blob_keys` tells whether a document table has keys that stand as BLOBs.
 pub(super) fn is_key_order_native(tables: &Tables, blob_keys: BlobKeys) -> bool {
-    match &tables.layout {
+    match &tables.tree.layout {
         Layout::Document(layout) => layout.key.len() == 1 && blob_keys == BlobKeys::None,
         Layout::Rows(shape) => shape.key.iter().all(|name| {
             let ty = shape.columns.iter().find(|c| c.name == *name).map(|c| c.ty);

@@ -72,19 +72,6 @@ fn column_of(text: &str) -> Option<String> {
     Some(names.join(", "))
 }
 
-/// Data that cannot be read as the layout says.
-pub(super) fn corrupt(table: &str, column: &str, what: impl std::fmt::Display) -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt, format!("table {table:?}, column {column:?}: {what}"))
-}
-
-/// A value that this store will never take in this column.
-pub(super) fn refused(table: &str, field: &str, what: impl std::fmt::Display) -> StoreError {
-    StoreError::new(
-        StoreErrorKind::Refused { field: Some(field.to_owned()) },
-        format!("table {table:?}, field {field:?}: {what}"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,10 +3,11 @@
 use rusqlite::Connection;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
-use super::error::{refused, store_error};
+use super::error::store_error;
 use super::record::RawRecord;
-use super::tables::{Tables, marks_name, record_key_columns};
+use super::tables::{Tables, marks_name};
 use super::value::Affinity;
+use crate::relational::{record_key_columns, refused};
 
 /// The format of the sidecar's tables; another one is refused.
 pub(super) const SIDECAR_FORMAT: i64 = 1;
@@ -66,16 +67,16 @@ impl Facts {
         let pick = |columns: &Columns, names: Vec<&String>| -> Columns {
             names.into_iter().filter_map(|n| find(columns, n)).collect()
         };
-        let record_key = record_key_columns(&tables.key);
+        let record_key = record_key_columns(&tables.tree.key);
         let mut children = Vec::new();
-        for child in &tables.children {
+        for child in &tables.tree.children {
             let columns = columns_of(conn, &child.shape.table)?;
             children.push(pick(&columns, record_key.iter().chain(&child.values).collect()));
         }
         Ok(Facts {
             sidecar: look_for_sidecar(conn, &tables.name)?,
             key: key_index(conn, tables)?,
-            root: pick(&root, tables.key.iter().chain(&tables.values).collect()),
+            root: pick(&root, tables.tree.key.iter().chain(&tables.tree.values).collect()),
             children,
             other_triggers: other_triggers(conn, tables)?,
             indexed: indexed(conn, &tables.name)?,
@@ -89,7 +90,7 @@ impl Facts {
 
     /// Refuses a table whose key does not identify its rows.
     pub(super) fn check_key(&self, tables: &Tables) -> StoreResult<()> {
-        let columns = tables.key.join(", ");
+        let columns = tables.tree.key.join(", ");
         let error = |what: String| StoreError::new(StoreErrorKind::NotFound, what);
         match self.key {
             KeyIndex::Exact => Ok(()),
@@ -114,7 +115,7 @@ impl Facts {
                 return Err(changed(&tables.name, name, cell.class()));
             }
         }
-        for ((columns, child), elements) in self.children.iter().zip(&tables.children).zip(&raw.children) {
+        for ((columns, child), elements) in self.children.iter().zip(&tables.tree.children).zip(&raw.children) {
             for element in elements {
                 let cells = raw.key.iter().chain(&element.values);
                 for ((name, affinity), cell) in columns.iter().zip(cells) {
@@ -149,11 +150,11 @@ fn columns_of(conn: &Connection, table: &str) -> StoreResult<Columns> {
 /// Refuses a store in which a table or a column of the layout is missing.
 pub(super) fn check_layout(conn: &Connection, tables: &Tables, absent: AbsentTables) -> StoreResult<()> {
     let mut parts: Vec<(&str, Vec<String>)> =
-        vec![(&tables.name, tables.key.iter().chain(&tables.values).cloned().collect())];
-    for child in &tables.children {
+        vec![(&tables.name, tables.tree.key.iter().chain(&tables.tree.values).cloned().collect())];
+    for child in &tables.tree.children {
         let mut names = vec!["id".to_owned(), "position".to_owned()];
         names.extend(child.parent.map(|_| "parent_id".to_owned()));
-        names.extend(record_key_columns(&tables.key));
+        names.extend(record_key_columns(&tables.tree.key));
         names.extend(child.values.iter().cloned());
         parts.push((&child.shape.table, names));
     }
@@ -264,7 +265,8 @@ fn indexed(conn: &Connection, table: &str) -> StoreResult<Vec<String>> {
 fn key_index(conn: &Connection, tables: &Tables) -> StoreResult<KeyIndex> {
     let failed = |e| store_error("reading the table's indexes", e);
     let same = |found: &[String]| {
-        found.len() == tables.key.len() && tables.key.iter().all(|k| found.iter().any(|f| f.eq_ignore_ascii_case(k)))
+        found.len() == tables.tree.key.len()
+            && tables.tree.key.iter().all(|k| found.iter().any(|f| f.eq_ignore_ascii_case(k)))
     };
     let mut best = KeyIndex::Missing;
     let mut statement =

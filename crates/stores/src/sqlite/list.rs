@@ -46,7 +46,7 @@ enum Children {
 }
 
 fn children_of(tables: &Tables, query: &ListQuery) -> Children {
-    let Layout::Rows(shape) = &tables.layout else { return Children::Unneeded };
+    let Layout::Rows(shape) = &tables.tree.layout else { return Children::Unneeded };
     let is_child = |path: &Path| shape.children.iter().any(|c| c.field == path.root());
     let needed = query.order.iter().any(|term| is_child(&term.path)) || any_path(&query.filter, &is_child);
     if needed { Children::Needed } else { Children::Unneeded }
@@ -113,8 +113,8 @@ impl List<'_> {
     }
 
     fn blob_keys(&self) -> StoreResult<BlobKeys> {
-        let [name] = self.tables.key.as_slice() else { return Ok(BlobKeys::Some) };
-        if matches!(self.tables.layout, Layout::Rows(_)) {
+        let [name] = self.tables.tree.key.as_slice() else { return Ok(BlobKeys::Some) };
+        if matches!(self.tables.tree.layout, Layout::Rows(_)) {
             return Ok(BlobKeys::None);
         }
         let sql = format!("SELECT 1 FROM {} WHERE {} >= x'' LIMIT 1", quoted(&self.tables.name), quoted(name));
@@ -124,7 +124,7 @@ impl List<'_> {
 
     /// Whether the path is the key, all of it.
     fn is_key(&self, path: &Path) -> bool {
-        path.steps().len() == 1 && matches!(self.tables.key.as_slice(), [name] if name == path.root())
+        path.steps().len() == 1 && matches!(self.tables.tree.key.as_slice(), [name] if name == path.root())
     }
 
     /// Whether the place to go on from, in an order by the key, is that of its key.
@@ -156,7 +156,7 @@ impl List<'_> {
         term: &OrderTerm,
         after: Option<(&Vec<shearwater_core::Value>, Vec<Cell>)>,
     ) -> StoreResult<Option<Vec<Segment>>> {
-        let Some(ty) = self.tables.layout.type_of(&term.path).filter(|ty| is_order_native(*ty)) else {
+        let Some(ty) = self.tables.tree.layout.type_of(&term.path).filter(|ty| is_order_native(*ty)) else {
             return Ok(None);
         };
         let name = term.path.root();
@@ -268,10 +268,10 @@ impl List<'_> {
 
     fn candidate(&self, row: &Row<'_>) -> StoreResult<Candidate> {
         let failed = |e| store_error("listing", e);
-        let parts = self.tables.key.len();
+        let parts = self.tables.tree.key.len();
         let key_cells = cells_of(row, 0, parts).map_err(failed)?;
-        let values = cells_of(row, parts, self.tables.values.len()).map_err(failed)?;
-        let mark = mark_of(row, parts + self.tables.values.len(), &self.tables.name)?;
+        let values = cells_of(row, parts, self.tables.tree.values.len()).map_err(failed)?;
+        let mark = mark_of(row, parts + self.tables.tree.values.len(), &self.tables.name)?;
         let key = self.tables.key_from_cells(&key_cells)?;
         let children = match self.children {
             Children::Needed => read_children(self.session, self.tables, &key_cells)?,

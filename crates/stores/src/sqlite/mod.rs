@@ -9,13 +9,11 @@ mod capture;
 mod cell;
 mod condition;
 mod config;
-mod document;
 mod error;
 mod facts;
 mod inspect;
 mod list;
 mod record;
-mod rows;
 mod scan;
 mod session;
 mod tables;
@@ -114,7 +112,7 @@ impl Sqlite {
 
 impl Store for Sqlite {
     fn layout(&self) -> &Layout {
-        &self.tables.layout
+        &self.tables.tree.layout
     }
 
     fn kind(&self) -> &'static str {

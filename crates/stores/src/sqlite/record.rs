@@ -2,7 +2,6 @@
 
 use rusqlite::{CachedStatement, Row, params_from_iter};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::shape::Layout;
 use shearwater_core::store::Image;
 use shearwater_core::value::json;
 use shearwater_core::{Document, Key, Stamp};
@@ -10,32 +9,15 @@ use shearwater_core::{Document, Key, Stamp};
 use super::cell::Cell;
 use super::error::store_error;
 use super::session::Session;
-use super::tables::{ChildTable, Tables};
-use super::{document, rows};
-
-/// One element of a child table.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Element {
-    /// Its key.
-    pub(super) id: Cell,
-    /// Its parent's key; NULL directly below the root.
-    pub(super) parent_id: Cell,
-    /// Its place in the array.
-    pub(super) position: Cell,
-    /// The columns of its shape, and its residue.
-    pub(super) values: Vec<Cell>,
-}
+use super::tables::Tables;
+use super::value::Cells;
+use crate::relational::{self, Child};
 
 /// A record as the tables hold it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct RawRecord {
-    /// The key columns.
-    pub(super) key: Vec<Cell>,
-    /// The other columns of the root, as [`Tables::values`].
-    pub(super) values: Vec<Cell>,
-    /// The elements of each child table, as [`Tables::children`].
-    pub(super) children: Vec<Vec<Element>>,
-}
+pub(super) type RawRecord = relational::RawRecord<Cell>;
+
+/// One element of a child table.
+pub(super) type Element = relational::Element<Cell>;
 
 /// What the sidecar holds for a key.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,40 +33,22 @@ pub(super) struct Mark {
 impl Tables {
     /// The cells of a key.
     pub(super) fn key_to_cells(&self, key: &Key) -> StoreResult<Vec<Cell>> {
-        match &self.layout {
-            Layout::Document(layout) => document::key_to_cells(layout, key),
-            Layout::Rows(shape) => rows::key_to_cells(shape, key),
-        }
+        self.tree.key_to_cells(&Cells, key)
     }
 
     /// The key of its cells.
     pub(super) fn key_from_cells(&self, cells: &[Cell]) -> StoreResult<Key> {
-        match &self.layout {
-            Layout::Document(layout) => document::key_from_cells(layout, cells),
-            Layout::Rows(shape) => rows::key_from_cells(shape, cells),
-        }
+        self.tree.key_from_cells(&Cells, cells)
     }
 
     /// The cells of a record.
     pub(super) fn to_raw(&self, key: &Key, record: &Document) -> StoreResult<RawRecord> {
-        match &self.layout {
-            Layout::Document(layout) => Ok(RawRecord {
-                key: document::key_to_cells(layout, key)?,
-                values: vec![document::record_to_cell(layout, key, record)?],
-                children: Vec::new(),
-            }),
-            Layout::Rows(shape) => rows::to_raw(self, shape, key, record),
-        }
+        self.tree.to_raw(&Cells, key, record)
     }
 
     /// The record of its cells.
     pub(super) fn record_of(&self, key: &Key, raw: &RawRecord) -> StoreResult<Document> {
-        match &self.layout {
-            Layout::Document(layout) => {
-                document::record_from_cell(layout, key, raw.values.first().unwrap_or(&Cell::Null))
-            }
-            Layout::Rows(shape) => rows::from_raw(self, shape, raw),
-        }
+        self.tree.record_of(&Cells, key, raw)
     }
 }
 
@@ -109,7 +73,7 @@ pub(super) fn read(session: &Session, tables: &Tables, key: &[Cell]) -> StoreRes
         // Found only by the column's affinity or collation: another key.
         return Ok(None);
     }
-    let values = cells_of(row, key.len(), tables.values.len()).map_err(failed)?;
+    let values = cells_of(row, key.len(), tables.tree.values.len()).map_err(failed)?;
     Ok(Some(RawRecord { key: stored, values, children: read_children(session, tables, key)? }))
 }
 
@@ -129,7 +93,7 @@ impl<'s> ElementReader<'s> {
     pub(super) fn read(&mut self, tables: &Tables, key: &[Cell]) -> StoreResult<Vec<Vec<Element>>> {
         let failed = |e| store_error("reading a record's elements", e);
         let mut children = Vec::with_capacity(tables.children.len());
-        for (child, statement) in tables.children.iter().zip(&mut self.statements) {
+        for (child, statement) in tables.tree.children.iter().zip(&mut self.statements) {
             let mut found = statement.query(params_from_iter(key)).map_err(failed)?;
             let mut elements = Vec::new();
             while let Some(row) = found.next().map_err(failed)? {
@@ -272,7 +236,7 @@ impl<'s> Inserter<'s> {
         if self.root.execute(params_from_iter(cells)).map_err(write_failure)? == 0 {
             return Ok(false);
         }
-        for ((child, statement), elements) in tables.children.iter().zip(&mut self.children).zip(&raw.children) {
+        for ((child, statement), elements) in tables.tree.children.iter().zip(&mut self.children).zip(&raw.children) {
             insert_elements(statement, child, &raw.key, elements)?;
         }
         Ok(true)
@@ -281,7 +245,7 @@ impl<'s> Inserter<'s> {
 
 fn insert_elements(
     statement: &mut CachedStatement<'_>,
-    child: &ChildTable,
+    child: &Child,
     key: &[Cell],
     elements: &[Element],
 ) -> Result<(), WriteFailure> {
@@ -295,8 +259,9 @@ fn insert_elements(
 }
 
 fn insert_children(session: &Session, tables: &Tables, raw: &RawRecord) -> Result<(), WriteFailure> {
-    for (child, elements) in tables.children.iter().zip(&raw.children).filter(|(_, e)| !e.is_empty()) {
-        insert_elements(&mut prepared(session, &child.insert)?, child, &raw.key, elements)?;
+    let children = tables.tree.children.iter().zip(&tables.children).zip(&raw.children);
+    for ((child, statements), elements) in children.filter(|(_, elements)| !elements.is_empty()) {
+        insert_elements(&mut prepared(session, &statements.insert)?, child, &raw.key, elements)?;
     }
     Ok(())
 }

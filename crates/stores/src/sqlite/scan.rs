@@ -9,11 +9,13 @@ use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched,
 
 use super::Sqlite;
 use super::cell::{Cell, cells_from_text, cells_to_text};
-use super::error::{corrupt, store_error};
+use super::error::store_error;
 use super::facts::Sidecar;
 use super::record::{self, ElementReader, Mark, RawRecord, cells_of, mark_of, prepared};
 use super::session::Session;
 use super::tables::{Tables, list, places, quoted};
+use super::value::Cells;
+use crate::relational::corrupt;
 
 /// Keys of one `fetch_many` that are read on the calling task: so few take
 /// less time than handing them to another thread.
@@ -64,12 +66,12 @@ fn scanned(
     row: &rusqlite::Row<'_>,
 ) -> StoreResult<Scanned> {
     let failed = |e| store_error("scanning", e);
-    let key_cells = cells_of(row, 0, tables.key.len()).map_err(failed)?;
-    let values = cells_of(row, tables.key.len(), tables.values.len()).map_err(failed)?;
-    let mark = mark_of(row, tables.key.len() + tables.values.len(), &tables.name);
+    let key_cells = cells_of(row, 0, tables.tree.key.len()).map_err(failed)?;
+    let values = cells_of(row, tables.tree.key.len(), tables.tree.values.len()).map_err(failed)?;
+    let mark = mark_of(row, tables.tree.key.len() + tables.tree.values.len(), &tables.name);
     let children = elements.read(tables, &key_cells)?;
     let raw = RawRecord { key: key_cells.clone(), values, children };
-    let bytes = raw.bytes();
+    let bytes = raw.size(&Cells);
     let key = match tables.key_from_cells(&key_cells) {
         Ok(key) => key,
         Err(error) => return Ok(Scanned { key: key_cells, bytes, record: Err(BadRow { key: None, error }) }),
@@ -77,14 +79,6 @@ fn scanned(
     let read = mark.and_then(|mark| fetched(tables, key.clone(), Some(raw), mark, sidecar));
     let record = read.map_err(|error| BadRow { key: Some(key), error });
     Ok(Scanned { key: key_cells, bytes, record })
-}
-
-impl RawRecord {
-    /// Its size, bytes, approximately.
-    pub(super) fn bytes(&self) -> usize {
-        let elements = self.children.iter().flatten().flat_map(|e| &e.values);
-        self.key.iter().chain(&self.values).chain(elements).map(Cell::len).sum()
-    }
 }
 
 fn bad_position(what: &str) -> StoreError {
@@ -106,7 +100,7 @@ fn scan(
     max: ChunkMax,
 ) -> StoreResult<Chunk> {
     let failed = |e| store_error("scanning", e);
-    let parts = tables.key.len();
+    let parts = tables.tree.key.len();
     let above = match (after, &range.low) {
         (Some(cursor), _) => Some(position(&cursor.0, parts, "cursor")?),
         (None, Some(low)) => Some(position(low, parts, "range")?),
@@ -118,7 +112,7 @@ fn scan(
         chunk.records.extend(null_keys(session, tables)?);
     }
     let key = tables.key_of_r();
-    let mut conditions: Vec<String> = tables.key.iter().map(|k| format!("r.{} IS NOT NULL", quoted(k))).collect();
+    let mut conditions: Vec<String> = tables.tree.key.iter().map(|k| format!("r.{} IS NOT NULL", quoted(k))).collect();
     let mut bound: Vec<&dyn ToSql> = Vec::new();
     for (cells, sign) in [(&above, ">"), (&upto, "<=")] {
         if let Some(cells) = cells {
@@ -153,14 +147,14 @@ fn scan(
 
 /// Rows without a key are no records, and are told rather than left out.
 fn null_keys(session: &Session, tables: &Tables) -> StoreResult<Option<Result<Fetched, BadRow>>> {
-    let conditions: Vec<String> = tables.key.iter().map(|k| format!("{} IS NULL", quoted(k))).collect();
+    let conditions: Vec<String> = tables.tree.key.iter().map(|k| format!("{} IS NULL", quoted(k))).collect();
     let sql = format!("SELECT count(*) FROM {} WHERE {}", quoted(&tables.name), conditions.join(" OR "));
     let count: i64 = prepared(session, &sql)?
         .query_row([], |row| row.get(0))
         .map_err(|e| store_error("looking for rows without a key", e))?;
     Ok((count > 0).then(|| {
         let what = format!("{count} rows have a NULL key");
-        Err(BadRow { key: None, error: corrupt(&tables.name, &tables.key.join(", "), what) })
+        Err(BadRow { key: None, error: corrupt(&tables.name, &tables.tree.key.join(", "), what) })
     }))
 }
 
@@ -171,10 +165,10 @@ fn split(session: &Session, tables: &Tables, parts: usize) -> StoreResult<Vec<Sc
     let parts = parts.clamp(1, SPLIT_PARTS_MAX);
     let total = count(session, tables)?;
     let step = total.div_ceil(parts as u64).max(1);
-    let (table, key) = (quoted(&tables.name), list(&tables.key));
-    let not_null: Vec<String> = tables.key.iter().map(|k| format!("{} IS NOT NULL", quoted(k))).collect();
+    let (table, key) = (quoted(&tables.name), list(&tables.tree.key));
+    let not_null: Vec<String> = tables.tree.key.iter().map(|k| format!("{} IS NOT NULL", quoted(k))).collect();
     let not_null = not_null.join(" AND ");
-    let count_of_key = tables.key.len();
+    let count_of_key = tables.tree.key.len();
     let first = format!("SELECT {key} FROM {table} WHERE {not_null} ORDER BY {key} LIMIT 1 OFFSET ?1");
     let next = format!(
         "SELECT {key} FROM {table} WHERE {not_null} AND ({key}) > ({}) ORDER BY {key} LIMIT 1 OFFSET ?{}",

@@ -1,6 +1,8 @@
 //! Names and statements of one layout.
 
-use shearwater_core::shape::{ChildShape, ColumnShape, Layout};
+use shearwater_core::shape::{ColumnShape, Layout};
+
+use crate::relational::{Child, Tree, record_key_columns};
 
 /// What every name of ours begins with.
 pub(super) const RESERVED_PREFIX: &str = "_shearwater_";
@@ -25,15 +27,9 @@ pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A child table, with its place in the tree of child tables.
+/// The statements on a child table.
 #[derive(Clone, Debug)]
-pub(super) struct ChildTable {
-    /// Its shape.
-    pub(super) shape: ChildShape,
-    /// The place of its parent in [`Tables::children`]; `None`: the root.
-    pub(super) parent: Option<usize>,
-    /// The columns after `id`, the record's key, `parent_id` and `position`.
-    pub(super) values: Vec<String>,
+pub(super) struct ChildStatements {
     /// `INSERT` of one element.
     pub(super) insert: String,
     /// `DELETE` of a record's elements.
@@ -46,16 +42,12 @@ pub(super) struct ChildTable {
 /// first, in the order of the key fields.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
-    /// The layout.
-    pub(super) layout: Layout,
-    /// The root table.
+    /// The tables.
+    pub(super) tree: Tree,
+    /// The root table as the file spells it.
     pub(super) name: String,
-    /// The key columns.
-    pub(super) key: Vec<String>,
-    /// The other columns that hold the record.
-    pub(super) values: Vec<String>,
-    /// Child tables, parents before their children.
-    pub(super) children: Vec<ChildTable>,
+    /// The statements of each child table, as [`Tree::children`].
+    pub(super) children: Vec<ChildStatements>,
     /// `INSERT` of a record that must not be there; changes nothing when it is.
     pub(super) insert_new: String,
     /// `INSERT` or `UPDATE` of a record.
@@ -70,29 +62,15 @@ pub(super) struct Tables {
     pub(super) set_mark: String,
 }
 
-/// The names of a child table's columns for the record's key.
-pub(super) fn record_key_columns(key: &[String]) -> Vec<String> {
-    key.iter().map(|name| format!("record_{name}")).collect()
-}
-
 impl Tables {
     /// The statements of a layout whose table is called `name` in the store.
     pub(super) fn of(layout: &Layout, name: &str) -> Tables {
-        let key = layout.key_fields().to_vec();
-        let values: Vec<String> = match layout {
-            Layout::Document(document) => vec![document.document.clone()],
-            Layout::Rows(shape) => value_columns(&shape.columns, shape.residue.as_ref())
-                .into_iter()
-                .filter(|column| !key.contains(column))
-                .collect(),
-        };
-        let mut children = Vec::new();
-        if let Layout::Rows(shape) = layout {
-            flatten(&shape.children, None, &key, &mut children);
-        }
+        let tree = Tree::of(layout);
+        let children = tree.children.iter().map(|child| child_statements(child, &tree.key)).collect();
+        let (key, values) = (&tree.key, &tree.values);
         let table = quoted(name);
-        let (key_list, value_list) = (list(&key), list(&values));
-        let columns: Vec<String> = key.iter().chain(&values).cloned().collect();
+        let (key_list, value_list) = (list(key), list(values));
+        let columns: Vec<String> = tree.root_columns().cloned().collect();
         let into = format!("INSERT INTO {table} ({}) VALUES ({})", list(&columns), places(1, columns.len()));
         let update = match values.len() {
             0 => "NOTHING".to_owned(),
@@ -101,7 +79,7 @@ impl Tables {
                 format!("UPDATE SET {}", set.join(", "))
             }
         };
-        let is_key = equals(&key, "");
+        let is_key = equals(key, "");
         let selected =
             [key_list.as_str(), value_list.as_str()].iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>();
         let marks = quoted(&marks_name(name));
@@ -119,18 +97,17 @@ impl Tables {
                 keys = list(&mark_key),
                 values = places(1, key.len() + 4),
             ),
-            layout: layout.clone(),
             name: name.to_owned(),
-            key,
-            values,
             children,
+            tree,
         }
     }
 
     /// `SELECT key…, values…, epoch, counter, dirty, parked` of the whole table
     /// (the last four NULL without a sidecar), to be followed by conditions on `r`.
     pub(super) fn select_with_marks(&self, sidecar: super::facts::Sidecar) -> String {
-        let columns: Vec<String> = self.key.iter().chain(&self.values).map(|c| format!("r.{}", quoted(c))).collect();
+        let columns: Vec<String> =
+            self.tree.key.iter().chain(&self.tree.values).map(|c| format!("r.{}", quoted(c))).collect();
         let (table, columns) = (quoted(&self.name), columns.join(", "));
         if sidecar == super::facts::Sidecar::Absent {
             return format!("SELECT {columns}, NULL, NULL, NULL, NULL FROM {table} r");
@@ -138,7 +115,7 @@ impl Tables {
         // The plus takes the column's affinity away, so that the comparison is
         // exact and the index of the marks can be used.
         let join: Vec<String> =
-            self.key.iter().enumerate().map(|(at, k)| format!("m.k{at} = +r.{}", quoted(k))).collect();
+            self.tree.key.iter().enumerate().map(|(at, k)| format!("m.k{at} = +r.{}", quoted(k))).collect();
         format!(
             "SELECT {columns}, m.epoch, m.counter, m.dirty, m.parked FROM {table} r LEFT JOIN {marks} m ON {join}",
             marks = quoted(&marks_name(&self.name)),
@@ -148,7 +125,7 @@ impl Tables {
 
     /// The key columns of `r`, for conditions and orders.
     pub(super) fn key_of_r(&self) -> String {
-        self.key.iter().map(|k| format!("r.{}", quoted(k))).collect::<Vec<_>>().join(", ")
+        self.tree.key.iter().map(|k| format!("r.{}", quoted(k))).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -174,38 +151,24 @@ pub(super) fn equals(names: &[String], prefix: &str) -> String {
     parts.join(" AND ")
 }
 
-fn value_columns(columns: &[ColumnShape], residue: Option<&String>) -> Vec<String> {
-    columns.iter().map(|c| c.name.clone()).chain(residue.cloned()).collect()
-}
-
-fn flatten(shapes: &[ChildShape], parent: Option<usize>, key: &[String], out: &mut Vec<ChildTable>) {
-    for shape in shapes {
-        let values = value_columns(&shape.columns, shape.residue.as_ref());
-        let record_key = record_key_columns(key);
-        let table = quoted(&shape.table);
-        let mut columns = record_key.clone();
-        columns.push("id".to_owned());
-        if parent.is_some() {
-            columns.push("parent_id".to_owned());
-        }
-        columns.push("position".to_owned());
-        columns.extend(values.iter().cloned());
-        let is_record = equals(&record_key, "");
-        let parent_id = if parent.is_some() { "\"parent_id\"" } else { "NULL" };
-        let value_list = values.iter().map(|v| format!(", {}", quoted(v))).collect::<String>();
-        let at = out.len();
-        out.push(ChildTable {
-            insert: format!("INSERT INTO {table} ({}) VALUES ({})", list(&columns), places(1, columns.len())),
-            delete: format!("DELETE FROM {table} WHERE {is_record}"),
-            select: format!(
-                "SELECT \"id\", {parent_id}, \"position\"{value_list} FROM {table} WHERE {is_record} \
-                 ORDER BY \"position\", \"id\""
-            ),
-            shape: shape.clone(),
-            parent,
-            values,
-        });
-        flatten(&shape.children, Some(at), key, out);
+fn child_statements(child: &Child, key: &[String]) -> ChildStatements {
+    let record_key = record_key_columns(key);
+    let table = quoted(&child.shape.table);
+    let mut columns = record_key.clone();
+    columns.push("id".to_owned());
+    columns.extend(child.parent.map(|_| "parent_id".to_owned()));
+    columns.push("position".to_owned());
+    columns.extend(child.values.iter().cloned());
+    let is_record = equals(&record_key, "");
+    let parent_id = if child.parent.is_some() { "\"parent_id\"" } else { "NULL" };
+    let value_list = child.values.iter().map(|v| format!(", {}", quoted(v))).collect::<String>();
+    ChildStatements {
+        insert: format!("INSERT INTO {table} ({}) VALUES ({})", list(&columns), places(1, columns.len())),
+        delete: format!("DELETE FROM {table} WHERE {is_record}"),
+        select: format!(
+            "SELECT \"id\", {parent_id}, \"position\"{value_list} FROM {table} WHERE {is_record} \
+             ORDER BY \"position\", \"id\""
+        ),
     }
 }
 
@@ -219,8 +182,8 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
         let unique = if c.unique { " UNIQUE" } else { "" };
         format!("{} {}{not_null}{unique}", quoted(&c.name), declared(c.ty))
     };
-    let key_list = list(&tables.key);
-    let shape = match &tables.layout {
+    let key_list = list(&tables.tree.key);
+    let shape = match &tables.tree.layout {
         Layout::Document(document) => {
             // No declared type: a key is kept as it is.
             let keys: String = document.key.iter().map(|k| format!("{} NOT NULL, ", quoted(k))).collect();
@@ -233,12 +196,12 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
     };
     let key_type = |name: &String| shape.columns.iter().find(|c| c.name == *name).map_or("", |c| declared(c.ty));
     let residue = shape.residue.iter().map(|r| format!("{} TEXT", quoted(r)));
-    let is_rowid = matches!(tables.key.as_slice(), [name]
+    let is_rowid = matches!(tables.tree.key.as_slice(), [name]
         if shape.columns.iter().any(|c| c.name == *name && c.ty == FieldType::Int));
     let mut parts: Vec<String> = shape
         .columns
         .iter()
-        .map(|c| match tables.key.contains(&c.name) {
+        .map(|c| match tables.tree.key.contains(&c.name) {
             true if is_rowid => format!("{} INTEGER PRIMARY KEY NOT NULL", quoted(&c.name)),
             true => format!("{} {} NOT NULL", quoted(&c.name), declared(c.ty)),
             false => column(c),
@@ -253,11 +216,12 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
     }
     let root = format!("CREATE TABLE {} ({}){clustered}", quoted(&tables.name), parts.join(", "));
     let mut statements = vec![(tables.name.clone(), root)];
-    for child in &tables.children {
-        let record_key = record_key_columns(&tables.key);
+    for child in &tables.tree.children {
+        let record_key = record_key_columns(&tables.tree.key);
         let mut parts: Vec<String> = vec!["\"id\" TEXT NOT NULL".to_owned()];
         parts.extend(
             tables
+                .tree
                 .key
                 .iter()
                 .zip(&record_key)

@@ -5,9 +5,8 @@
 //! transactions set, and unset before they end.
 
 use super::error::RAISE_PREFIX;
-use super::tables::{
-    RESERVED_PREFIX, Tables, foreign_name, list, literal, mark_key_columns, marks_name, quoted, record_key_columns,
-};
+use super::tables::{RESERVED_PREFIX, Tables, foreign_name, list, literal, mark_key_columns, marks_name, quoted};
+use crate::relational::record_key_columns;
 
 /// A trigger: its name and the statement that makes it.
 pub(super) struct Trigger {
@@ -30,9 +29,12 @@ enum Parked {
 
 /// Every trigger of a layout.
 pub(super) fn triggers(tables: &Tables) -> Vec<Trigger> {
-    let root = (tables.name.clone(), tables.key.clone(), Parked::Drop);
-    let children =
-        tables.children.iter().map(|child| (child.shape.table.clone(), record_key_columns(&tables.key), Parked::Stay));
+    let root = (tables.name.clone(), tables.tree.key.clone(), Parked::Drop);
+    let children = tables
+        .tree
+        .children
+        .iter()
+        .map(|child| (child.shape.table.clone(), record_key_columns(&tables.tree.key), Parked::Stay));
     std::iter::once(root)
         .chain(children)
         .flat_map(|(table, key, deleted)| {

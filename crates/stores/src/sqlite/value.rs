@@ -20,6 +20,8 @@ use shearwater_core::shape::FieldType;
 use shearwater_core::value::{Decimal, Uuid, json};
 
 use super::cell::Cell;
+use crate::relational::document::{part_from_bytes, part_to_bytes};
+use crate::relational::{Codec, Place};
 
 /// What marks a float that REAL cannot hold.
 const FLOAT_BITS_PREFIX: &str = "f64:";
@@ -27,6 +29,77 @@ const FLOAT_BITS_PREFIX: &str = "f64:";
 /// Floats of integers up to here are exact, ± 2^53: SQLite may keep such a
 /// float as INTEGER in a column of NUMERIC affinity.
 const FLOAT_INTEGER_MAX: i64 = 1 << 53;
+
+/// How SQLite holds values: by declared type alone, whatever the column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cells;
+
+impl Codec for Cells {
+    type Cell = Cell;
+
+    fn null(&self) -> Cell {
+        Cell::Null
+    }
+
+    fn is_null(&self, cell: &Cell) -> bool {
+        matches!(cell, Cell::Null)
+    }
+
+    fn size(&self, cell: &Cell) -> usize {
+        cell.len()
+    }
+
+    fn to_cell(&self, _place: Place, ty: FieldType, value: &Value) -> Result<Cell, String> {
+        to_cell(ty, value)
+    }
+
+    fn from_cell(&self, _place: Place, ty: FieldType, cell: &Cell) -> Result<Value, String> {
+        from_cell(ty, cell)
+    }
+
+    /// Integers and texts stand as they are, everything else as a BLOB.
+    fn to_key_cell(&self, _at: usize, part: &Value) -> Result<Cell, String> {
+        Ok(match part {
+            Value::Int(n) => Cell::Int(*n),
+            Value::Text(text) => Cell::text(text.as_str()),
+            other => Cell::Blob(part_to_bytes(other)?),
+        })
+    }
+
+    fn from_key_cell(&self, _at: usize, cell: &Cell) -> Result<Value, String> {
+        match cell {
+            Cell::Int(n) => Ok(Value::Int(*n)),
+            Cell::Text(bytes) => {
+                let text = std::str::from_utf8(bytes).map_err(|_| "the key's TEXT is not valid UTF-8".to_owned())?;
+                Ok(Value::text(text))
+            }
+            Cell::Blob(bytes) => part_from_bytes(bytes)
+                .filter(|part| !matches!(part, Value::Int(_) | Value::Text(_) | Value::Null))
+                .ok_or_else(|| "the key's BLOB was not written by this program".to_owned()),
+            Cell::Null => Err("the key is NULL".to_owned()),
+            Cell::Real(_) => Err("the key is REAL; expected INTEGER, TEXT or a BLOB of ours".to_owned()),
+        }
+    }
+
+    fn to_json_cell(&self, _place: Place, text: String) -> Result<Cell, String> {
+        Ok(Cell::text(text))
+    }
+
+    fn json_of<'c>(&self, _place: Place, cell: &'c Cell) -> Result<&'c [u8], String> {
+        match cell {
+            Cell::Text(text) => Ok(text),
+            other => Err(format!("holds {}; expected JSON as TEXT", other.class())),
+        }
+    }
+
+    fn to_child_id(&self, id: String) -> Cell {
+        Cell::text(id)
+    }
+
+    fn to_position(&self, position: i64) -> Cell {
+        Cell::Int(position)
+    }
+}
 
 /// The cell of a value, or why the type does not take it.
 pub(super) fn to_cell(ty: FieldType, value: &Value) -> Result<Cell, String> {
