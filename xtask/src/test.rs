@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::tidy;
 
-/// Runs formatting, tidy, clippy and all tests. `--quick` leaves clippy out.
+/// Runs formatting, tidy, clippy, the installation of the servers that tests need, and all tests. `--quick` leaves clippy out.
 pub fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
     let quick = match arguments {
         [] => false,
@@ -24,6 +24,7 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
     if Command::new(env!("CARGO")).args(["deny", "--version"]).output().is_ok_and(|o| o.status.success()) {
         step("deny", || cargo(root, &["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
     }
+    step("servers", || cargo(root, &["run", "--quiet", "--package", "shearwater-testbed", "--", "install"]))?;
     let mut passed = 0;
     step("tests", || {
         passed = cargo_test(root)?;

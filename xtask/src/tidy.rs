@@ -44,6 +44,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("engine", &["shearwater-core"]),
     ("stores", &["shearwater-core"]),
     ("shearwater", &["shearwater-core", "shearwater-engine", "shearwater-stores"]),
+    // Servers for tests: knows nothing of the product, and only tests know it.
+    ("testbed", &[]),
 ];
 
 /// Checks all rules, or writes what can be written first.
