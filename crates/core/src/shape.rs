@@ -129,6 +129,18 @@ pub struct ColumnShape {
     /// The type in the store's own words, for example `varchar(40)`, for a
     /// column that `provision` makes; `None`: the connector chooses.
     pub native: Option<String>,
+    /// The column of another table in which each of its values must stand. The
+    /// start does not check it: see [`crate::store::Capture::constrain`].
+    pub references: Option<Reference>,
+}
+
+/// Where a column's values must stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The other table (or the column's own).
+    pub table: String,
+    /// Its column, which is unique there.
+    pub column: String,
 }
 
 impl ChildShape {
@@ -160,6 +172,27 @@ impl Layout {
             Layout::Document(d) => &d.key,
             Layout::Rows(t) => &t.key,
         }
+    }
+
+    /// Every column that must stand in another table, with the table it is in,
+    /// root first.
+    pub fn references(&self) -> Vec<(&str, &ColumnShape, &Reference)> {
+        fn of<'a>(
+            table: &'a str,
+            columns: &'a [ColumnShape],
+            children: &'a [ChildShape],
+            out: &mut Vec<(&'a str, &'a ColumnShape, &'a Reference)>,
+        ) {
+            out.extend(columns.iter().filter_map(|column| Some((table, column, column.references.as_ref()?))));
+            for child in children {
+                of(&child.table, &child.columns, &child.children, out);
+            }
+        }
+        let mut found = Vec::new();
+        if let Layout::Rows(shape) = self {
+            of(&shape.table, &shape.columns, &shape.children, &mut found);
+        }
+        found
     }
 
     /// The declared type of a path: a column's for `rows`; `None` for a path of

@@ -327,6 +327,22 @@ pub trait Capture: Send + Sync {
     /// it is not there; never changes what is. Returns the statements run.
     async fn provision(&self) -> StoreResult<Vec<String>>;
 
+    /// Makes the layout's foreign keys ([`Layout::references`]) hold, and keeps
+    /// those that hold already; returns the statements run. `complete` calls it
+    /// on the target, once nothing follows there any more: until then a row may
+    /// come before the row that it refers to, so `provision` adds no foreign key
+    /// that our own writes would trip over. Rows without the row that they need
+    /// are an error ([`crate::error::StoreErrorKind::Refused`]) that names the
+    /// table, the column and some of their keys. Only called for a layout that
+    /// has references.
+    async fn constrain(&self) -> StoreResult<Vec<String>> {
+        Err(StoreError::new(
+            crate::error::StoreErrorKind::Unsupported,
+            "this connector cannot add foreign keys to its tables",
+        )
+        .with_hint("take `references` out of the spec and add the foreign keys by hand"))
+    }
+
     /// Installs the sidecar with this fence; does nothing when it is installed
     /// already (the fence stays as it is). Atomic.
     async fn install(&self, fence: Fence) -> StoreResult<()>;

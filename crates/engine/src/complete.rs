@@ -26,6 +26,12 @@ pub async fn complete(helm: &Helm) -> Result<serde_json::Value, Halt> {
     }
     let facts = gates::facts(&helm.setup, &state, |keys| helm.drain.pause(keys)).await?;
     gates::refuse_closed(&gates::gates(Phase::Complete, &state, &facts, &helm.setup.spec.gates))?;
+    // Before the last exit closes: a target that breaks its foreign keys can
+    // still be mended, or gone back from.
+    if !helm.setup.target.layout().references().is_empty() {
+        helm.setup.target.constrain().await.map_err(Halt::store(Side::Target))?;
+        failpoint::hit("constrain-target");
+    }
     end(helm, Phase::Complete).await?;
     Ok(json!({ "phase": Phase::Complete }))
 }

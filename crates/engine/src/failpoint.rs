@@ -24,6 +24,7 @@ pub const FAILPOINTS: &[&str] = &[
     "switch-closed",
     "switch-drained",
     "switch-opened",
+    "constrain-target",
     "remove-source",
     "remove-target",
     "request-begun",

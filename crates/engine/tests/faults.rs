@@ -138,6 +138,7 @@ async fn each_call_fails_once_on_the_way() {
         Call::Apply,
         Call::Checkpoints,
         Call::Provision,
+        Call::Constrain,
         Call::Install,
         Call::Remove,
         Call::Fence,

@@ -16,7 +16,14 @@ fn document_layout() -> Layout {
 }
 
 fn column(name: &str, ty: FieldType) -> ColumnShape {
-    ColumnShape { name: name.into(), ty, nullable: name != "id", unique: name == "email", native: None }
+    ColumnShape {
+        name: name.into(),
+        ty,
+        nullable: name != "id",
+        unique: name == "email",
+        native: None,
+        references: None,
+    }
 }
 
 fn rows_layout() -> Layout {
@@ -452,4 +459,47 @@ async fn a_users_own_trigger_still_runs_on_our_writes() {
     direct.execute("DELETE FROM users", []).unwrap();
     let marks = store.dirty(None, 9).await.unwrap();
     assert_eq!(marks[0].stamp, Stamp::new(1, 4), "one stamp for each write, and direct writes are captured as ever");
+}
+
+#[tokio::test]
+async fn a_follower_takes_rows_in_any_order_and_the_end_checks_what_they_refer_to() {
+    let place = place();
+    let people = |name: &str| Some(shearwater_core::shape::Reference { table: "users".into(), column: name.into() });
+    let Layout::Rows(mut shape) = rows_layout() else { panic!("rows") };
+    shape.columns.push(ColumnShape { references: people("id"), ..column("boss", FieldType::Text) });
+    shape.children[0].columns[0].references = people("id");
+    let store = opened(&place, Layout::Rows(shape), Some(Role::Follower)).await;
+    let row = |key: &str, boss: &str, tag: &str| {
+        format!(r#"{{"id":"{key}","email":"{key}","age":1,"boss":{boss},"tags":[{{"tag":"{tag}"}}]}}"#)
+    };
+    let apply = async |key: &str, boss: &str, tag: &str, counter| {
+        let applied = store.apply(1, vec![put(key, &row(key, boss, tag), Stamp::new(1, counter))], None).await.unwrap();
+        assert_eq!(applied, [Applied::Changed], "{key}");
+    };
+    // Its boss comes later.
+    apply("a", r#""b""#, "a", 1).await;
+    let early = store.constrain().await.unwrap_err();
+    assert!(matches!(&early.kind, StoreErrorKind::Refused { field } if field.as_deref() == Some("boss")), "{early:?}");
+    assert!(early.message.ends_with("keys of such records: a"), "{early}");
+    apply("b", "null", "c", 2).await;
+    let element = store.constrain().await.unwrap_err();
+    assert!(element.message.contains("\"user_tags\"") && element.message.ends_with("records: b"), "{element}");
+    apply("b", "null", "a", 3).await;
+    for _ in 0..2 {
+        assert_eq!(store.constrain().await.unwrap(), Vec::<String>::new());
+    }
+    // The declaration is the store's own: the authority's writes keep to it, and so does everybody else.
+    let follower = Fence { role: Role::Follower, epoch: 1 };
+    store.set_fence(follower, Fence { role: Role::Authority, epoch: 2 }).await.unwrap();
+    let change = Change {
+        key: Key::single("c"),
+        image: Some(Image::of(doc(&row("c", r#""nobody""#, "a")))),
+        expect: Expect::Any,
+    };
+    let write = Write { epoch: Some(2), changes: vec![change], idempotency: None };
+    let refused = store.write(write).await.unwrap_err();
+    assert!(matches!(refused.kind, StoreErrorKind::Refused { .. }), "{refused:?}");
+    let direct = Connection::open(&place.path).unwrap();
+    let refused = direct.execute("INSERT INTO users (id, boss) VALUES ('d', 'nobody')", []).unwrap_err();
+    assert!(refused.to_string().contains("FOREIGN KEY"), "{refused}");
 }

@@ -60,6 +60,7 @@ fn columns(fields: &[FieldRule], key: &[String]) -> Vec<ColumnShape> {
             nullable: !rule.required && !key.contains(&rule.name),
             unique: rule.unique,
             native: rule.native.clone(),
+            references: rule.references.clone(),
         })
         .collect()
 }

@@ -48,6 +48,7 @@ pub(super) fn rule(name: &str, from: RuleFrom, ty: FieldType) -> FieldRule {
         required: false,
         unique: false,
         native: None,
+        references: None,
         cast: false,
         default: None,
         child: None,

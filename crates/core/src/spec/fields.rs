@@ -6,8 +6,8 @@ use super::literal::{FIELD_TYPES, constant};
 use super::read::{Item, Reader, Section, Span, did_you_mean};
 use super::{ChildRule, FieldRule, RuleFrom};
 use crate::expr::Expr;
-use crate::path::Path;
-use crate::shape::FieldType;
+use crate::path::{Path, Step};
+use crate::shape::{FieldType, Reference};
 
 /// PostgreSQL cuts longer names silently, so they are refused for every store.
 const NAME_BYTES_MAX: usize = 63;
@@ -95,6 +95,7 @@ fn blank(item: &Item<'_>) -> FieldRule {
         required: false,
         unique: false,
         native: None,
+        references: None,
         cast: false,
         default: None,
         child: None,
@@ -134,6 +135,7 @@ fn rule(reader: &mut Reader<'_>, item: Item<'_>, owner: Owner) -> Option<FieldRu
         rule.default = constant(reader, &item, rule.ty);
     }
     rule.native = read_native(reader, &mut section);
+    rule.references = read_references(reader, &mut section);
     child(reader, &mut section, &mut rule, owner, self::rule);
     fits_together(reader, &section, &rule);
     section.refuse_rest(reader);
@@ -250,6 +252,19 @@ fn read_native(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Str
     Some(text)
 }
 
+/// `table.column`, where names that need it stand in double quotes.
+fn read_references(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Reference> {
+    let item = section.take("references")?;
+    let text = reader.text(&item)?;
+    let path = read_path(reader, &text, item.span())?;
+    if let [Step::Field(table), Step::Field(column)] = path.steps() {
+        return Some(Reference { table: table.clone(), column: column.clone() });
+    }
+    let hint = "a table of the target and its column, for example references = \"users.id\"".to_owned();
+    reader.problem("spec/references", item.span(), format!("{text:?} names no column of a table"), Some(hint));
+    None
+}
+
 fn read_back(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<(Path, String)> {
     let Some(mut section) = reader.section(item, "`back`") else { return Vec::new() };
     let mut rules = Vec::new();
@@ -330,6 +345,7 @@ fn fits_together(reader: &mut Reader<'_>, section: &Section<'_>, rule: &FieldRul
             array && (rule.required || rule.unique || rule.default.is_some()),
             format!("{place} has a child table; `required`, `unique` and `default` belong to its fields"),
         ),
+        (array && rule.references.is_some(), format!("{place} has a child table; `references` belongs to its fields")),
         (
             array && !scalar && rule.ty != FieldType::Json,
             format!("{place} has a child table; types belong to its fields"),

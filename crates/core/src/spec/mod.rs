@@ -12,7 +12,7 @@ mod stores;
 mod tests;
 
 use crate::path::Path;
-use crate::shape::FieldType;
+use crate::shape::{FieldType, Reference};
 use crate::value::Value;
 
 pub use read::{did_you_mean, locate};
@@ -99,6 +99,8 @@ pub struct FieldRule {
     pub unique: bool,
     /// The column's type in the store's own words, for a column that the start makes.
     pub native: Option<String>,
+    /// The column of another table in which each value must stand.
+    pub references: Option<Reference>,
     /// Whether a value of another type is converted when that is exact; its
     /// original type is remembered, so that it comes back as it was.
     pub cast: bool,

@@ -98,6 +98,10 @@ pub fn json_schema() -> Value {
                         "required": { "description": "NULL is refused", "type": "boolean" },
                         "unique": { "description": "Unique over the table", "type": "boolean" },
                         "native": { "description": "The column's type in the store's own words", "type": "string" },
+                        "references": {
+                            "description": "The table and column of the target in which each value must stand",
+                            "type": "string"
+                        },
                         "default": { "description": "What stands for a missing value" },
                         "table": { "description": "The child table of an array", "type": "string" },
                         "fields": {

@@ -10,7 +10,14 @@ fn doc(text: &str) -> Document {
 }
 
 fn column(name: &str) -> ColumnShape {
-    ColumnShape { name: name.into(), ty: FieldType::Json, nullable: true, unique: false, native: None }
+    ColumnShape {
+        name: name.into(),
+        ty: FieldType::Json,
+        nullable: true,
+        unique: false,
+        native: None,
+        references: None,
+    }
 }
 
 fn document() -> Layout {

@@ -189,6 +189,10 @@ impl Capture for Bent {
         self.inner.provision().await
     }
 
+    async fn constrain(&self) -> StoreResult<Vec<String>> {
+        self.inner.constrain().await
+    }
+
     async fn install(&self, fence: Fence) -> StoreResult<()> {
         self.inner.install(fence).await
     }

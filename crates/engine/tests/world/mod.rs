@@ -26,6 +26,7 @@ id = { from = "_id", type = "text", required = true }
 email = { from = "email", type = "text", unique = true }
 city = { from = "address.city", type = "text" }
 age = { from = "age", type = "int" }
+mentor = { from = "mentor", type = "text", references = "people.id" }
 score = { target_only = true, type = "int" }
 tags = { table = "people_tags", scalar = "tag", type = "text" }
 [unmapped]

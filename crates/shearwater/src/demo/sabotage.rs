@@ -93,6 +93,10 @@ impl Capture for Forgetful {
         self.store.provision().await
     }
 
+    async fn constrain(&self) -> StoreResult<Vec<String>> {
+        self.store.constrain().await
+    }
+
     async fn install(&self, fence: Fence) -> StoreResult<()> {
         self.store.install(fence).await
     }

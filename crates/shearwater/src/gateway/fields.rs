@@ -127,7 +127,7 @@ pub(super) mod tests {
     use shearwater_core::shape::{DocumentLayout, TableShape};
 
     fn column(name: &str, ty: FieldType) -> ColumnShape {
-        ColumnShape { name: name.into(), ty, nullable: true, unique: false, native: None }
+        ColumnShape { name: name.into(), ty, nullable: true, unique: false, native: None, references: None }
     }
 
     /// The v2 layout that the gateway's unit tests speak of.

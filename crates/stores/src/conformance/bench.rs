@@ -84,7 +84,14 @@ impl Random {
 }
 
 pub(super) fn column(name: &str, ty: FieldType) -> ColumnShape {
-    ColumnShape { name: name.into(), ty, nullable: name != "id", unique: name == "email", native: None }
+    ColumnShape {
+        name: name.into(),
+        ty,
+        nullable: name != "id",
+        unique: name == "email",
+        native: None,
+        references: None,
+    }
 }
 
 /// The standard layout: a text key `id`, and in `rows` the columns below, a

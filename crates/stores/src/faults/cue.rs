@@ -22,6 +22,7 @@ pub enum Call {
     Apply,
     Checkpoints,
     Provision,
+    Constrain,
     Install,
     Remove,
     Fence,

@@ -187,6 +187,10 @@ impl Capture for Faulty {
         self.call(Call::Provision, self.inner.provision()).await
     }
 
+    async fn constrain(&self) -> StoreResult<Vec<String>> {
+        self.call(Call::Constrain, self.inner.constrain()).await
+    }
+
     async fn install(&self, fence: Fence) -> StoreResult<()> {
         self.call(Call::Install, self.inner.install(fence)).await
     }

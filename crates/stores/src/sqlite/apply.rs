@@ -21,7 +21,7 @@ use super::facts::{Facts, Sidecar};
 use super::record::{self, Dirty, Inserter, RawRecord, WriteFailure, parked_to_cell, prepared, read_mark, set_mark};
 use super::session::{Session, run};
 use super::tables::{Tables, marks_name, quoted};
-use super::writer::Durability;
+use super::writer::{Durability, ForeignKeys};
 
 /// Puts whose cells are made by the caller itself; more of them would hold up
 /// the other tasks of its thread.
@@ -323,7 +323,9 @@ impl Follower for Sqlite {
                 .map_err(|_| StoreError::new(StoreErrorKind::Unavailable, "SQLite: preparing a batch failed"))?
         };
         self.writer
-            .run(Durability::AsConfigured, move |session| apply(session, &tables, epoch, prepared, checkpoint))
+            .run_with(Durability::AsConfigured, ForeignKeys::Unchecked, move |session| {
+                apply(session, &tables, epoch, prepared, checkpoint)
+            })
             .await
     }
 

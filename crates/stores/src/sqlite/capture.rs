@@ -10,6 +10,7 @@ use super::Sqlite;
 use super::cell::Cell;
 use super::error::store_error;
 use super::facts::{AbsentTables, SIDECAR_FORMAT, Sidecar, check_layout, spelled};
+use super::foreign_keys;
 use super::record::{cells_of, prepared, stamp_of, stored_number};
 use super::session::Session;
 use super::tables::{
@@ -308,6 +309,10 @@ impl Capture for Sqlite {
     async fn provision(&self) -> StoreResult<Vec<String>> {
         let tables = self.tables.clone();
         self.writer.run(Durability::OnDisk, move |session| provision(session, &tables)).await
+    }
+
+    async fn constrain(&self) -> StoreResult<Vec<String>> {
+        self.blocking_read(|session, tables| foreign_keys::check(session, tables)).await
     }
 
     async fn install(&self, fence: Fence) -> StoreResult<()> {

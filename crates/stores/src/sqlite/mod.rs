@@ -11,6 +11,7 @@ mod condition;
 mod config;
 mod error;
 mod facts;
+mod foreign_keys;
 mod inspect;
 mod list;
 mod record;

@@ -1,6 +1,6 @@
 //! Connections: how they are opened, and the pool of those that read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::config::{Config, Sync};
 use super::error::store_error;
 use super::facts::{Facts, OtherTriggers, Sidecar};
 use super::tables::Tables;
+use super::writer::ForeignKeys;
 
 /// Waiting for another process's lock, ms: longer than any of our own
 /// transactions, shorter than a client's patience.
@@ -58,6 +59,7 @@ pub(super) struct Session {
     pub(super) conn: Connection,
     purpose: Purpose,
     seen: RefCell<Option<(i64, Arc<Facts>)>>,
+    foreign_keys: Cell<ForeignKeys>,
 }
 
 fn wait_for_lock(tries: i32) -> bool {
@@ -100,7 +102,8 @@ impl Session {
                 .with_hint("keep the file on a local disk"));
             }
         }
-        let session = Session { conn, purpose, seen: RefCell::new(None) };
+        let session =
+            Session { conn, purpose, seen: RefCell::new(None), foreign_keys: Cell::new(ForeignKeys::Checked) };
         session.set_sync(config.sync)?;
         Ok(session)
     }
@@ -112,6 +115,17 @@ impl Session {
             Sync::Normal => "NORMAL",
         };
         self.conn.pragma_update(None, "synchronous", word).map_err(|e| store_error("setting synchronous", e))
+    }
+
+    /// Has foreign keys checked or not, from the next transaction on.
+    pub(super) fn set_foreign_keys(&self, wanted: ForeignKeys) -> StoreResult<()> {
+        if self.foreign_keys.get() != wanted {
+            self.conn
+                .pragma_update(None, "foreign_keys", wanted == ForeignKeys::Checked)
+                .map_err(|e| store_error("setting foreign_keys", e))?;
+            self.foreign_keys.set(wanted);
+        }
+        Ok(())
     }
 
     /// What the schema says about the layout's tables, asked inside a

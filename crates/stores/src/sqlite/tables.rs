@@ -172,6 +172,15 @@ fn child_statements(child: &Child, key: &[String]) -> ChildStatements {
     }
 }
 
+/// A column's foreign key, which SQLite only takes with the table. Our own
+/// connection does not check it before `constrain`.
+fn references(column: &ColumnShape) -> String {
+    match &column.references {
+        Some(other) => format!(" REFERENCES {} ({})", quoted(&other.table), quoted(&other.column)),
+        None => String::new(),
+    }
+}
+
 /// The statements that make the tables of a layout, each with its table's name.
 pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
     use shearwater_core::shape::FieldType;
@@ -180,7 +189,7 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
     let column = |c: &ColumnShape| {
         let not_null = if c.nullable { "" } else { " NOT NULL" };
         let unique = if c.unique { " UNIQUE" } else { "" };
-        format!("{} {}{not_null}{unique}", quoted(&c.name), declared(c.ty))
+        format!("{} {}{not_null}{unique}{}", quoted(&c.name), declared(c.ty), references(c))
     };
     let key_list = list(&tables.tree.key);
     let shape = match &tables.tree.layout {
@@ -202,8 +211,8 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
         .columns
         .iter()
         .map(|c| match tables.tree.key.contains(&c.name) {
-            true if is_rowid => format!("{} INTEGER PRIMARY KEY NOT NULL", quoted(&c.name)),
-            true => format!("{} {} NOT NULL", quoted(&c.name), declared(c.ty)),
+            true if is_rowid => format!("{} INTEGER PRIMARY KEY NOT NULL{}", quoted(&c.name), references(c)),
+            true => format!("{} {} NOT NULL{}", quoted(&c.name), declared(c.ty), references(c)),
             false => column(c),
         })
         .chain(residue)

@@ -28,6 +28,15 @@ pub(super) enum Durability {
     OnDisk,
 }
 
+/// Whether a request's rows must find the rows that they refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForeignKeys {
+    /// As SQLite does it: what breaks one is refused, and cascades run.
+    Checked,
+    /// A follower's rows come in any order, and the authority has checked them.
+    Unchecked,
+}
+
 type Answer = Box<dyn FnOnce(StoreResult<()>) + Send>;
 
 /// What a request leaves: whether its changes stay, and whom to tell after the commit.
@@ -41,6 +50,7 @@ type Work = Box<dyn FnOnce(StoreResult<&Session>) -> Ran + Send>;
 
 struct Job {
     durability: Durability,
+    foreign_keys: ForeignKeys,
     work: Work,
 }
 
@@ -69,9 +79,20 @@ impl Writer {
         durability: Durability,
         work: impl FnOnce(&Session) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
+        self.run_with(durability, ForeignKeys::Checked, work).await
+    }
+
+    /// As [`Writer::run`], and says whether foreign keys are checked.
+    pub(super) async fn run_with<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        foreign_keys: ForeignKeys,
+        work: impl FnOnce(&Session) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel::<StoreResult<T>>();
         let job = Job {
             durability,
+            foreign_keys,
             work: Box::new(move |session| {
                 let result = session.and_then(|session| caught(|| work(session)));
                 let keep = result.is_ok();
@@ -133,7 +154,7 @@ fn alone(config: &Config, session: &Session, job: Job) {
     if let Err(error) = session.set_sync(Sync::Full) {
         return refuse(job, error);
     }
-    if let Err(error) = begin(session) {
+    if let Err(error) = begin(session, job.foreign_keys) {
         return refuse(job, error);
     }
     let ran = (job.work)(Ok(session));
@@ -142,9 +163,10 @@ fn alone(config: &Config, session: &Session, job: Job) {
     (ran.answer)(committed.and(restored));
 }
 
-/// As many waiting requests as a commit may hold. Returns one that has to go alone.
+/// As many waiting requests as a commit may hold. Returns one that does not go with them.
 fn group(session: &Session, first: Job, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
-    if let Err(error) = begin(session) {
+    let foreign_keys = first.foreign_keys;
+    if let Err(error) = begin(session, foreign_keys) {
         refuse(first, error);
         return None;
     }
@@ -166,7 +188,8 @@ fn group(session: &Session, first: Job, queue: &mut mpsc::Receiver<Job>) -> Opti
         }
         if answers.len() < GROUP_REQUESTS_MAX && Instant::now() < until {
             next = queue.try_recv().ok();
-            if next.as_ref().is_some_and(|job| job.durability == Durability::OnDisk) {
+            let fits = |job: &Job| job.durability != Durability::OnDisk && job.foreign_keys == foreign_keys;
+            if next.as_ref().is_some_and(|job| !fits(job)) {
                 left = next.take();
             }
         }
@@ -181,12 +204,13 @@ fn group(session: &Session, first: Job, queue: &mut mpsc::Receiver<Job>) -> Opti
     left
 }
 
-fn begin(session: &Session) -> StoreResult<()> {
+fn begin(session: &Session, foreign_keys: ForeignKeys) -> StoreResult<()> {
     if !session.conn.is_autocommit() {
         // A commit that failed left its transaction open.
         run(&session.conn, "ROLLBACK")?;
         session.forget_schema();
     }
+    session.set_foreign_keys(foreign_keys)?;
     run(&session.conn, "BEGIN IMMEDIATE")
 }
 
