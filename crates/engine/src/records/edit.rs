@@ -29,10 +29,11 @@ pub(super) fn apply(
         (Some(_), Unsent::Wipe) | (None, _) => Document::new(),
     };
     let record = match (edit, current) {
-        (Edit::Insert(_), Some(_)) => return Err(ServeError::Exists),
+        // One that is to be left as it is does not come here.
+        (Edit::Insert(_) | Edit::InsertIfAbsent(_), Some(_)) => return Err(ServeError::Exists),
         (Edit::MergePatch(_) | Edit::Delete, None) => return Err(ServeError::NotFound),
         (Edit::Delete, Some(_)) => return Ok(None),
-        (Edit::Insert(record), None) => {
+        (Edit::Insert(record) | Edit::InsertIfAbsent(record) | Edit::InsertOrSet(record), None) => {
             let record = with_key(layout, key, record.clone());
             check_key(layout, key, &record)?;
             record
@@ -44,6 +45,11 @@ pub(super) fn apply(
                 Unsent::Keep => keep_residue(layout, record, &image.record),
                 Unsent::Wipe => record,
             }
+        }
+        (Edit::InsertOrSet(record), Some(image)) => {
+            let record = with_key(layout, key, record.clone());
+            check_key(layout, key, &record)?;
+            keep_residue(layout, set(image.record.clone(), record), &image.record)
         }
         (Edit::MergePatch(patch), Some(image)) => with_key(layout, key, merge(image.record.clone(), patch)),
     };
@@ -77,6 +83,14 @@ fn merge(mut target: Document, patch: &Document) -> Document {
         }
     }
     target
+}
+
+/// Each field that is sent replaces the record's own.
+fn set(mut record: Document, sent: Document) -> Document {
+    for (name, value) in sent {
+        record.set(name, value);
+    }
+    record
 }
 
 /// The record with its key fields, first, where the client left them out.

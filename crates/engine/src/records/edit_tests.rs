@@ -64,6 +64,17 @@ fn documents() {
     check(&layout, None, Edit::Insert(doc(r#"{"a": 1, "id": "k"}"#)), r#"{"a": 1, "id": "k"}"#);
     check(&layout, None, replace(r#"{"a": null}"#), r#"{"id": "k", "a": null}"#);
     check(&layout, Some(r#"{"id": "k", "a": 1, "b": 2}"#), replace(r#"{"b": 3}"#), r#"{"id": "k", "b": 3}"#);
+    // Of a record that is there, only what is sent changes; null is a value here.
+    let set = |text| Edit::InsertOrSet(doc(text));
+    check(&layout, None, set(r#"{"a": 1}"#), r#"{"id": "k", "a": 1}"#);
+    let before = r#"{"id": "k", "a": {"x": 1, "y": 2}, "b": 2, "c": 3}"#;
+    check(
+        &layout,
+        Some(before),
+        set(r#"{"a": {"x": 5}, "b": null}"#),
+        r#"{"id": "k", "a": {"x": 5}, "b": null, "c": 3}"#,
+    );
+    check(&layout, None, Edit::InsertIfAbsent(doc(r#"{"a": 1}"#)), r#"{"id": "k", "a": 1}"#);
     // Another key is a move, which the caller sees.
     check(&layout, Some(r#"{"id": "k"}"#), replace(r#"{"id": "z"}"#), r#"{"id": "z"}"#);
     check(&layout, Some(r#"{"id": "k"}"#), patch(r#"{"id": "z"}"#), r#"{"id": "z"}"#);
@@ -136,6 +147,7 @@ fn what_is_refused() {
     check(&document(), None, Edit::Delete, "no record has this key");
     check(&document(), None, Edit::MergePatch(doc("{}")), "no record has this key");
     check(&document(), None, insert(r#"{"id": "z"}"#), "record/key id");
+    check(&document(), there, Edit::InsertOrSet(doc(r#"{"id": "z"}"#)), "record/key id");
     check(&rows(), None, insert(r#"{"c": 1}"#), "record/unknown-field c");
     check(&rows(), None, insert(r#"{"tags": [{}, {"c": 1}]}"#), "record/unknown-field tags[1].c");
     check(&rows(), None, insert(r#"{"tags": {"tag": 1}}"#), "record/type tags");

@@ -117,9 +117,10 @@ impl DataPath {
     ) -> Result<WriteDone, ServeError> {
         let (stamp, outcomes) = read_row(row)
             .ok_or_else(|| ServeError::Broken("an idempotency row cannot be read as an answer".to_owned()))?;
-        let mut done = WriteDone { records: vec![], created: vec![], replayed: true, followed: false };
+        let mut done = WriteDone { replayed: true, ..WriteDone::default() };
         for (at, outcome) in outcomes.into_iter().enumerate() {
             done.created.push(outcome.created);
+            done.deleted.push(None);
             done.records.push(match (outcome.record, stamp) {
                 (None, _) => None,
                 // A created record is one change, so the row's stamp is its own.

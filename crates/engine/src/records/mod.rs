@@ -23,6 +23,7 @@ mod read;
 mod request;
 mod scan_page;
 mod translate;
+mod turns;
 mod unique;
 mod write;
 
@@ -95,6 +96,7 @@ pub(crate) struct DataPath {
     pub(crate) shadow: Shadow,
     held: hold::HeldTimes,
     in_flight: idempotency::InFlight,
+    turns: turns::Turns,
     source_breaker: Arc<Breaker>,
     target_breaker: Arc<Breaker>,
     clears: follow::Clears,
@@ -109,6 +111,7 @@ impl Records {
             shadow: Shadow::new(options.shadow_one_in),
             held: hold::HeldTimes::default(),
             in_flight: idempotency::InFlight::default(),
+            turns: turns::Turns::default(),
             source_breaker: Arc::default(),
             target_breaker: Arc::default(),
             clears,

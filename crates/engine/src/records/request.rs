@@ -52,6 +52,11 @@ pub enum Edit {
     /// client's shape does not have are kept (H13). When the record's key
     /// fields name another key, the record moves to it in one atomic write.
     Replace(Document),
+    /// A new record; one that is there is left as it is.
+    InsertIfAbsent(Document),
+    /// A new record; one that is there takes the fields that are sent, each as
+    /// a whole, and keeps the others.
+    InsertOrSet(Document),
     /// JSON merge patch (RFC 7396); refused when there is no record.
     MergePatch(Document),
     /// Delete; refused when there is no record.
@@ -59,7 +64,7 @@ pub enum Edit {
 }
 
 /// A client's precondition.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub enum Condition {
     /// None.
     #[default]
@@ -70,6 +75,9 @@ pub enum Condition {
     Exists,
     /// `If-None-Match: *`.
     Absent,
+    /// The record, in the client's shape, matches a filter. One that does not
+    /// (any more), or is not there, is left alone: that is no failure.
+    Matching(Filter),
 }
 
 /// One change by a client, in its shape.
@@ -93,10 +101,14 @@ pub struct Idempotency {
 }
 
 /// What a write did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct WriteDone {
-    /// Each change's record afterwards in the client's shape; `None` for a delete.
+    /// Each change's record afterwards in the client's shape; `None` for a
+    /// delete, and for a record that was left alone.
     pub records: Vec<Option<Got>>,
+    /// What each delete took away; `None` for other changes, and in an answer
+    /// that is given again.
+    pub deleted: Vec<Option<Got>>,
     /// Whether each change created its record.
     pub created: Vec<bool>,
     /// Whether this is the answer of an earlier request with the same idempotency key.

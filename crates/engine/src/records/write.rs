@@ -16,8 +16,9 @@ use super::edit::{self, Unsent};
 use super::follow::{FollowItem, FollowJob, Followed, now_ms};
 use super::hold::{Hold, Until};
 use super::idempotency::{Outcome, row_of};
+use super::turns;
 use super::{
-    ClientChange, Condition, DataPath, Etag, Got, Idempotency, Protection, ServeError, Shape, WriteDone, etag_of,
+    ClientChange, Condition, DataPath, Edit, Etag, Got, Idempotency, Protection, ServeError, Shape, WriteDone, etag_of,
     unprocessable,
 };
 use crate::member::{Admission, View};
@@ -42,8 +43,11 @@ struct Destination {
 /// A client's changes, ready for the authority.
 struct Prepared {
     changes: Vec<Change>,
-    /// For each client change: what it does, and its place in `changes`.
-    outcomes: Vec<(Outcome, usize)>,
+    /// For each client change: what it does, and its place in `changes` unless
+    /// its record is left alone.
+    outcomes: Vec<(Outcome, Option<usize>)>,
+    /// For each client change: what it deletes.
+    deleted: Vec<Option<Got>>,
     /// For each change: whether its key was dirty before.
     was_dirty: Vec<bool>,
     /// Whether the authority has a sidecar.
@@ -63,9 +67,12 @@ impl DataPath {
         loop {
             let admission = self.member.admit()?;
             let seq = admission.view.seq;
-            match self.attempt(admission, shape, &changes, idempotency.as_ref()).await {
+            match self.attempt(admission, shape, &changes, idempotency.as_ref(), raced).await {
                 Ok(Attempt::Hold(until)) => hold.wait(self, seq, until).await?,
-                Ok(Attempt::Raced) if raced + 1 < REWRITE_ATTEMPTS_MAX => raced += 1,
+                Ok(Attempt::Raced) if raced + 1 < REWRITE_ATTEMPTS_MAX => {
+                    raced += 1;
+                    turns::rest(raced).await;
+                }
                 Ok(Attempt::Raced) => {
                     hold.end(self);
                     return Err(ServeError::Contended);
@@ -88,6 +95,7 @@ impl DataPath {
         shape: Shape,
         changes: &[ClientChange],
         idempotency: Option<&Idempotency>,
+        raced: usize,
     ) -> Result<Attempt, ServeError> {
         let view: &View = &admission.view;
         let epoch = view.state.epoch;
@@ -104,9 +112,13 @@ impl DataPath {
             return Ok(Attempt::Done(done));
         }
         if changes.is_empty() {
-            return Ok(Attempt::Done(WriteDone { records: vec![], created: vec![], replayed: false, followed: true }));
+            return Ok(Attempt::Done(WriteDone { followed: true, ..WriteDone::default() }));
         }
+        let turn = self.turns.take(raced).await;
         let prepared = self.prepare(shape, to.authority, changes).await?;
+        if prepared.changes.is_empty() {
+            return Ok(Attempt::Done(done(prepared, &[], Followed::Yes)));
+        }
         prepared.can_be_kept()?;
         let mapped = match to.follower.filter(|_| to.check_target_first && !self.without(Protection::CheckTargetFirst))
         {
@@ -138,6 +150,7 @@ impl DataPath {
                 Settled::Raced => return Ok(Attempt::Raced),
             },
         };
+        drop(turn);
         self.member.foreground().record(began.elapsed());
         // The follower refuses older epochs by itself: waiting for it holds none back.
         drop(admission);
@@ -174,6 +187,7 @@ impl DataPath {
         let mut prepared = Prepared {
             changes: Vec::with_capacity(changes.len()),
             outcomes: Vec::with_capacity(changes.len()),
+            deleted: Vec::with_capacity(changes.len()),
             was_dirty: Vec::with_capacity(changes.len()),
             stamped: fetched.iter().any(|f| f.stamp.is_some()),
         };
@@ -200,7 +214,6 @@ impl DataPath {
         found: Found<'_>,
         prepared: &mut Prepared,
     ) -> Result<(), ServeError> {
-        check_condition(&change.condition, &found)?;
         let mapping = &self.setup.mapping;
         let layout = match shape {
             Shape::V1 => mapping.source(),
@@ -211,16 +224,21 @@ impl DataPath {
             Some(image) if other_shape => Some(mapping.towards(shape.side(), image).map_err(unprocessable)?),
             other => other.clone(),
         };
+        if meets(change, &found, current.as_ref())? == Meets::LeaveAlone {
+            prepared.leave_alone(change);
+            return Ok(());
+        }
         let unsent = if self.without(Protection::KeepOtherShape) { Unsent::Wipe } else { Unsent::Keep };
         let edited = edit::apply(layout, &change.key, current.as_ref(), &change.edit, unsent)?;
         let created = found.image.is_none();
         let Some(edited) = edited else {
             let outcome = Outcome { key: change.key.clone(), record: None, created: false };
-            prepared.add(
-                outcome,
-                found.fetched,
-                Change { key: found.fetched.key.clone(), image: None, expect: found.expect },
-            );
+            let delete = Change { key: found.fetched.key.clone(), image: None, expect: found.expect };
+            prepared.add(outcome, found.fetched, delete);
+            if let (Some(deleted), Some(current)) = (prepared.deleted.last_mut(), current) {
+                let etag = found.etag.unwrap_or_else(|| etag_of(None, &current));
+                *deleted = Some(Got { key: change.key.clone(), record: current.record, etag });
+            }
             return Ok(());
         };
         let mut image = match (other_shape, authority) {
@@ -418,9 +436,15 @@ impl Prepared {
     }
 
     fn add(&mut self, outcome: Outcome, fetched: &Fetched, change: Change) {
-        self.outcomes.push((outcome, self.changes.len()));
+        self.outcomes.push((outcome, Some(self.changes.len())));
+        self.deleted.push(None);
         self.changes.push(change);
         self.was_dirty.push(fetched.dirty);
+    }
+
+    fn leave_alone(&mut self, change: &ClientChange) {
+        self.outcomes.push((Outcome { key: change.key.clone(), record: None, created: false }, None));
+        self.deleted.push(None);
     }
 
     /// Where no sidecar is, fields that only the other shape has have no place.
@@ -440,30 +464,47 @@ impl Prepared {
 
     /// Whether a change is the second half of a key change.
     fn moves_onto(&self, change: usize) -> bool {
-        self.outcomes.iter().any(|(outcome, at)| *at == change && !outcome.created)
+        self.outcomes.iter().any(|(outcome, at)| *at == Some(change) && !outcome.created)
             && self.changes.get(change).is_some_and(|change| change.expect == Expect::Absent)
     }
 }
 
-fn check_condition(condition: &Condition, found: &Found<'_>) -> Result<(), ServeError> {
-    let holds = match condition {
+/// What a change's condition says about the record that it meets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meets {
+    Change,
+    LeaveAlone,
+}
+
+/// Whether a change is to be made to the record that it meets, which in the
+/// client's shape is `current`.
+fn meets(change: &ClientChange, found: &Found<'_>, current: Option<&Image>) -> Result<Meets, ServeError> {
+    let holds = match &change.condition {
         Condition::None => true,
         Condition::Match(etags) => found.etag.as_ref().is_some_and(|etag| etags.contains(etag)),
-        Condition::Exists => found.image.is_some(),
-        Condition::Absent => found.image.is_none(),
+        Condition::Exists => current.is_some(),
+        Condition::Absent => current.is_none(),
+        Condition::Matching(filter) if !current.is_some_and(|image| filter.matches(&image.record)) => {
+            return Ok(Meets::LeaveAlone);
+        }
+        Condition::Matching(_) => true,
     };
-    if holds { Ok(()) } else { Err(ServeError::PreconditionFailed { current: found.etag }) }
+    match (&change.edit, current) {
+        _ if !holds => Err(ServeError::PreconditionFailed { current: found.etag }),
+        (Edit::InsertIfAbsent(_), Some(_)) => Ok(Meets::LeaveAlone),
+        _ => Ok(Meets::Change),
+    }
 }
 
 fn done(prepared: Prepared, stamps: &[Option<Stamp>], followed: Followed) -> WriteDone {
-    let mut done = WriteDone { records: vec![], created: vec![], replayed: false, followed: followed == Followed::Yes };
+    let mut done = WriteDone { deleted: prepared.deleted, followed: followed == Followed::Yes, ..WriteDone::default() };
     for (outcome, at) in prepared.outcomes {
         done.created.push(outcome.created);
-        let image = prepared.changes.get(at).and_then(|change| change.image.as_ref());
+        let image = at.and_then(|at| prepared.changes.get(at)).and_then(|change| change.image.as_ref());
         done.records.push(outcome.record.zip(image).map(|(record, image)| Got {
             key: outcome.key,
             record,
-            etag: etag_of(stamps.get(at).copied().flatten(), image),
+            etag: etag_of(at.and_then(|at| stamps.get(at)).copied().flatten(), image),
         }));
     }
     done

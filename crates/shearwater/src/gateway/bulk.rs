@@ -1,5 +1,6 @@
 //! Bulk changes: a filter chooses the records, one atomic write changes them,
-//! each on the condition that it is still the version that the filter saw.
+//! each if it still matches the filter when it is written. A record that others
+//! change in between is looked at again by itself; the choice is made once.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use axum::http::{Response, StatusCode, header};
 use shearwater_core::limits::BULK_RECORDS_MAX;
 use shearwater_core::query::Filter;
 use shearwater_core::value::Document;
-use shearwater_engine::records::{ClientChange, Condition, Edit, Got, Idempotency, ListAsk, ServeError};
+use shearwater_engine::records::{ClientChange, Condition, Edit, Got, Idempotency, ListAsk};
 
 use super::answer::{self, Answer, Replayed};
 use super::entity::{Entity, Version};
@@ -16,11 +17,7 @@ use super::headers::{self, BodyType, Prefer};
 use super::json::Body as BodyForm;
 use super::problem::{Kind, Problem};
 use super::query;
-use super::writes::{Incoming, Single, bulk_too_large, keeps_key, submit};
-
-/// How often the records are chosen again because others changed them between
-/// the choice and the write.
-const ATTEMPTS_MAX: usize = 16;
+use super::writes::{Incoming, bulk_too_large, keeps_key, submit};
 
 /// `PATCH /{version}/{entity}?filter`.
 pub async fn patch(entity: &Arc<Entity>, version: &Version, incoming: Incoming<'_>) -> Result<Response<Body>, Problem> {
@@ -46,11 +43,11 @@ enum BulkEdit {
 }
 
 /// What a bulk change did.
-pub struct Bulk {
+struct Bulk {
     /// The records as the answer shows them: after a patch, before a delete.
-    pub shown: Vec<Got>,
+    shown: Vec<Got>,
     /// Whether an earlier request did it.
-    pub replayed: Replayed,
+    replayed: Replayed,
 }
 
 async fn change(
@@ -97,66 +94,32 @@ async fn changed(
     edit: &BulkEdit,
     idempotency: Option<Idempotency>,
 ) -> Result<Bulk, Problem> {
-    for _ in 0..ATTEMPTS_MAX {
-        let ask = ListAsk {
-            shape: version.shape,
-            filter: filter.clone(),
-            order: Vec::new(),
-            after: None,
-            limit: BULK_RECORDS_MAX,
-        };
-        let page = entity.records.list(ask).await?;
-        if page.next.is_some() {
-            return Err(bulk_too_large(page.records.len() + 1).hint("narrow the filter"));
-        }
-        if page.records.is_empty() && idempotency.is_none() {
-            return Ok(Bulk { shown: Vec::new(), replayed: Replayed::No });
-        }
-        let changes = page.records.iter().map(|got| ClientChange {
-            key: got.key.clone(),
-            edit: match edit {
-                BulkEdit::Patch(patch) => Edit::MergePatch(patch.clone()),
-                BulkEdit::Delete => Edit::Delete,
-            },
-            condition: Condition::Match(vec![got.etag]),
-        });
-        match submit(entity, version.shape, changes.collect(), idempotency.clone()).await {
-            Ok(done) => {
-                let replayed = Replayed::of(done.replayed);
-                let shown = match edit {
-                    BulkEdit::Patch(_) => done.records.into_iter().flatten().collect(),
-                    BulkEdit::Delete if replayed == Replayed::Yes => Vec::new(),
-                    BulkEdit::Delete => page.records,
-                };
-                return Ok(Bulk { shown, replayed });
-            }
-            Err(ServeError::PreconditionFailed { .. } | ServeError::NotFound) => {}
-            Err(error) => return Err(error.into()),
-        }
+    let ask = ListAsk {
+        shape: version.shape,
+        filter: filter.clone(),
+        order: Vec::new(),
+        after: None,
+        limit: BULK_RECORDS_MAX,
+    };
+    let page = entity.records.list(ask).await?;
+    if page.next.is_some() {
+        return Err(bulk_too_large(page.records.len() + 1).hint("narrow the filter"));
     }
-    Err(ServeError::Contended.into())
-}
-
-/// Deletes one record and shows what it was: on the condition that it is
-/// still what was read, unless the client's own condition fails anyway.
-pub async fn delete_shown(entity: &Arc<Entity>, version: &Version, single: &Single) -> Result<Bulk, Problem> {
-    for _ in 0..ATTEMPTS_MAX {
-        let held = entity.records.get(version.shape, &single.key).await?;
-        let narrowed = held.as_ref().map(|got| got.etag).filter(|etag| match &single.condition {
-            Condition::None | Condition::Exists => true,
-            Condition::Match(etags) => etags.contains(etag),
-            Condition::Absent => false,
-        });
-        let condition = narrowed.map_or_else(|| single.condition.clone(), |etag| Condition::Match(vec![etag]));
-        let change = ClientChange { key: single.key.clone(), edit: Edit::Delete, condition };
-        match submit(entity, version.shape, vec![change], single.idempotency.clone()).await {
-            Ok(done) => {
-                let replayed = Replayed::of(done.replayed);
-                return Ok(Bulk { shown: held.into_iter().collect(), replayed });
-            }
-            Err(ServeError::PreconditionFailed { .. } | ServeError::NotFound) if narrowed.is_some() => {}
-            Err(error) => return Err(error.into()),
-        }
+    if page.records.is_empty() && idempotency.is_none() {
+        return Ok(Bulk { shown: Vec::new(), replayed: Replayed::No });
     }
-    Err(ServeError::Contended.into())
+    let changes = page.records.into_iter().map(|got| ClientChange {
+        key: got.key,
+        edit: match edit {
+            BulkEdit::Patch(patch) => Edit::MergePatch(patch.clone()),
+            BulkEdit::Delete => Edit::Delete,
+        },
+        condition: Condition::Matching(filter.clone()),
+    });
+    let done = submit(entity, version.shape, changes.collect(), idempotency).await?;
+    let shown = match edit {
+        BulkEdit::Patch(_) => done.records,
+        BulkEdit::Delete => done.deleted,
+    };
+    Ok(Bulk { shown: shown.into_iter().flatten().collect(), replayed: Replayed::of(done.replayed) })
 }

@@ -82,7 +82,7 @@ pub async fn insert(
     insert_query(&query)?;
     match headers::condition(incoming.headers)? {
         Condition::None | Condition::Absent => {}
-        Condition::Exists | Condition::Match(_) => {
+        Condition::Exists | Condition::Match(_) | Condition::Matching(_) => {
             return Err(Problem::new(Kind::BadHeader, "If-Match has no meaning for new records"));
         }
     }
@@ -239,28 +239,22 @@ pub async fn delete(
     incoming: Incoming<'_>,
 ) -> Result<Response<Body>, Problem> {
     let single = Single::read(version, segment, incoming)?;
-    if !answer::with_body(single.prefer) {
-        let condition = single.condition.clone();
-        let done = single.write(entity, version, Edit::Delete, condition).await?;
-        return single.answer(version, done);
-    }
-    let done = super::bulk::delete_shown(entity, version, &single).await?;
-    let answer = match done.shown.first() {
+    let condition = single.condition.clone();
+    let done = single.write(entity, version, Edit::Delete, condition).await?;
+    // When an earlier request deleted it, what it was is gone.
+    let deleted = done.deleted.first().and_then(Option::as_ref).filter(|_| answer::with_body(single.prefer));
+    let answer = match deleted {
         Some(got) => Answer::json(StatusCode::OK, Accept::Json, answer::one(version, got, single.select.as_ref())),
-        // An earlier request deleted it; what it was is gone.
         None => Answer::empty(StatusCode::NO_CONTENT),
     };
-    Ok(answer.applied(single.prefer).replayed(done.replayed).into_response())
+    Ok(answer.applied(single.prefer).replayed(Replayed::of(done.replayed)).into_response())
 }
 
 /// A write of one record.
-pub struct Single {
-    /// Its key in the path.
-    pub key: Key,
-    /// The client's condition.
-    pub condition: Condition,
-    /// The client's idempotency key.
-    pub idempotency: Option<Idempotency>,
+struct Single {
+    key: Key,
+    condition: Condition,
+    idempotency: Option<Idempotency>,
     prefer: Prefer,
     select: Option<Select>,
 }

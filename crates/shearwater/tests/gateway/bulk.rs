@@ -95,3 +95,60 @@ async fn bulk_changes_do_not_lose_what_others_write_meanwhile() {
     let record = server.get("/v2/users/u00004").expect(200).await.json();
     assert_eq!((&record["city"], &record["status"]), (&json!("n49"), &json!("seen")));
 }
+
+/// Others write the same records all the time, and do not stop for the bulk change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_change_gets_done_however_many_others_write_its_records() {
+    let (_world, server) = served(20).await;
+    server.forward_to(Phase::DualWrite).await;
+    let (done, stop) = tokio::sync::watch::channel(false);
+    let others = futures::future::join_all((0..8).map(|other| {
+        let (server, stop) = (&server, stop.clone());
+        async move {
+            let mut writes = 0;
+            while !*stop.borrow() {
+                let path = format!("/v2/users/u{:05}", (other + writes) % 20);
+                server.patch(&path, &format!(r#"{{"city":"{other}-{writes}"}}"#)).expect(204).await;
+                writes += 1;
+            }
+            writes
+        }
+    }));
+    let bulk = async {
+        for n in 0..20 {
+            let done = server.patch("/v2/users?age=gte.0", &format!(r#"{{"status":"s{n}"}}"#)).expect(204).await;
+            assert_eq!(done.header("content-range"), "0-19/*");
+        }
+        done.send(true).unwrap();
+    };
+    let (writes, ()) = futures::join!(others, bulk);
+    assert!(writes.iter().all(|writes| *writes > 0), "everybody gets a turn: {writes:?}");
+    let users = server.get("/v2/users").expect(200).await;
+    assert!(users.column("status").iter().all(|status| status == "s19"), "{}", users.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_matches_no_longer_is_left_alone() {
+    const RECORDS: usize = 40;
+    let (_world, server) = served(RECORDS).await;
+    server.forward_to(Phase::DualWrite).await;
+    let taken = |name: &'static str| {
+        let patch = server.patch("/v2/users?status=is.null&select=id", &format!(r#"{{"status":"{name}"}}"#));
+        async move { patch.header("prefer", "return=representation").expect(200).await.column("id") }
+    };
+    for round in 0..10 {
+        let (a, b) = futures::join!(taken("a"), taken("b"));
+        assert_eq!(a.len() + b.len(), RECORDS, "round {round}: each record is taken once");
+        let of_a = server.get("/v2/users?status=eq.a&select=id").expect(200).await.column("id");
+        assert_eq!(of_a, a, "round {round}");
+        // Two deletes do not both delete a record either, and show what they deleted.
+        let gone = || {
+            let delete = server.delete("/v2/users?age=eq.0&select=id,status");
+            async move { delete.header("prefer", "return=representation").expect(200).await.column("id") }
+        };
+        let (first, second) = futures::join!(gone(), gone());
+        assert_eq!(first.len() + second.len(), 1, "round {round}");
+        server.post("/v2/users", r#"{"id":"u00000","age":0,"email":"x"}"#).expect(201).await;
+        server.patch("/v2/users?age=gte.0", r#"{"status":null}"#).expect(204).await;
+    }
+}

@@ -1,6 +1,8 @@
 //! The data path on real SQLite stores, in both shapes and in every phase.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod contended;
+#[path = "../stage/mod.rs"]
 mod stage;
 
 use shearwater_core::journal::Event;
