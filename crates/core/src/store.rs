@@ -474,6 +474,23 @@ pub trait Inspect: Send + Sync {
     async fn inspect(&self) -> StoreResult<Inspection>;
 }
 
+/// How background work weighs on a store now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Sessions that wait for a lock that a session of ours holds.
+    pub lock_waits: u64,
+    /// How far the store's slowest replica is behind, ms; 0 when it has none.
+    pub replica_lag_ms: u64,
+}
+
+/// Stores that can tell how background work weighs on them.
+#[async_trait]
+pub trait Vitals: Send + Sync {
+    /// Looks now; cheap enough to be asked twice a second. An error means that
+    /// nobody knows, and background work rests until somebody does.
+    async fn load(&self) -> StoreResult<Load>;
+}
+
 /// A store that can take part in a migration.
 pub trait Store: Reader + Writer + Follower + Capture + Inspect {
     /// The layout that it was opened with.
@@ -481,4 +498,15 @@ pub trait Store: Reader + Writer + Follower + Capture + Inspect {
 
     /// The kind, for example `sqlite`.
     fn kind(&self) -> &'static str;
+
+    /// How many batches of puts it applies side by side with profit. 1: its
+    /// writers only queue for one another.
+    fn appliers(&self) -> usize {
+        1
+    }
+
+    /// How background work weighs on it, where the store can tell.
+    fn vitals(&self) -> Option<&dyn Vitals> {
+        None
+    }
 }

@@ -10,6 +10,7 @@ use shearwater_core::lifecycle::{BackfillState, BackfillTotals};
 use shearwater_core::store::Side;
 use tokio::sync::Semaphore;
 
+use crate::brake::Brake;
 use crate::dead_letters::forget_unreadable;
 use crate::helm::{Course, Helm, Leash};
 use crate::ledger::Halt;
@@ -48,7 +49,8 @@ pub async fn run(helm: Helm, leash: Leash) -> Result<serde_json::Value, Halt> {
         run: run.clone(),
         throttle: Throttle::new(helm.setup.spec.pace),
         foreground: helm.foreground.clone(),
-        turn: Semaphore::new(1),
+        brake: Brake::new(helm.setup.spec.pace, helm.setup.source.clone(), helm.setup.target.clone()),
+        turn: Semaphore::new(helm.setup.target.appliers().max(1)),
         progress: Progress::new(helm.setup.journal.clone(), "backfill", total, before),
         sink: Sink::Letters(helm.letters.clone()),
     });

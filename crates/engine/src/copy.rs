@@ -14,6 +14,7 @@ use shearwater_core::{Key, Stamp};
 use tokio::sync::Semaphore;
 
 use crate::backfill::RANGES_PER_WORKER;
+use crate::brake::Brake;
 use crate::enter::CAPTURE_LEASE;
 use crate::helm::{Course, Leash, Wish};
 use crate::ledger::{Halt, Lease, fold};
@@ -82,7 +83,8 @@ async fn copy_under(setup: &Setup, lease: &Arc<Lease>) -> Result<serde_json::Val
         run,
         throttle: Throttle::new(setup.spec.pace),
         foreground: Arc::new(Foreground::new()),
-        turn: Semaphore::new(1),
+        brake: Brake::new(setup.spec.pace, setup.source.clone(), setup.target.clone()),
+        turn: Semaphore::new(setup.target.appliers().max(1)),
         progress: Progress::new(setup.journal.clone(), "copy", total, checkpoints.iter().map(|c| c.read).sum()),
         sink: Sink::Listed(Mutex::default()),
     });

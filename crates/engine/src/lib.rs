@@ -2,6 +2,7 @@
 //! control flow and stays thin.
 
 pub mod backfill;
+pub mod brake;
 pub mod breaker;
 pub mod commands;
 pub mod complete;

@@ -2,10 +2,11 @@
 //! `progress`, a few times a second at most.
 //!
 //! The note: `{"activity": "backfill", "done": n, "total": n, "changed": n,
-//! "dead": n, "records_per_s": x, "eta_s": x or null, "at_ms": n, "ended": bool}`.
+//! "dead": n, "records_per_s": x, "eta_s": x or null, "rests": "why" or null,
+//! "at_ms": n, "ended": bool}`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct Shown {
     pub records_per_s: f64,
     /// Seconds left at this rate; `None` before anything was measured.
     pub eta_s: Option<f64>,
+    /// Why it rests now, when a store says that it weighs too much.
+    #[serde(default)]
+    pub rests: Option<String>,
     /// When this was written, ms since 1970.
     pub at_ms: i64,
     /// Whether the activity has ended.
@@ -51,6 +55,7 @@ pub struct Progress {
     done: AtomicU64,
     changed: AtomicU64,
     dead: AtomicU64,
+    rests: Mutex<Option<String>>,
     began: Instant,
     written: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -66,6 +71,7 @@ impl Progress {
             done: AtomicU64::new(before),
             changed: AtomicU64::new(0),
             dead: AtomicU64::new(0),
+            rests: Mutex::default(),
             began: Instant::now(),
             written: tokio::sync::Mutex::new(None),
         }
@@ -82,6 +88,18 @@ impl Progress {
         }
         *written = Some(Instant::now());
         self.write(false).await
+    }
+
+    /// Says why the activity rests, or that it goes on; written at once when it changed.
+    pub async fn rests(&self, why: Option<String>) -> Result<(), JournalError> {
+        let changed = match self.rests.lock() {
+            Ok(mut rests) if *rests != why => {
+                *rests = why;
+                true
+            }
+            Ok(_) | Err(_) => false,
+        };
+        if changed { self.write(false).await } else { Ok(()) }
     }
 
     /// Writes the last note.
@@ -104,6 +122,7 @@ impl Progress {
             dead: self.dead.load(Ordering::Relaxed),
             records_per_s,
             eta_s: (records_per_s > 0.0).then(|| if ended { 0.0 } else { left / records_per_s }),
+            rests: self.rests.lock().map(|rests| rests.clone()).unwrap_or_default(),
             at_ms: now_ms(),
             ended,
         }

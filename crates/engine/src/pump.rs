@@ -15,6 +15,7 @@ use shearwater_core::store::{Applied, Checkpoint, Chunk, Put, ScanRange, Side};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::brake::{Brake, LOOK_INTERVAL};
 use crate::dead_letters::{Letters, Refused};
 use crate::follow::put_of;
 use crate::helm::{Course, Leash, backoff};
@@ -72,7 +73,10 @@ pub struct Pump {
     pub throttle: Throttle,
     /// What clients feel.
     pub foreground: Arc<Foreground>,
-    /// One chunk is written at a time, so that the duty bound holds for all workers together.
+    /// What the stores feel.
+    pub brake: Brake,
+    /// As many chunks are written at a time as the target applies side by
+    /// side; the duty bound holds for each of them.
     pub turn: Semaphore,
     /// What is shown.
     pub progress: Progress,
@@ -234,6 +238,7 @@ impl Pump {
     ) -> Result<Checkpoint, Halt> {
         while let Some(mapped) = chunks.recv().await {
             leash.pass().await?;
+            self.rest_while_held(&mut leash).await?;
             let turn = self.turn.acquire().await.map_err(|error| Halt::Broken(error.to_string()))?;
             let records = mapped.puts.len();
             let began = Instant::now();
@@ -250,6 +255,15 @@ impl Pump {
         }
         // The reader ended early: its error is the one to tell.
         Err(Halt::Broken("the range's reader ended early".into()))
+    }
+
+    async fn rest_while_held(&self, leash: &mut Leash) -> Result<(), Halt> {
+        while let Some(why) = self.brake.held().await {
+            self.progress.rests(Some(why)).await?;
+            leash.rest(LOOK_INTERVAL).await?;
+            leash.pass().await?;
+        }
+        Ok(self.progress.rests(None).await?)
     }
 
     /// Writes one chunk with its checkpoint. Dead letters are kept before the

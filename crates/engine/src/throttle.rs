@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn pace(duty_percent_max: u8) -> Pace {
-        Pace { workers: 2, chunk_ms_target: 50, foreground_ms_max: 100, duty_percent_max }
+        Pace { duty_percent_max, ..Pace::default() }
     }
 
     const MS: Duration = Duration::from_millis(1);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::params;
-use shearwater_core::error::StoreErrorKind;
+use shearwater_core::error::{StoreError, StoreErrorKind};
 use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::{BackfillState, Phase, Status};
-use shearwater_core::store::{Role, Side};
+use shearwater_core::store::{Load, Role, Side};
 use shearwater_stores::faults::{Call, Cue, Faulty, When};
 use world::{Process, Rng, World, assert_equal, document, entries, events};
 
@@ -108,6 +108,41 @@ async fn a_backfill_outlasts_a_store_that_comes_and_goes() {
     let BackfillState::Done { totals, .. } = process.state().await.backfill else { unreachable!() };
     assert_eq!((totals.read, totals.dead), (300, 0));
     assert_equal(&process.setup, "in the end").await;
+    process.stop().await;
+}
+
+/// Waits until the backfill says that it rests, for this reason.
+async fn rests(process: &Process, why: &str) {
+    for _ in 0..1_000 {
+        let note = process.setup.journal.note("progress").await.unwrap().unwrap_or_default();
+        let shown: serde_json::Value = serde_json::from_str(&note).unwrap_or_default();
+        if shown["rests"].as_str().is_some_and(|rests| rests.contains(why)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the backfill never rested because {why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backfill_rests_while_a_store_says_that_it_weighs_too_much_or_does_not_say() {
+    let world = World::new(300);
+    let (process, source, target) = on_cue(&world).await;
+    let busy = Load { lock_waits: 9, replica_lag_ms: 0 };
+    target.claim_load(Ok(busy));
+    process.done(Command::Advance).await;
+    rests(&process, "target: 9 sessions wait for our locks").await;
+    assert_eq!(target.calls(Call::Apply), 0, "nothing was written");
+    // A signal that cannot be read is no reason to go on.
+    source.claim_load(Err(StoreError::new(StoreErrorKind::Denied, "no privilege to look")));
+    rests(&process, "source: its load cannot be read: no privilege to look").await;
+    target.claim_load(Ok(Load { lock_waits: 0, replica_lag_ms: 60_000 }));
+    source.claim_load(Ok(Load::default()));
+    rests(&process, "target: a replica is 60000 ms behind").await;
+    assert!(matches!(process.state().await.backfill, BackfillState::Running { .. }));
+    target.claim_load(Ok(Load::default()));
+    process.backfilled().await;
+    assert_equal(&process.setup, "after the rest").await;
     process.stop().await;
 }
 

@@ -176,6 +176,11 @@ pub struct Pace {
     pub foreground_ms_max: u64,
     /// The part of the time that background work may be writing, percent.
     pub duty_percent_max: u8,
+    /// Sessions that may wait for locks of ours; background work rests while there are more.
+    pub lock_waits_max: u64,
+    /// How far a store's slowest replica may be behind, ms; background work
+    /// rests while it is further.
+    pub replica_lag_ms_max: u64,
 }
 
 impl Default for Gates {
@@ -186,7 +191,14 @@ impl Default for Gates {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { workers: 2, chunk_ms_target: 50, foreground_ms_max: 100, duty_percent_max: 90 }
+        Pace {
+            workers: 2,
+            chunk_ms_target: 50,
+            foreground_ms_max: 100,
+            duty_percent_max: 90,
+            lock_waits_max: 2,
+            replica_lag_ms_max: 10_000,
+        }
     }
 }
 

@@ -73,6 +73,14 @@ pub fn json_schema() -> Value {
                     "duty_percent_max": number(
                         "The part of the time that background work may be writing, percent",
                         1, Some(100), u64::from(pace.duty_percent_max)
+                    ),
+                    "lock_waits_max": number(
+                        "Sessions that may wait for our locks before background work rests",
+                        0, None, pace.lock_waits_max
+                    ),
+                    "replica_lag_ms_max": number(
+                        "How far a store's slowest replica may be behind before background work rests, ms",
+                        1, Some(86_400_000), pace.replica_lag_ms_max
                     )
                 }
             }

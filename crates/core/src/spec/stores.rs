@@ -349,6 +349,8 @@ fn read_pace(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Pace {
     // More readers than this only queue for the store's one writer.
     const WORKERS_MAX: u64 = 64;
     const MS_MAX: u64 = 60_000;
+    // A replica that is a day behind is no replica that anybody reads.
+    const LAG_MS_MAX: u64 = 86_400_000;
     let mut workers = pace.workers as u64;
     let mut duty = u64::from(pace.duty_percent_max);
     let numbers = [
@@ -356,6 +358,8 @@ fn read_pace(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Pace {
         ("chunk_ms_target", &mut pace.chunk_ms_target, 1, MS_MAX, "ms"),
         ("foreground_ms_max", &mut pace.foreground_ms_max, 1, MS_MAX, "ms"),
         ("duty_percent_max", &mut duty, 1, 100, "percent"),
+        ("lock_waits_max", &mut pace.lock_waits_max, 0, i64::MAX as u64, "sessions"),
+        ("replica_lag_ms_max", &mut pace.replica_lag_ms_max, 1, LAG_MS_MAX, "ms"),
     ];
     for (key, slot, low, high, unit) in numbers {
         if let Some(number) = section.take(key).and_then(|item| reader.number(&item, low, high, unit)) {

@@ -576,6 +576,8 @@ fn the_schema_knows_every_key_that_the_reader_knows() {
         "chunk_ms_target",
         "foreground_ms_max",
         "duty_percent_max",
+        "lock_waits_max",
+        "replica_lag_ms_max",
     ] {
         assert!(schema.contains(&format!("\"{key}\":")), "{key} is not in the schema");
     }

@@ -254,4 +254,12 @@ impl Store for Bent {
     fn kind(&self) -> &'static str {
         self.inner.kind()
     }
+
+    fn appliers(&self) -> usize {
+        self.inner.appliers()
+    }
+
+    fn vitals(&self) -> Option<&dyn Vitals> {
+        self.inner.vitals()
+    }
 }

@@ -10,7 +10,7 @@ use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
     Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower,
-    IdempotencyRow, Inspect, Inspection, Put, Reader, ScanRange, Store, Write, Writer, Written,
+    IdempotencyRow, Inspect, Inspection, Put, Reader, ScanRange, Store, Vitals, Write, Writer, Written,
 };
 use shearwater_core::{Key, Stamp};
 
@@ -152,5 +152,13 @@ impl Store for Forgetful {
 
     fn kind(&self) -> &'static str {
         self.store.kind()
+    }
+
+    fn appliers(&self) -> usize {
+        self.store.appliers()
+    }
+
+    fn vitals(&self) -> Option<&dyn Vitals> {
+        self.store.vitals()
     }
 }

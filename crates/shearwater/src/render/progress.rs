@@ -32,6 +32,8 @@ pub struct Shown {
     pub records_per_s: f64,
     /// Seconds left.
     pub eta_s: Option<f64>,
+    /// Why it rests now.
+    pub rests: Option<String>,
     /// When it was written, ms since 1970.
     pub at_ms: i64,
     /// Whether the activity has ended.
@@ -48,6 +50,7 @@ impl Shown {
             total: note.get("total")?.as_u64()?,
             records_per_s: note.get("records_per_s").and_then(Value::as_f64).unwrap_or(0.0),
             eta_s: note.get("eta_s").and_then(Value::as_f64),
+            rests: note.get("rests").and_then(Value::as_str).map(str::to_owned),
             at_ms: note.get("at_ms").and_then(Value::as_i64).unwrap_or(0),
             ended: note.get("ended").and_then(Value::as_bool).unwrap_or(false),
         })
@@ -58,6 +61,9 @@ impl Shown {
         let percent = (self.done.min(self.total) * 100).checked_div(self.total).unwrap_or(100);
         let rate = amount::count(self.records_per_s.max(0.0) as u64);
         let left = match self.eta_s {
+            _ if self.rests.is_some() && !self.ended => {
+                format!(", rests: {}", self.rests.as_deref().unwrap_or_default())
+            }
             Some(eta_s) if !self.ended => format!(", {} left", amount::span_ms((eta_s.max(0.0) * 1_000.0) as u64)),
             _ => String::new(),
         };
@@ -137,6 +143,8 @@ mod tests {
         assert_eq!(shown.line(), "backfill: 1,500 of 2,000 records (75 %), 1,234 records/s, 1 min 1 s left");
         let ended = Shown { ended: true, ..shown.clone() };
         assert!(!ended.line().contains("left"));
+        let rests = Shown { rests: Some("target: 3 sessions wait for our locks".into()), ..shown.clone() };
+        assert!(rests.line().ends_with("1,234 records/s, rests: target: 3 sessions wait for our locks"));
         let empty = Shown { total: 0, done: 0, eta_s: None, ..shown };
         assert_eq!(empty.line(), "backfill: 0 of 0 records (100 %), 1,234 records/s");
         assert_eq!(Shown::read("{}"), None);

@@ -10,7 +10,7 @@ use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
     Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower,
-    IdempotencyRow, Inspect, Inspection, Put, Reader, ScanRange, Store, Write, Writer, Written,
+    IdempotencyRow, Inspect, Inspection, Load, Put, Reader, ScanRange, Store, Vitals, Write, Writer, Written,
 };
 use shearwater_core::{Key, Stamp};
 
@@ -28,6 +28,8 @@ struct Script {
     calls: HashMap<Call, u64>,
     /// Calls that still pass before the store is cut off; `None`: it is not going to be.
     left: Option<u64>,
+    /// What the store says of its load; `None`: what the inner one says.
+    load: Option<StoreResult<Load>>,
 }
 
 impl Faulty {
@@ -57,6 +59,11 @@ impl Faulty {
         let mut script = self.script();
         script.cues.clear();
         script.left = None;
+    }
+
+    /// From now on the store says this of its load.
+    pub fn claim_load(&self, load: StoreResult<Load>) {
+        self.script().load = Some(load);
     }
 
     /// How many calls of a kind there were, failed ones included.
@@ -246,5 +253,21 @@ impl Store for Faulty {
 
     fn kind(&self) -> &'static str {
         self.inner.kind()
+    }
+
+    fn appliers(&self) -> usize {
+        self.inner.appliers()
+    }
+
+    fn vitals(&self) -> Option<&dyn Vitals> {
+        if self.script().load.is_some() { Some(self) } else { self.inner.vitals() }
+    }
+}
+
+#[async_trait]
+impl Vitals for Faulty {
+    async fn load(&self) -> StoreResult<Load> {
+        let load = self.script().load.clone();
+        load.unwrap_or_else(|| Ok(Load::default()))
     }
 }

@@ -9,7 +9,7 @@ use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
     Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower,
-    IdempotencyRow, Inspect, Inspection, Put, Reader, Role, ScanRange, Store, Write, Writer, Written,
+    IdempotencyRow, Inspect, Inspection, Put, Reader, Role, ScanRange, Store, Vitals, Write, Writer, Written,
 };
 use shearwater_core::{Key, Stamp};
 
@@ -245,5 +245,13 @@ impl Store for Weakened {
 
     fn kind(&self) -> &'static str {
         self.inner.kind()
+    }
+
+    fn appliers(&self) -> usize {
+        self.inner.appliers()
+    }
+
+    fn vitals(&self) -> Option<&dyn Vitals> {
+        self.inner.vitals()
     }
 }
