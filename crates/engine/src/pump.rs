@@ -11,7 +11,7 @@ use shearwater_core::Stamp;
 use shearwater_core::error::{Policy, StoreError};
 use shearwater_core::lifecycle::BackfillTotals;
 use shearwater_core::mapping::Mapping;
-use shearwater_core::store::{Applied, Checkpoint, Chunk, Put, ScanRange, Side};
+use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Chunk, Put, ScanRange, Side};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -271,32 +271,32 @@ impl Pump {
     async fn apply_chunk(&self, mapped: Mapped, at: Checkpoint) -> Result<Checkpoint, Halt> {
         let Mapped { records, puts, refused, chunk } = mapped;
         self.sink.keep(&refused).await?;
-        let mut next = Checkpoint {
+        let to = Checkpoint {
             done: chunk.next.is_none(),
             cursor: chunk.next,
             read: at.read + chunk.read,
             dead: at.dead + refused.len() as u64,
             bytes: at.bytes + chunk.bytes,
-            ..at
+            ..at.clone()
         };
-        // What this chunk changes is known only afterwards: the count that is
-        // stored lags by one chunk until the range's last checkpoint.
-        let answers = self.put(puts, &next).await?;
+        let step = CheckpointStep { from: at, to };
+        let answers = self.put(puts, &step).await?;
         failpoint::hit("backfill-chunk-applied");
-        let changed = answers.iter().filter(|answer| matches!(answer, Applied::Changed)).count() as u64;
+        let saved = step.after(&answers);
         let late = late_refusals(&records, &answers);
-        self.sink.keep(&late).await?;
-        next.changed += changed;
-        next.dead += late.len() as u64;
-        if !late.is_empty() || (next.done && changed > 0) {
-            self.put(Vec::new(), &next).await?;
-            failpoint::hit("backfill-checkpointed");
+        if late.is_empty() {
+            return Ok(saved);
         }
-        Ok(next)
+        self.sink.keep(&late).await?;
+        let dead = step.to.dead + late.len() as u64;
+        let step = CheckpointStep { from: saved, to: Checkpoint { dead, ..step.to } };
+        self.put(Vec::new(), &step).await?;
+        failpoint::hit("backfill-checkpointed");
+        Ok(step.after(&[]))
     }
 
-    async fn put(&self, puts: Vec<Put>, checkpoint: &Checkpoint) -> Result<Vec<Applied>, Halt> {
-        let applied = self.setup.target.apply(self.course.epoch, puts, Some(checkpoint.clone())).await;
+    async fn put(&self, puts: Vec<Put>, step: &CheckpointStep) -> Result<Vec<Applied>, Halt> {
+        let applied = self.setup.target.apply(self.course.epoch, puts, Some(step.clone())).await;
         applied.map_err(Halt::store(Side::Target))
     }
 }

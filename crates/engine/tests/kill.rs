@@ -13,7 +13,7 @@ use std::process::{Command as Program, Stdio};
 use std::time::Duration;
 
 use rusqlite::params;
-use shearwater_core::journal::Command;
+use shearwater_core::journal::{Command, Event};
 use shearwater_core::lifecycle::{BackfillState, Phase};
 use shearwater_core::store::Side;
 use shearwater_engine::failpoint::{FAILPOINT_ENV, FAILPOINTS};
@@ -21,10 +21,14 @@ use shearwater_engine::{copy, ledger};
 use world::{Process, Rng, World, assert_equal, document};
 
 const DIR_ENV: &str = "SHEARWATER_KILL_DIR";
-const COPY_ENV: &str = "SHEARWATER_KILL_COPY";
+/// What the child does: `move`, `copy` or `backfill`.
+const WHAT_ENV: &str = "SHEARWATER_KILL_WHAT";
 /// Another process drives as well, so nothing stands still.
 const PAIR_ENV: &str = "SHEARWATER_KILL_PAIR";
 const RECORDS: usize = 40;
+/// A record that only the target refuses. The last one, so that the record that
+/// has the same email is there first.
+const BAD_TWIN: &str = "z-bad-twin";
 
 /// Drives the migration from wherever it is to complete, by way of a rollback,
 /// with writes by hand in every phase.
@@ -107,8 +111,11 @@ async fn write(world: &World, process: &Process, phase: Phase, rolled_back: bool
     }
 }
 
-/// A record that the mapping refuses.
+/// A record that the mapping refuses, or that the target does for its email.
 fn bad(key: &str) -> String {
+    if key == BAD_TWIN {
+        return document(key, 3).replace(&format!("{key}@"), "u00001@");
+    }
     format!(r#"{{"_id":"{key}","age":"old"}}"#)
 }
 
@@ -120,7 +127,7 @@ async fn mend(world: &World, process: &Process) {
             return;
         }
         for letter in letters {
-            assert!(letter.key.starts_with("bad"), "{letter:?}");
+            assert!(letter.key.contains("bad"), "{letter:?}");
             let sql = "UPDATE users SET doc = ?2 WHERE _id = ?1 AND doc = ?3";
             let (mended, bad) = (document(&letter.key, 3), bad(&letter.key));
             let _ = world.source().execute(sql, params![letter.key, mended, bad]);
@@ -138,20 +145,34 @@ fn acknowledged(dir: &Path) -> Vec<String> {
 async fn child() {
     let Ok(dir) = std::env::var(DIR_ENV) else { return };
     let world = World::at(Path::new(&dir));
-    if std::env::var(COPY_ENV).is_ok() {
-        let setup = world.setup().await;
-        loop {
-            match copy::copy(&setup).await {
-                Ok(_) => return,
-                // The killed one's lease.
-                Err(ledger::Halt::Refused(refusal)) if refusal.code == "busy/copy" => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                Err(halt) => panic!("{halt}"),
+    match std::env::var(WHAT_ENV).as_deref() {
+        Ok("copy") => copy_all(&world).await,
+        Ok("backfill") => backfill(&world).await,
+        _ => drive(&world).await,
+    }
+}
+
+async fn copy_all(world: &World) {
+    let setup = world.setup().await;
+    loop {
+        match copy::copy(&setup).await {
+            Ok(_) => return,
+            // The killed one's lease.
+            Err(ledger::Halt::Refused(refusal)) if refusal.code == "busy/copy" => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
+            Err(halt) => panic!("{halt}"),
         }
     }
-    drive(&world).await;
+}
+
+async fn backfill(world: &World) {
+    let process = world.process("p").await;
+    if process.state().await.phase == Phase::Planned {
+        let _ = process.ask(Command::Advance).await;
+    }
+    process.backfilled().await;
+    process.stop().await;
 }
 
 /// Whether it ended well; else it died.
@@ -161,9 +182,7 @@ fn run_child(dir: &Path, failpoint: Option<&str>, what: What) -> Ended {
     if let Some(failpoint) = failpoint {
         child.env(FAILPOINT_ENV, failpoint);
     }
-    if what == What::Copy {
-        child.env(COPY_ENV, "1");
-    }
+    child.env(WHAT_ENV, what.word());
     let output = child.stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
     if output.status.success() {
         return Ended::Well;
@@ -179,6 +198,17 @@ fn run_child(dir: &Path, failpoint: Option<&str>, what: What) -> Ended {
 enum What {
     Move,
     Copy,
+    Backfill,
+}
+
+impl What {
+    fn word(self) -> &'static str {
+        match self {
+            What::Move => "move",
+            What::Copy => "copy",
+            What::Backfill => "backfill",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,14 +220,22 @@ enum Ended {
 /// Kills at one place, goes on, and looks whether everything acknowledged is
 /// there. Answers whether the place was reached.
 fn kill_at(failpoint: &str) -> Ended {
-    let world = World::new(RECORDS);
-    world.source().execute("INSERT INTO users VALUES ('bad', ?1)", params![bad("bad")]).unwrap();
+    let world = world_with_bad();
     let ended = run_child(&world.dir, Some(failpoint), What::Move);
     if ended == Ended::Killed {
         assert_eq!(run_child(&world.dir, None, What::Move), Ended::Well, "going on after {failpoint}");
     }
     nothing_lost(&world, failpoint);
     ended
+}
+
+/// A world with a record that the mapping refuses and one that the target refuses.
+fn world_with_bad() -> World {
+    let world = World::new(RECORDS);
+    for key in ["bad", BAD_TWIN] {
+        world.source().execute("INSERT INTO users VALUES (?1, ?2)", params![key, bad(key)]).unwrap();
+    }
+    world
 }
 
 /// Everything acknowledged is in the target, which alone is left.
@@ -281,6 +319,29 @@ fn in_a_copy() {
         ended
     });
     assert_eq!(missed(&ended), Vec::<&str>::new(), "never reached");
+}
+
+/// What a kill leaves behind is counted once: neither lost nor twice.
+#[test]
+fn a_killed_backfill_counts_exactly() {
+    let mut cases: Vec<String> =
+        ["backfill-checkpointed", "backfill-letter-buried", "backfill-letter-buried:2"].map(str::to_owned).to_vec();
+    // Chunks of each range, the first to the last.
+    cases.extend([1, 2, 5, 8].map(|n| format!("backfill-chunk-applied:{n}")));
+    let ended = each(cases, |failpoint| {
+        let world = world_with_bad();
+        let ended = run_child(&world.dir, Some(failpoint), What::Backfill);
+        assert_eq!(run_child(&world.dir, None, What::Backfill), Ended::Well, "going on after {failpoint}");
+        let journal = tokio::runtime::Runtime::new().unwrap();
+        let entries = journal.block_on(async { world::entries(world.setup().await.journal.as_ref()).await });
+        let Some(Event::BackfillFinished { totals, .. }) = world::last_event(&entries, "backfill-finished") else {
+            panic!("{failpoint}: it never ended")
+        };
+        let records = RECORDS as u64;
+        assert_eq!((totals.read, totals.changed, totals.dead), (records + 2, records, 2), "{failpoint}");
+        ended
+    });
+    assert_eq!(missed(&ended), Vec::<String>::new(), "never reached");
 }
 
 /// Two processes, each stopped in turn for longer than its leases, wherever it

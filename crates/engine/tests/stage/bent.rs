@@ -150,7 +150,12 @@ impl Writer for Bent {
 
 #[async_trait]
 impl Follower for Bent {
-    async fn apply(&self, epoch: u64, mut puts: Vec<Put>, checkpoint: Option<Checkpoint>) -> StoreResult<Vec<Applied>> {
+    async fn apply(
+        &self,
+        epoch: u64,
+        mut puts: Vec<Put>,
+        checkpoint: Option<CheckpointStep>,
+    ) -> StoreResult<Vec<Applied>> {
         self.applies.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let mut epoch = epoch;
         match self.now() {

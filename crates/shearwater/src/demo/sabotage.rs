@@ -9,8 +9,8 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
-    Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower,
-    IdempotencyRow, Inspect, Inspection, Put, Reader, ScanRange, Store, Vitals, Write, Writer, Written,
+    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched,
+    Follower, IdempotencyRow, Inspect, Inspection, Put, Reader, ScanRange, Store, Vitals, Write, Writer, Written,
 };
 use shearwater_core::{Key, Stamp};
 
@@ -32,7 +32,7 @@ impl Forgetful {
 
 #[async_trait]
 impl Follower for Forgetful {
-    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<Checkpoint>) -> StoreResult<Vec<Applied>> {
+    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<CheckpointStep>) -> StoreResult<Vec<Applied>> {
         let forget = self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGETS_ONE_IN);
         if forget && checkpoint.is_none() {
             return Ok(puts.iter().map(|_| Applied::Changed).collect());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shearwater_core::Stamp;
 use shearwater_core::error::StoreErrorKind;
-use shearwater_core::store::{Applied, Checkpoint, Cursor, Image, Put, Role, Store};
+use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Cursor, Image, Put, Role, Store};
 
 use super::bench::{Bench, Flavour, doc, fence, installed, key, layout, put, record, record_of, tombstone};
 
@@ -82,30 +82,52 @@ pub(super) async fn a_tombstone_keeps_an_older_record_out(bench: &dyn Bench) {
     assert_eq!(record_of(&store, "a").await, Some(record("a", 1)));
 }
 
-fn checkpoint(range: u32, read: u64) -> Checkpoint {
-    let cursor = Some(Cursor("[[\"t\",\"x\"]]".into()));
-    Checkpoint { run: "run 1".into(), range, cursor, done: false, read, changed: 1, dead: 0, bytes: 9 }
+fn checkpoint(range: u32, read: u64, changed: u64) -> Checkpoint {
+    let cursor = (read > 0).then(|| Cursor(format!("[[\"t\",\"{read}\"]]")));
+    Checkpoint { run: "run 1".into(), range, cursor, done: false, read, changed, dead: 0, bytes: 9 * read }
+}
+
+/// From one number of records to the next; what `to` says of changes is not believed.
+fn step(from: &Checkpoint, read: u64) -> Option<CheckpointStep> {
+    Some(CheckpointStep { from: from.clone(), to: checkpoint(from.range, read, 99) })
 }
 
 pub(super) async fn checkpoints_commit_with_their_rows(bench: &dyn Bench) {
     let store = installed(bench, Role::Follower).await;
     assert_eq!(store.checkpoints("run 1").await.unwrap(), []);
-    store.apply(1, vec![put("a", 1, Stamp::ZERO)], Some(checkpoint(1, 1))).await.unwrap();
-    store.apply(1, vec![], Some(checkpoint(0, 0))).await.unwrap();
-    store.apply(1, vec![put("b", 1, Stamp::ZERO)], Some(checkpoint(1, 2))).await.unwrap();
-    assert_eq!(store.checkpoints("run 1").await.unwrap(), [checkpoint(0, 0), checkpoint(1, 2)]);
+    store.apply(1, vec![put("a", 1, Stamp::ZERO)], step(&checkpoint(1, 0, 0), 1)).await.unwrap();
+    store.apply(1, vec![], step(&checkpoint(0, 0, 0), 0)).await.unwrap();
+    let puts = vec![put("a", 1, Stamp::ZERO), put("b", 1, Stamp::ZERO), tombstone("c", Stamp::ZERO)];
+    store.apply(1, puts, step(&checkpoint(1, 1, 1), 4)).await.unwrap();
+    let saved = [checkpoint(0, 0, 0), checkpoint(1, 4, 2)];
+    assert_eq!(store.checkpoints("run 1").await.unwrap(), saved, "what the batch changed is counted with it");
     assert_eq!(store.checkpoints("run 2").await.unwrap(), []);
     store.set_fence(fence(Role::Follower, 1), fence(Role::Follower, 2)).await.unwrap();
-    let error = store.apply(1, vec![put("c", 1, Stamp::ZERO)], Some(checkpoint(1, 3))).await.unwrap_err();
+    let error = store.apply(1, vec![put("c", 1, Stamp::ZERO)], step(&saved[1], 5)).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::EpochStale { current: 2 });
     assert_eq!(record_of(&store, "c").await, None);
-    assert_eq!(store.checkpoints("run 1").await.unwrap()[1], checkpoint(1, 2));
+    assert_eq!(store.checkpoints("run 1").await.unwrap(), saved);
     assert!(store.apply(3, vec![put("c", 1, Stamp::ZERO)], None).await.is_ok(), "a newer epoch is no reason to refuse");
+}
+
+pub(super) async fn a_checkpoint_does_not_pass_a_refused_put(bench: &dyn Bench) {
+    let store = installed(bench, Role::Follower).await;
+    let mut other_key = put("b", 1, Stamp::ZERO);
+    other_key.key = key("not b");
+    let puts = vec![put("a", 1, Stamp::ZERO), other_key, put("c", 1, Stamp::ZERO)];
+    let from = checkpoint(0, 2, 1);
+    let answers = store.apply(1, puts, step(&from, 5)).await.unwrap();
+    assert!(matches!(answers[1], Applied::Refused(_)), "{answers:?}");
+    assert_eq!(record_of(&store, "c").await, Some(record("c", 1)), "the others are in");
+    let held = checkpoint(0, 2, 3);
+    assert_eq!(store.checkpoints("run 1").await.unwrap(), [held.clone()], "and counted, at the place before the batch");
+    store.apply(1, vec![], step(&held, 5)).await.unwrap();
+    assert_eq!(store.checkpoints("run 1").await.unwrap(), [checkpoint(0, 5, 3)], "once the letter is kept");
 }
 
 pub(super) async fn the_authority_takes_no_puts(bench: &dyn Bench) {
     let store = installed(bench, Role::Authority).await;
-    let error = store.apply(1, vec![put("a", 1, Stamp::new(9, 9))], Some(checkpoint(0, 1))).await.unwrap_err();
+    let error = store.apply(1, vec![put("a", 1, Stamp::new(9, 9))], step(&checkpoint(0, 0, 0), 1)).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::FenceClosed);
     assert_eq!(record_of(&store, "a").await, None);
     let bare = bench.fresh(layout(bench.flavour())).await;

@@ -64,6 +64,7 @@ checks! {
     guard::a_second_backfill_changes_nothing,
     guard::a_tombstone_keeps_an_older_record_out,
     guard::checkpoints_commit_with_their_rows,
+    guard::a_checkpoint_does_not_pass_a_refused_put,
     guard::the_authority_takes_no_puts,
     guard::unique_values_pass_between_records_of_a_batch,
     guard::a_refused_put_leaves_the_others,

@@ -9,8 +9,8 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
-    Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower,
-    IdempotencyRow, Inspect, Inspection, Load, Put, Reader, ScanRange, Store, Vitals, Write, Writer, Written,
+    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched,
+    Follower, IdempotencyRow, Inspect, Inspection, Load, Put, Reader, ScanRange, Store, Vitals, Write, Writer, Written,
 };
 use shearwater_core::{Key, Stamp};
 
@@ -179,7 +179,7 @@ impl Writer for Faulty {
 
 #[async_trait]
 impl Follower for Faulty {
-    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<Checkpoint>) -> StoreResult<Vec<Applied>> {
+    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<CheckpointStep>) -> StoreResult<Vec<Applied>> {
         self.call(Call::Apply, self.inner.apply(epoch, puts, checkpoint)).await
     }
 

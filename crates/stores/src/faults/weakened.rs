@@ -8,8 +8,8 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
-    Applied, Capture, Checkpoint, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched, Follower,
-    IdempotencyRow, Inspect, Inspection, Put, Reader, Role, ScanRange, Store, Vitals, Write, Writer, Written,
+    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched,
+    Follower, IdempotencyRow, Inspect, Inspection, Put, Reader, Role, ScanRange, Store, Vitals, Write, Writer, Written,
 };
 use shearwater_core::{Key, Stamp};
 
@@ -141,7 +141,7 @@ impl Writer for Weakened {
 
 #[async_trait]
 impl Follower for Weakened {
-    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<Checkpoint>) -> StoreResult<Vec<Applied>> {
+    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<CheckpointStep>) -> StoreResult<Vec<Applied>> {
         let mut passed = Vec::with_capacity(puts.len());
         for put in puts {
             passed.push(self.past_the_guard(put).await?);

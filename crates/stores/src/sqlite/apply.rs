@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use rusqlite::params;
 use shearwater_core::Stamp;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::store::{Applied, Checkpoint, Follower, Put, Role};
+use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Follower, Put, Role};
 
 use super::Sqlite;
 use super::capture::{begin_applying, end_applying, no_sidecar};
@@ -231,7 +231,7 @@ fn apply(
     tables: &Tables,
     epoch: u64,
     puts: Vec<StoreResult<Prepared>>,
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Option<CheckpointStep>,
 ) -> StoreResult<Vec<Applied>> {
     let facts = session.facts(tables)?;
     if facts.sidecar == Sidecar::Absent {
@@ -273,8 +273,8 @@ fn apply(
         prepared_puts.push(Some(put));
     }
     batch.settle(&prepared_puts, pending, &mut out)?;
-    if let Some(checkpoint) = checkpoint {
-        save_checkpoint(session, tables, &checkpoint)?;
+    if let Some(step) = checkpoint {
+        save_checkpoint(session, tables, &step.after(&out))?;
     }
     end_applying(session, tables)?;
     Ok(out)
@@ -312,7 +312,7 @@ fn load_checkpoints(session: &Session, tables: &Tables, run: &str) -> StoreResul
 
 #[async_trait]
 impl Follower for Sqlite {
-    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<Checkpoint>) -> StoreResult<Vec<Applied>> {
+    async fn apply(&self, epoch: u64, puts: Vec<Put>, checkpoint: Option<CheckpointStep>) -> StoreResult<Vec<Applied>> {
         let tables = self.tables.clone();
         let prepared = if puts.len() <= PREPARE_INLINE_MAX {
             puts.iter().map(|put| prepare(&tables, put)).collect::<Vec<_>>()
