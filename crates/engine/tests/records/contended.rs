@@ -1,19 +1,13 @@
 //! Writes that meet others: everybody gets done, and what a write decided on is
 //! what it changed.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use shearwater_core::Value;
-use shearwater_core::error::StoreErrorKind;
 use shearwater_core::lifecycle::Phase;
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, Literal};
-use shearwater_engine::member::MemberOptions;
-use shearwater_engine::records::{ClientChange, Condition, Edit, Records, Shape};
-use shearwater_engine::{Member, Setup};
-use shearwater_stores::faults::{Call, Cue, Fault, Faulty, When};
+use shearwater_engine::records::{ClientChange, Condition, Edit, Shape};
 
+use crate::stage::bent::Bend;
 use crate::stage::{Stage, doc, key};
 use crate::{ANN, SERVING, options};
 
@@ -81,12 +75,8 @@ async fn an_upsert_sets_what_is_sent_or_leaves_the_record_alone() {
 async fn a_write_of_many_records_gets_done_while_others_write_them_all_the_time() {
     let records: Vec<String> = (0..10).map(|n| format!(r#"{{"_id": "r{n}", "name": "x"}}"#)).collect();
     let stage = Stage::at(Phase::DualWrite, &records.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let source = Faulty::around(stage.setup.source.clone());
-    let setup = Setup { source: source.clone(), ..stage.setup.clone() };
-    let member = Member::join(&setup, "m", MemberOptions::default()).await.unwrap();
-    let server = Arc::new(Records::new(setup, member, options()));
-    let slow = Cue::fail(Call::FetchMany, When::After, StoreErrorKind::Unavailable).always();
-    source.cue(Cue { fault: Fault::Delay(Duration::from_millis(10)), ..slow });
+    let server = stage.serve(options()).await.records;
+    stage.source.bend(Bend::ReadsManySlowly);
 
     let (done, stop) = tokio::sync::watch::channel(false);
     let mut others = tokio::task::JoinSet::new();

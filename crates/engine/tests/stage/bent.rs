@@ -35,6 +35,8 @@ pub enum Bend {
     ApplyWaitsAndFails,
     /// Reads by key fail.
     FetchFails,
+    /// Reads of several keys are slow: much longer than a write.
+    ReadsManySlowly,
     /// Lists fail.
     ListFails,
     /// The next write is applied, and its answer lost; then straight again.
@@ -96,7 +98,11 @@ impl Reader for Bent {
         if self.now() == Bend::FetchFails {
             return Err(Bent::away());
         }
-        self.inner.fetch_many(keys).await
+        let fetched = self.inner.fetch_many(keys).await;
+        if self.now() == Bend::ReadsManySlowly && keys.len() > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        fetched
     }
 
     async fn split(&self, parts: usize) -> StoreResult<Vec<ScanRange>> {
