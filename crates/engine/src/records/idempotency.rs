@@ -8,7 +8,7 @@ use shearwater_core::store::{IdempotencyRow, Side};
 use shearwater_core::value::{Value, hash, json};
 use shearwater_core::{Document, Key, Stamp};
 
-use super::{DataPath, Etag, Got, Idempotency, ServeError, Shape, WriteDone};
+use super::{DataPath, Etag, Got, Idempotency, KeyKept, ServeError, Shape, WriteDone};
 
 /// Keys of requests on their way in this process.
 #[derive(Clone, Default)]
@@ -117,7 +117,7 @@ impl DataPath {
     ) -> Result<WriteDone, ServeError> {
         let (stamp, outcomes) = read_row(row)
             .ok_or_else(|| ServeError::Broken("an idempotency row cannot be read as an answer".to_owned()))?;
-        let mut done = WriteDone { replayed: true, ..WriteDone::default() };
+        let mut done = WriteDone { replayed: true, key_kept: KeyKept::Kept, ..WriteDone::default() };
         for (at, outcome) in outcomes.into_iter().enumerate() {
             done.created.push(outcome.created);
             done.deleted.push(None);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use shearwater_core::Key;
 use shearwater_core::query::keyset_of;
 use shearwater_core::route::{self, ListRoute};
-use shearwater_core::store::Side;
+use shearwater_core::store::{Estimate, Side};
 
 use super::read::{READ_ATTEMPTS_MAX, moving};
 use super::translate::place_bytes;
@@ -73,6 +73,13 @@ impl DataPath {
             return Ok(answer(&ask, page));
         }
         Err(moving())
+    }
+
+    /// The size of the store that lists come from, as that store estimates it.
+    pub(super) async fn estimate(&self) -> Result<Estimate, ServeError> {
+        let reading = self.member.admit_read()?;
+        let (ListRoute::From(side) | ListRoute::Overlaid { authority: side, .. }) = route::list(&reading.view.state);
+        Ok(self.setup.store(side).estimate().await?)
     }
 
     /// A page from one store, in the client's order.

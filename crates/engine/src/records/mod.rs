@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shearwater_core::error::{StoreError, StoreErrorKind};
 use shearwater_core::journal::JournalError;
 use shearwater_core::mapping::MappingError;
-use shearwater_core::store::{Fetched, Side};
+use shearwater_core::store::{Estimate, Fetched, Side};
 use shearwater_core::value::hash;
 use shearwater_core::{Key, Stamp};
 
@@ -29,7 +29,7 @@ mod write;
 
 pub use hold::HeldWrites;
 pub use request::{
-    ClientChange, Condition, Edit, Etag, Got, Idempotency, ListAsk, ListGot, ServeError, Shape, WriteDone,
+    ClientChange, Condition, Edit, Etag, Got, Idempotency, KeyKept, ListAsk, ListGot, ServeError, Shape, WriteDone,
 };
 
 /// When a client may try again after a failure that passes by itself, ms.
@@ -131,6 +131,11 @@ impl Records {
     /// One page of a list.
     pub async fn list(&self, ask: ListAsk) -> Result<ListGot, ServeError> {
         self.path.list(ask).await
+    }
+
+    /// How many records there are by the store's own estimate.
+    pub async fn estimate(&self) -> Result<Estimate, ServeError> {
+        self.path.estimate().await
     }
 
     /// Changes, all or none.

@@ -115,6 +115,22 @@ pub struct WriteDone {
     pub replayed: bool,
     /// Whether the follower has it too.
     pub followed: bool,
+    /// What became of the request's idempotency key.
+    pub key_kept: KeyKept,
+}
+
+/// What became of a request's idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum KeyKept {
+    /// There was none, or nothing was changed that it could stand beside.
+    #[default]
+    NotAsked,
+    /// It is kept in the authority, beside what the request changed.
+    Kept,
+    /// The store has no place for it (before the start, after complete): it
+    /// kept requests of this process apart while this one was on its way, and
+    /// a later retry is a new request.
+    NoPlace,
 }
 
 /// A list as a client asks for it; paths are of its shape.

@@ -18,8 +18,8 @@ use super::hold::{Hold, Until};
 use super::idempotency::{Outcome, row_of};
 use super::turns;
 use super::{
-    ClientChange, Condition, DataPath, Edit, Etag, Got, Idempotency, Protection, ServeError, Shape, WriteDone, etag_of,
-    unprocessable,
+    ClientChange, Condition, DataPath, Edit, Etag, Got, Idempotency, KeyKept, Protection, ServeError, Shape, WriteDone,
+    etag_of, unprocessable,
 };
 use crate::member::{Admission, View};
 
@@ -128,16 +128,17 @@ impl DataPath {
         if !prepared.stamped {
             prepared.nothing_parked()?;
         }
-        // Without a sidecar there is no place for the row: the key then only
-        // keeps requests of this process apart.
+        let key_kept = match (idempotency, prepared.stamped) {
+            (None, _) => KeyKept::NotAsked,
+            (Some(_), true) => KeyKept::Kept,
+            (Some(_), false) => KeyKept::NoPlace,
+        };
         let idempotency = idempotency.filter(|_| prepared.stamped);
         let outcomes: Vec<Outcome> = prepared.outcomes.iter().map(|(outcome, _)| outcome.clone()).collect();
         let write = Write {
             epoch: prepared.stamped.then_some(epoch),
             changes: prepared.changes.clone(),
-            // Without a sidecar there is no place for it: before the start and after complete
-            // a retry is told apart by its key and its condition only.
-            idempotency: idempotency.filter(|_| prepared.stamped).map(|i| row_of(i, &outcomes, now_ms())),
+            idempotency: idempotency.map(|i| row_of(i, &outcomes, now_ms())),
         };
         let began = Instant::now();
         let stamps = match self.setup.store(to.authority).write(write).await {
@@ -155,7 +156,7 @@ impl DataPath {
         // The follower refuses older epochs by itself: waiting for it holds none back.
         drop(admission);
         let followed = self.bring_follower(epoch, &to, &prepared, &stamps, mapped).await;
-        Ok(Attempt::Done(done(prepared, &stamps, followed)))
+        Ok(Attempt::Done(WriteDone { key_kept, ..done(prepared, &stamps, followed) }))
     }
 
     /// The answer of an earlier request with this key, looked for before

@@ -21,9 +21,9 @@ use tokio::task::JoinHandle;
 use super::status::status;
 use super::verbs::{self, Refused, VERBS};
 use crate::gateway::auth::Guard;
+use crate::gateway::connections::{self, ConnectionBounds};
 use crate::gateway::problem::{Kind, Problem};
 use crate::gateway::query::parameters;
-use crate::gateway::server::spawn_router;
 
 /// Bytes of a body: verbs take a few short fields.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -44,7 +44,7 @@ pub struct ControlApp {
 /// Serves the control API until `closed` says so.
 pub fn spawn(listener: TcpListener, app: Arc<ControlApp>, closed: watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
     let router = Router::new().fallback(move |request: Request<Body>| app.clone().answer(request));
-    spawn_router(listener, router, closed)
+    connections::spawn(listener, router, ConnectionBounds::default(), closed)
 }
 
 impl ControlApp {

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use shearwater_core::Key;
-use shearwater_engine::records::{Etag, Got};
+use shearwater_engine::records::{Etag, Got, KeyKept};
 
 use super::entity::Version;
 use super::etag;
@@ -17,6 +17,9 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 
 /// Says that the answer is that of an earlier request.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Says `false` where a later retry will not be known by its idempotency key.
+const IDEMPOTENCY_KEPT: HeaderName = HeaderName::from_static("idempotency-kept");
 
 /// An answer as it is put together.
 pub struct Answer(Response<Body>);
@@ -60,11 +63,17 @@ impl Answer {
         self.header(header::LOCATION, key_text::location(&version.path, key))
     }
 
-    /// With the preferences that were honoured.
-    pub fn applied(mut self, prefer: Prefer) -> Answer {
-        if let Some(applied) = prefer.applied() {
-            self.0.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static(applied));
+    /// With the preferences of a write that were honoured.
+    pub fn applied(self, prefer: Prefer) -> Answer {
+        match prefer.applied() {
+            Some(applied) => self.preference_applied(applied),
+            None => self,
         }
+    }
+
+    /// With a preference that was honoured.
+    pub fn preference_applied(mut self, applied: &'static str) -> Answer {
+        self.0.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static(applied));
         self
     }
 
@@ -72,6 +81,17 @@ impl Answer {
     pub fn replayed(mut self, replayed: Replayed) -> Answer {
         if replayed == Replayed::Yes {
             self.0.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        }
+        self
+    }
+
+    /// Whether a retry will be known by its idempotency key.
+    pub fn key_kept(mut self, kept: KeyKept) -> Answer {
+        match kept {
+            KeyKept::NotAsked | KeyKept::Kept => {}
+            KeyKept::NoPlace => {
+                self.0.headers_mut().insert(IDEMPOTENCY_KEPT, HeaderValue::from_static("false"));
+            }
         }
         self
     }

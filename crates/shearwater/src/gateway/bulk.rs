@@ -9,7 +9,7 @@ use axum::http::{Response, StatusCode, header};
 use shearwater_core::limits::BULK_RECORDS_MAX;
 use shearwater_core::query::Filter;
 use shearwater_core::value::Document;
-use shearwater_engine::records::{ClientChange, Condition, Edit, Got, Idempotency, ListAsk};
+use shearwater_engine::records::{ClientChange, Condition, Edit, Got, Idempotency, KeyKept, ListAsk};
 
 use super::answer::{self, Answer, Replayed};
 use super::entity::{Entity, Version};
@@ -48,6 +48,7 @@ struct Bulk {
     shown: Vec<Got>,
     /// Whether an earlier request did it.
     replayed: Replayed,
+    key_kept: KeyKept,
 }
 
 async fn change(
@@ -56,12 +57,10 @@ async fn change(
     incoming: Incoming<'_>,
     edit: &BulkEdit,
 ) -> Result<Response<Body>, Problem> {
-    let (accept, prefer) = (headers::accept(incoming.headers)?, Prefer::read(incoming.headers)?);
+    let (accept, prefer) = (headers::accept(incoming.headers)?, Prefer::read(incoming.headers)?.not_an_upsert()?);
     let query = query::read(&version.layout, incoming.query)?;
     query.not_a_list()?;
-    if query.columns.is_some() {
-        return Err(Problem::new(Kind::UnknownParameter, "columns has no meaning here: it belongs to an insert"));
-    }
+    query.not_an_insert()?;
     if query.filter == Filter::All {
         return Err(Problem::new(Kind::FilterRequired, "without a filter every record would be changed")
             .hint("name the records, for example ?status=eq.OLD"));
@@ -83,7 +82,8 @@ async fn change(
         }
         false => Answer::empty(StatusCode::NO_CONTENT),
     };
-    let answer = answer.header(header::CONTENT_RANGE, range).applied(prefer).replayed(done.replayed);
+    let answer =
+        answer.header(header::CONTENT_RANGE, range).applied(prefer).replayed(done.replayed).key_kept(done.key_kept);
     Ok(answer.into_response())
 }
 
@@ -106,7 +106,7 @@ async fn changed(
         return Err(bulk_too_large(page.records.len() + 1).hint("narrow the filter"));
     }
     if page.records.is_empty() && idempotency.is_none() {
-        return Ok(Bulk { shown: Vec::new(), replayed: Replayed::No });
+        return Ok(Bulk { shown: Vec::new(), replayed: Replayed::No, key_kept: KeyKept::NotAsked });
     }
     let changes = page.records.into_iter().map(|got| ClientChange {
         key: got.key,
@@ -121,5 +121,6 @@ async fn changed(
         BulkEdit::Patch(_) => done.records,
         BulkEdit::Delete => done.deleted,
     };
-    Ok(Bulk { shown: shown.into_iter().flatten().collect(), replayed: Replayed::of(done.replayed) })
+    let (replayed, key_kept) = (Replayed::of(done.replayed), done.key_kept);
+    Ok(Bulk { shown: shown.into_iter().flatten().collect(), replayed, key_kept })
 }

@@ -34,8 +34,36 @@ pub enum Count {
     /// No.
     #[default]
     None,
-    /// Exactly, when there are few enough to be counted.
+    /// Exactly, unless counting takes too long.
     Exact,
+    /// By the store's own estimate, which knows no filter.
+    Planned,
+    /// Exactly where they are few, else by the store's own estimate.
+    Estimated,
+}
+
+impl Count {
+    /// What `Preference-Applied` says.
+    pub fn applied(self) -> Option<&'static str> {
+        match self {
+            Count::None => None,
+            Count::Exact => Some("count=exact"),
+            Count::Planned => Some("count=planned"),
+            Count::Estimated => Some("count=estimated"),
+        }
+    }
+}
+
+/// What an insert does with records that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// They take the fields that are sent.
+    Merge,
+    /// They are left as they are.
+    Ignore,
 }
 
 /// The `Prefer` header.
@@ -45,6 +73,8 @@ pub struct Prefer {
     pub returns: Return,
     /// Whether the records are counted.
     pub count: Count,
+    /// What an insert does with records that are there.
+    pub duplicates: Duplicates,
 }
 
 impl Prefer {
@@ -59,9 +89,13 @@ impl Prefer {
                 "return=headers-only" => prefer.returns = Return::HeadersOnly,
                 "return=representation" => prefer.returns = Return::Representation,
                 "count=exact" => prefer.count = Count::Exact,
-                refused @ ("resolution=merge-duplicates" | "resolution=ignore-duplicates" | "tx=rollback") => {
+                "count=planned" => prefer.count = Count::Planned,
+                "count=estimated" => prefer.count = Count::Estimated,
+                "resolution=merge-duplicates" => prefer.duplicates = Duplicates::Merge,
+                "resolution=ignore-duplicates" => prefer.duplicates = Duplicates::Ignore,
+                refused @ "tx=rollback" => {
                     return Err(Problem::new(Kind::BadHeader, format!("Prefer: {refused} is not served"))
-                        .hint("replace records with PUT, or change them with PATCH"));
+                        .hint("what is written is kept"));
                 }
                 _ => {}
             }
@@ -69,14 +103,53 @@ impl Prefer {
         Ok(prefer)
     }
 
-    /// What `Preference-Applied` says.
+    /// What `Preference-Applied` says of a write.
     pub fn applied(&self) -> Option<&'static str> {
-        match (self.returns, self.count) {
-            (Return::Minimal, Count::None) => None,
-            (Return::HeadersOnly, _) => Some("return=headers-only"),
-            (Return::Representation, _) => Some("return=representation"),
-            (Return::Minimal, Count::Exact) => Some("count=exact"),
+        // One table instead of a text put together: this is on every write's way.
+        Some(match (self.returns, self.duplicates) {
+            (Return::Minimal, Duplicates::Refuse) => return None,
+            (Return::HeadersOnly, Duplicates::Refuse) => "return=headers-only",
+            (Return::Representation, Duplicates::Refuse) => "return=representation",
+            (Return::Minimal, Duplicates::Merge) => "resolution=merge-duplicates",
+            (Return::HeadersOnly, Duplicates::Merge) => "return=headers-only, resolution=merge-duplicates",
+            (Return::Representation, Duplicates::Merge) => "return=representation, resolution=merge-duplicates",
+            (Return::Minimal, Duplicates::Ignore) => "resolution=ignore-duplicates",
+            (Return::HeadersOnly, Duplicates::Ignore) => "return=headers-only, resolution=ignore-duplicates",
+            (Return::Representation, Duplicates::Ignore) => "return=representation, resolution=ignore-duplicates",
+        })
+    }
+
+    /// Refuses an upsert where nothing is inserted.
+    pub fn not_an_upsert(self) -> Result<Prefer, Problem> {
+        match self.duplicates {
+            Duplicates::Refuse => Ok(self),
+            Duplicates::Merge | Duplicates::Ignore => {
+                Err(Problem::new(Kind::BadHeader, "Prefer: resolution belongs to an insert")
+                    .hint("send the records with POST, or replace one with PUT"))
+            }
         }
+    }
+}
+
+/// The `Range` header where it counts records, as `0-24` or `25-`; a range of
+/// other units, which HTTP lets a server ignore, is none.
+pub fn range(headers: &HeaderMap) -> Result<Option<(u64, Option<u64>)>, Problem> {
+    let Some(value) = headers.get(header::RANGE) else { return Ok(None) };
+    let unit = headers.get("range-unit").and_then(|unit| unit.to_str().ok()).unwrap_or("items");
+    let value = text(&header::RANGE, value)?.trim();
+    if unit != "items" || value.contains('=') {
+        return Ok(None);
+    }
+    let bad = || Problem::new(Kind::BadHeader, "Range is not of the form 0-24 or 25-");
+    let (first, last) = value.split_once('-').ok_or_else(bad)?;
+    let first: u64 = first.parse().map_err(|_| bad())?;
+    if last.is_empty() {
+        return Ok(Some((first, None)));
+    }
+    let last: u64 = last.parse().map_err(|_| bad())?;
+    match last.checked_sub(first).and_then(|count| count.checked_add(1)) {
+        Some(count) => Ok(Some((first, Some(count)))),
+        None => Err(Problem::new(Kind::RangeNotSatisfiable, "the range ends before it begins")),
     }
 }
 
@@ -200,13 +273,39 @@ mod tests {
     #[test]
     fn preferences() {
         let check = |value: &str, returns: Return, count: Count| {
-            assert_eq!(Prefer::read(&headers(&[("prefer", value)])), Ok(Prefer { returns, count }), "{value}");
+            let expect = Prefer { returns, count, ..Prefer::default() };
+            assert_eq!(Prefer::read(&headers(&[("prefer", value)])), Ok(expect), "{value}");
         };
         check("return=representation", Return::Representation, Count::None);
         check("return=headers-only, count=exact", Return::HeadersOnly, Count::Exact);
         check("return=minimal,missing=default", Return::Minimal, Count::None);
-        check("count=planned", Return::Minimal, Count::None);
-        assert!(Prefer::read(&headers(&[("prefer", "resolution=merge-duplicates,return=minimal")])).is_err());
+        check("count=planned", Return::Minimal, Count::Planned);
+        check("count=estimated", Return::Minimal, Count::Estimated);
+        check("count=guessed", Return::Minimal, Count::None);
+        let read = |value: &str| Prefer::read(&headers(&[("prefer", value)]));
+        let upsert = read("resolution=merge-duplicates,return=representation").unwrap();
+        assert_eq!((upsert.duplicates, upsert.returns), (Duplicates::Merge, Return::Representation));
+        assert_eq!(upsert.applied(), Some("return=representation, resolution=merge-duplicates"));
+        assert_eq!(read("resolution=ignore-duplicates").map(|prefer| prefer.duplicates), Ok(Duplicates::Ignore));
+        assert!(read("tx=rollback").is_err());
+        assert!(upsert.not_an_upsert().is_err() && Prefer::default().not_an_upsert().is_ok());
+    }
+
+    #[test]
+    fn ranges() {
+        let check = |pairs: &[(&'static str, &str)], expect: Result<Option<(u64, Option<u64>)>, Kind>| {
+            assert_eq!(range(&headers(pairs)).map_err(|problem| problem.kind), expect, "{pairs:?}");
+        };
+        check(&[], Ok(None));
+        check(&[("range", "0-24")], Ok(Some((0, Some(25)))));
+        check(&[("range-unit", "items"), ("range", "10-")], Ok(Some((10, None))));
+        check(&[("range", "5-5")], Ok(Some((5, Some(1)))));
+        check(&[("range", "5-4")], Err(Kind::RangeNotSatisfiable));
+        check(&[("range", "bytes=0-5")], Ok(None));
+        check(&[("range-unit", "bytes"), ("range", "0-5")], Ok(None));
+        check(&[("range", "x")], Err(Kind::BadHeader));
+        check(&[("range", "-5")], Err(Kind::BadHeader));
+        check(&[("range", "0-18446744073709551615")], Err(Kind::RangeNotSatisfiable));
     }
 
     #[test]

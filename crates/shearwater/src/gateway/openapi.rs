@@ -11,6 +11,7 @@ use shearwater_engine::records::Shape;
 use super::entity::{Entity, Version};
 use super::filter::operator_names;
 use super::problem::{PROBLEM_TYPES, TYPE_PREFIX};
+use super::query::OFFSET_RECORDS_MAX;
 use super::usage;
 
 /// The description of all served entities.
@@ -152,6 +153,10 @@ fn parameters() -> Value {
         "order": query("order", "a.desc.nullslast,b; ties are broken by the key".into(), text.clone()),
         "limit": query("limit", "records in the page".into(),
             json!({ "type": "integer", "minimum": 0, "maximum": LIST_RECORDS_MAX, "default": LIST_RECORDS_DEFAULT })),
+        "offset": query("offset", "records before the page, all of which are read; it repeats or loses records while others write, \
+            which after does not".into(), json!({ "type": "integer", "minimum": 0, "maximum": OFFSET_RECORDS_MAX, "default": 0 })),
+        "on_conflict": query("on_conflict", "with Prefer: resolution; the fields of the key, by which records are told apart".into(), text.clone()),
+        "Range": header("Range", "records of the page, as 0-24 or 25-; instead of limit and offset"),
         "after": query("after", "a page token, taken from the Link header with rel=\"next\"".into(), text.clone()),
         "columns": query("columns", "the fields that the records of an insert may have".into(), text.clone()),
         "and": query("and", "(a.eq.1,or(b.gt.2,c.is.null))".into(), text.clone()),
@@ -161,8 +166,11 @@ fn parameters() -> Value {
             "schema": { "type": "object", "additionalProperties": { "type": "string" } } },
         "If-Match": header("If-Match", "only if the record has one of these versions, or * for any"),
         "If-None-Match": header("If-None-Match", "reads: 304 for these versions; writes: * creates only"),
-        "Idempotency-Key": header("Idempotency-Key", "the same request with the same key is done once"),
-        "Prefer": header("Prefer", "return=minimal|headers-only|representation, count=exact"),
+        "Idempotency-Key": header("Idempotency-Key", "the same request with the same key is done once. Before the start of the migration and after its end \
+            no store has a place for the key: then the answer says Idempotency-Kept: false, and a retry is a new request \
+            (a new record without a key of its own still gets the same key, so that it is refused instead of made twice)"),
+        "Prefer": header("Prefer", "return=minimal|headers-only|representation; lists: count=exact (within ten seconds), count=planned (the store's \
+            estimate, without a filter), count=estimated; inserts: resolution=merge-duplicates|ignore-duplicates"),
     })
 }
 
@@ -197,18 +205,21 @@ fn with_body(mut operation: Value, media_type: &str, schema: Value) -> Value {
 fn collection(version: &Version, schema: &str) -> Value {
     let (path, one) = (&version.path, reference(schema));
     let list = json!({ "type": "array", "items": one });
-    let read: &[&str] = &["filter", "and", "or", "select", "order", "limit", "after", "Prefer"];
+    let read: &[&str] = &["filter", "and", "or", "select", "order", "limit", "offset", "after", "Range", "Prefer"];
     let bulk: &[&str] = &["filter", "and", "or", "select", "Idempotency-Key", "Prefer"];
     let get = operation(
         format!("A page of {path}"),
         read,
         &[("200", answer_of("a page; Link leads to the next", list.clone()))],
-        &[406],
+        &[406, 416],
     );
     let post = operation(
         format!("One new record of {path}, or up to {BULK_RECORDS_MAX}, all or none"),
-        &["select", "columns", "Idempotency-Key", "Prefer"],
-        &[("201", answer_of("created; Location and ETag for one record", list.clone()))],
+        &["select", "columns", "on_conflict", "Idempotency-Key", "Prefer"],
+        &[
+            ("200", answer_of("an upsert that found all of its records there", list.clone())),
+            ("201", answer_of("created; Location and ETag for one record", list.clone())),
+        ],
         &[409, 413, 415, 422],
     );
     let patch = operation(

@@ -15,6 +15,10 @@ use super::select::{self, Select};
 /// Terms of one order: each makes every sort key longer.
 pub const ORDER_TERMS_MAX: usize = 8;
 
+/// Records before a page that is asked for by offset: they are all read and
+/// thrown away, so the last of many pages costs as much as all of them.
+pub const OFFSET_RECORDS_MAX: u64 = 10_000;
+
 /// Parameters of one request, before they are looked at one by one.
 pub const PARAMETERS_MAX: usize = 256;
 
@@ -27,17 +31,25 @@ pub struct Query {
     pub order: Vec<OrderTerm>,
     /// Records in the page; `None` when the client names no limit.
     pub limit: Option<usize>,
+    /// Records that stand before the page.
+    pub offset: u64,
     /// Which fields.
     pub select: Option<Select>,
     /// The sealed place to go on from.
     pub after: Option<String>,
     /// The fields that the records of an insert may have.
     pub columns: Option<Vec<String>>,
+    /// Whether an insert names what tells records apart; it can only be their key.
+    pub on_conflict: Option<OnConflict>,
     /// A hash of the filter as it was asked, to bind page tokens to it.
     pub filter_hash: [u8; 16],
     /// The order as it was asked, to bind page tokens to it.
     pub order_text: String,
 }
+
+/// `on_conflict` with the fields of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnConflict;
 
 impl Query {
     /// Records in the page.
@@ -49,11 +61,21 @@ impl Query {
     pub fn not_a_list(&self) -> Result<(), Problem> {
         let found = match self {
             Query { limit: Some(_), .. } => "limit",
+            Query { offset: 1.., .. } => "offset",
             Query { after: Some(_), .. } => "after",
             Query { order, .. } if !order.is_empty() => "order",
             _ => return Ok(()),
         };
         Err(unknown_parameter(found, "it belongs to a list"))
+    }
+
+    /// Refuses the parameters that only an insert has.
+    pub fn not_an_insert(&self) -> Result<(), Problem> {
+        match self {
+            Query { columns: Some(_), .. } => Err(unknown_parameter("columns", "it belongs to an insert")),
+            Query { on_conflict: Some(_), .. } => Err(unknown_parameter("on_conflict", "it belongs to an insert")),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses everything but `select`, for a request about one record.
@@ -64,8 +86,7 @@ impl Query {
                 Err(Problem::new(Kind::UnknownParameter, "a request about one record takes no filter")
                     .hint("make it conditional with If-Match, or filter the list"))
             }
-            Query { columns: Some(_), .. } => Err(unknown_parameter("columns", "it belongs to an insert")),
-            _ => Ok(()),
+            _ => self.not_an_insert(),
         }
     }
 }
@@ -102,9 +123,11 @@ pub fn read(layout: &Layout, raw: &str) -> Result<Query, Problem> {
         filter: Filter::All,
         order: Vec::new(),
         limit: None,
+        offset: 0,
         select: None,
         after: None,
         columns: None,
+        on_conflict: None,
         filter_hash: [0; 16],
         order_text: String::new(),
     };
@@ -112,7 +135,7 @@ pub fn read(layout: &Layout, raw: &str) -> Result<Query, Problem> {
     let mut reader = FilterReader::new(layout);
     for (name, value) in &parameters {
         let name = name.as_str();
-        if matches!(name, "select" | "order" | "limit" | "offset" | "after" | "columns") {
+        if matches!(name, "select" | "order" | "limit" | "offset" | "after" | "columns" | "on_conflict") {
             if seen.contains(&name) {
                 return Err(Problem::new(Kind::BadQuery, format!("{name} stands twice")));
             }
@@ -126,14 +149,10 @@ pub fn read(layout: &Layout, raw: &str) -> Result<Query, Problem> {
                 query.order_text.clone_from(value);
             }
             "limit" => query.limit = Some(limit(value)?),
-            "offset" => offset(value)?,
+            "offset" => query.offset = offset(value)?,
             "after" => query.after = Some(value.clone()),
             "columns" => query.columns = Some(columns(layout, value)?),
-            "on_conflict" => {
-                return Err(
-                    unknown_parameter(name, "records are told apart by their key only").hint("replace one with PUT")
-                );
-            }
+            "on_conflict" => query.on_conflict = Some(on_conflict(layout, value)?),
             _ => {
                 filters.push(match name {
                     "and" | "or" | "not.and" | "not.or" => reader.tree(name, value)?,
@@ -142,6 +161,12 @@ pub fn read(layout: &Layout, raw: &str) -> Result<Query, Problem> {
                 filter_texts.push((name, value.as_str()));
             }
         }
+    }
+    if query.offset > 0 && query.after.is_some() {
+        return Err(Problem::new(
+            Kind::BadQuery,
+            "offset and after exclude each other: both say where the page begins",
+        ));
     }
     query.filter = match filters.len() {
         0 => Filter::All,
@@ -166,22 +191,52 @@ fn filter_hash(mut filters: Vec<(&str, &str)>) -> [u8; 16] {
 }
 
 fn limit(value: &str) -> Result<usize, Problem> {
-    match value.parse::<usize>() {
-        Ok(limit) if limit <= LIST_RECORDS_MAX => Ok(limit),
-        Ok(_) => Err(Problem::new(
-            Kind::BadQuery,
-            format!("limit is above {LIST_RECORDS_MAX}, the most that one page holds"),
-        )
-        .hint("follow the Link header with rel=\"next\" to the next page")),
+    match value.parse() {
+        Ok(limit) => limit_within(limit),
         Err(_) => Err(Problem::new(Kind::BadQuery, "limit is not a whole number from 0")),
     }
 }
 
-fn offset(value: &str) -> Result<(), Problem> {
-    match value {
-        "0" => Ok(()),
-        _ => Err(Problem::new(Kind::OffsetUnsupported, "offset would repeat or lose records while others write")
-            .hint("follow the Link header with rel=\"next\" to the next page")),
+/// Records in a page, when they are not too many.
+pub fn limit_within(limit: u64) -> Result<usize, Problem> {
+    match usize::try_from(limit) {
+        Ok(limit) if limit <= LIST_RECORDS_MAX => Ok(limit),
+        _ => Err(Problem::new(
+            Kind::BadQuery,
+            format!("limit is above {LIST_RECORDS_MAX}, the most that one page holds"),
+        )
+        .hint("follow the Link header with rel=\"next\" to the next page")),
+    }
+}
+
+fn offset(value: &str) -> Result<u64, Problem> {
+    match value.parse() {
+        Ok(offset) => offset_within(offset),
+        Err(_) => Err(Problem::new(Kind::BadQuery, "offset is not a whole number from 0")),
+    }
+}
+
+/// An offset that is not too far: all records before it are read.
+pub fn offset_within(offset: u64) -> Result<u64, Problem> {
+    match offset {
+        0..=OFFSET_RECORDS_MAX => Ok(offset),
+        _ => Err(Problem::new(Kind::OffsetUnsupported, format!("the offset is above {OFFSET_RECORDS_MAX}"))
+            .hint("follow the Link header with rel=\"next\": it reaches any page, and loses none while others write")),
+    }
+}
+
+/// `on_conflict=id`: the names of the key's fields, in any order.
+fn on_conflict(layout: &Layout, value: &str) -> Result<OnConflict, Problem> {
+    let (mut names, mut key) = (columns(layout, value)?, layout.key_fields().to_vec());
+    names.sort_unstable();
+    key.sort_unstable();
+    match names == key {
+        true => Ok(OnConflict),
+        false => Err(Problem::new(
+            Kind::UnknownParameter,
+            format!("on_conflict={value} is not served: records are told apart by their key only"),
+        )
+        .hint(format!("leave it out, or name {}", layout.key_fields().join(",")))),
     }
 }
 
@@ -282,7 +337,13 @@ mod tests {
         refuse("limit=-1", Kind::BadQuery, "limit is not a whole number from 0");
         refuse("limit=1001", Kind::BadQuery, "limit is above 1000, the most that one page holds");
         refuse("limit=1&limit=2", Kind::BadQuery, "limit stands twice");
-        refuse("offset=5", Kind::OffsetUnsupported, "offset would repeat or lose records while others write");
+        refuse("offset=10001", Kind::OffsetUnsupported, "the offset is above 10000");
+        refuse("offset=-1", Kind::BadQuery, "offset is not a whole number from 0");
+        refuse(
+            "offset=1&after=x",
+            Kind::BadQuery,
+            "offset and after exclude each other: both say where the page begins",
+        );
         refuse("nope=eq.1", Kind::UnknownField, "there is no field nope");
         refuse("order=nope", Kind::UnknownField, "there is no field nope");
         refuse("order=addresses", Kind::BadQuery, "addresses is a list");
@@ -298,9 +359,9 @@ mod tests {
         );
         refuse("order=", Kind::BadQuery, "expected a field name at character 1");
         refuse(
-            "on_conflict=id",
+            "on_conflict=age",
             Kind::UnknownParameter,
-            "on_conflict has no meaning here: records are told apart by their key only",
+            "on_conflict=age is not served: records are told apart by their key only",
         );
         refuse("age=eq.%ff", Kind::BadQuery, "the query string is not UTF-8 after percent-decoding");
         refuse("columns=age,prefs.x", Kind::BadQuery, "columns takes names of fields, not paths at character 12");
@@ -316,6 +377,8 @@ mod tests {
         assert_eq!(query.select.map(|select| select.items.len()), Some(2));
         assert_eq!(read(&users(), "").unwrap().filter, Filter::All);
         assert_eq!(read(&users(), "limit=0").unwrap().page_records(), 0);
+        assert_eq!(read(&users(), "limit=5&offset=10000").unwrap().offset, 10_000);
+        assert_eq!(read(&users(), "on_conflict=id").unwrap().on_conflict, Some(OnConflict));
     }
 
     #[test]
@@ -340,6 +403,8 @@ mod tests {
         assert_eq!(one("limit=1"), Err("limit has no meaning here: it belongs to a list".into()));
         assert_eq!(one("order=id"), Err("order has no meaning here: it belongs to a list".into()));
         assert_eq!(one("age=eq.1"), Err("a request about one record takes no filter".into()));
+        assert_eq!(one("offset=1"), Err("offset has no meaning here: it belongs to a list".into()));
+        assert_eq!(one("on_conflict=id"), Err("on_conflict has no meaning here: it belongs to an insert".into()));
         assert_eq!(one("columns=id"), Err("columns has no meaning here: it belongs to an insert".into()));
     }
 

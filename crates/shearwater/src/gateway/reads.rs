@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use shearwater_core::limits::LIST_RECORDS_MAX;
-use shearwater_core::query::Filter;
+use shearwater_core::query::Keyset;
 use shearwater_engine::records::{ListAsk, ListGot};
 
 use super::answer::{self, Answer};
@@ -13,10 +13,7 @@ use super::key_text;
 use super::page::Place;
 use super::problem::{Kind, Problem};
 use super::query::{self, Query};
-
-/// Records that `Prefer: count=exact` counts: the count reads them all, so
-/// above this the answer says `*`.
-pub const COUNT_RECORDS_MAX: u64 = 10_000;
+use super::total;
 
 /// `GET /{version}/{entity}/{key}`.
 pub async fn one(entity: &Entity, version: &Version, target: One<'_>) -> Result<Response<Body>, Problem> {
@@ -65,73 +62,84 @@ pub async fn list(
     raw_query: &str,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Problem> {
-    let (accept, prefer) = (headers::accept(headers)?, Prefer::read(headers)?);
-    let query = query::read(&version.layout, raw_query)?;
-    if query.columns.is_some() {
-        return Err(Problem::new(Kind::UnknownParameter, "columns has no meaning here: it belongs to an insert"));
-    }
-    let place = match &query.after {
-        None => None,
-        Some(token) => Some(entity.sealer.open_token(&entity.name, version.shape, &query, token)?),
+    let (accept, prefer) = (headers::accept(headers)?, Prefer::read(headers)?.not_an_upsert()?);
+    let mut query = query::read(&version.layout, raw_query)?;
+    query.not_an_insert()?;
+    let from_range = in_range(headers, &mut query)?;
+    let (page, seen) = match &query.after {
+        Some(token) => {
+            let place = entity.sealer.open_token(&entity.name, version.shape, &query, token)?;
+            (page(entity, version, &query, Some(place.keyset)).await?, place.seen)
+        }
+        None => (page_at(entity, version, &query).await?, query.offset),
     };
-    let seen = place.as_ref().map_or(0, |place| place.seen);
-    let page = page(entity, version, &query, place.map(|place| place.keyset)).await?;
     let count = page.records.len();
     if accept == Accept::Singular && (count != 1 || page.next.is_some()) {
         return Err(answer::not_singular(count));
     }
-    let total = match prefer.count {
-        Count::None => None,
-        Count::Exact if seen == 0 && page.next.is_none() && query.page_records() > 0 => Some(count as u64),
-        Count::Exact => count_all(entity, version, &query.filter).await?,
+    let is_all = page.next.is_none() && query.page_records() > 0 && (count > 0 || seen == 0);
+    let total = match is_all {
+        true if prefer.count != Count::None => Some(seen + count as u64),
+        _ => total::of(entity, version, &query.filter, prefer.count).await?,
     };
+    if total.is_some_and(|total| query.offset > total) && prefer.count == Count::Exact {
+        return Err(Problem::new(Kind::RangeNotSatisfiable, "fewer records match than the offset passes over"));
+    }
     let body = answer::many(version, page.records.iter(), query.select.as_ref(), accept)?;
     let mut answer =
         Answer::json(StatusCode::OK, accept, body).header(header::CONTENT_RANGE, content_range(seen, count, total));
-    if prefer.count == Count::Exact {
-        answer = answer.applied(prefer);
+    if let (Some(applied), Some(_)) = (prefer.count.applied(), total) {
+        answer = answer.preference_applied(applied);
     }
     if let Some(keyset) = page.next {
         let place = Place { keyset, seen: seen + count as u64 };
         let token = entity.sealer.seal(&entity.name, version.shape, &query, &place)?;
-        answer = answer.header(header::LINK, next_link(&version.path, raw_query, &token));
+        let limit = from_range.filter(|_| query.limit.is_some()).map(|()| query.page_records());
+        answer = answer.header(header::LINK, next_link(&version.path, raw_query, limit, &token));
     }
     Ok(answer.into_response())
 }
 
-async fn page(
-    entity: &Entity,
-    version: &Version,
-    query: &Query,
-    after: Option<shearwater_core::query::Keyset>,
-) -> Result<ListGot, Problem> {
+/// A `Range` header, taken for the offset and limit that it means.
+fn in_range(headers: &HeaderMap, query: &mut Query) -> Result<Option<()>, Problem> {
+    let Some((first, count)) = headers::range(headers)? else { return Ok(None) };
+    if query.limit.is_some() || query.offset > 0 || query.after.is_some() {
+        return Err(Problem::new(
+            Kind::BadHeader,
+            "Range and the parameters limit, offset and after exclude each other",
+        ));
+    }
+    query.offset = query::offset_within(first)?;
+    query.limit = count.map(query::limit_within).transpose()?;
+    Ok(Some(()))
+}
+
+/// The page at the query's offset. The records before it are read in pages and
+/// thrown away, so memory is that of one page.
+async fn page_at(entity: &Entity, version: &Version, query: &Query) -> Result<ListGot, Problem> {
+    let (mut after, mut left) = (None, usize::try_from(query.offset).unwrap_or(usize::MAX));
+    while left > 0 {
+        let limit = left.min(LIST_RECORDS_MAX);
+        let passed = entity.records.list(ask(version, query, after.take(), limit)).await?;
+        left -= passed.records.len().min(left);
+        match passed.next {
+            Some(next) => after = Some(next),
+            None => return Ok(ListGot { records: Vec::new(), next: None }),
+        }
+    }
+    page(entity, version, query, after).await
+}
+
+async fn page(entity: &Entity, version: &Version, query: &Query, after: Option<Keyset>) -> Result<ListGot, Problem> {
     let limit = query.page_records();
     if limit == 0 {
         return Ok(ListGot { records: Vec::new(), next: None });
     }
-    let ask = ListAsk { shape: version.shape, filter: query.filter.clone(), order: query.order.clone(), after, limit };
-    Ok(entity.records.list(ask).await?)
+    Ok(entity.records.list(ask(version, query, after, limit)).await?)
 }
 
-/// How many records match; `None` when they are too many to be counted.
-async fn count_all(entity: &Entity, version: &Version, filter: &Filter) -> Result<Option<u64>, Problem> {
-    let (mut total, mut after) = (0, None);
-    while total < COUNT_RECORDS_MAX {
-        let ask = ListAsk {
-            shape: version.shape,
-            filter: filter.clone(),
-            order: Vec::new(),
-            after: after.take(),
-            limit: LIST_RECORDS_MAX,
-        };
-        let page = entity.records.list(ask).await?;
-        total += page.records.len() as u64;
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(Some(total)),
-        }
-    }
-    Ok(None)
+fn ask(version: &Version, query: &Query, after: Option<Keyset>, limit: usize) -> ListAsk {
+    ListAsk { shape: version.shape, filter: query.filter.clone(), order: query.order.clone(), after, limit }
 }
 
 /// `0-24/*`, `25-49/312`, `*/0`.
@@ -143,10 +151,12 @@ fn content_range(seen: u64, count: usize, total: Option<u64>) -> String {
     }
 }
 
-/// The link to the next page: the same query with another place.
-fn next_link(path: &str, raw_query: &str, token: &str) -> String {
+/// The link to the next page: the same query with another place, and with the
+/// page's size where a header gave it.
+fn next_link(path: &str, raw_query: &str, limit: Option<usize>, token: &str) -> String {
     let mut link = format!("<{path}?");
-    for pair in raw_query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("after")) {
+    let is_place = |pair: &str| matches!(pair.split('=').next(), None | Some("" | "after" | "offset"));
+    for pair in raw_query.split('&').filter(|pair| !is_place(pair)) {
         let mut pair = pair.to_owned();
         // The header's own delimiters cannot stand in a URL that is sent as it
         // is; a comma could, but clients split the header at commas.
@@ -155,6 +165,9 @@ fn next_link(path: &str, raw_query: &str, token: &str) -> String {
         }
         link.push_str(&pair);
         link.push('&');
+    }
+    if let Some(limit) = limit {
+        link.push_str(&format!("limit={limit}&"));
     }
     link.push_str("after=");
     link.push_str(token);
@@ -177,7 +190,9 @@ mod tests {
 
     #[test]
     fn links_keep_the_query() {
-        let check = |raw: &str, expect: &str| assert_eq!(next_link("/v2/users", raw, "T"), expect, "{raw}");
+        let check = |raw: &str, expect: &str| assert_eq!(next_link("/v2/users", raw, None, "T"), expect, "{raw}");
+        check("limit=5&offset=10", "</v2/users?limit=5&after=T>; rel=\"next\"");
+        assert_eq!(next_link("/v2/users", "a=eq.1", Some(7), "T"), "</v2/users?a=eq.1&limit=7&after=T>; rel=\"next\"");
         check("", "</v2/users?after=T>; rel=\"next\"");
         check("limit=5&after=OLD&order=a", "</v2/users?limit=5&order=a&after=T>; rel=\"next\"");
         check("a=eq.%20x&b=eq.\">", "</v2/users?a=eq.%20x&b=eq.%22%3E&after=T>; rel=\"next\"");

@@ -1,6 +1,5 @@
 //! Starting and stopping: listeners, background work, graceful end.
 
-use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +9,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
-use axum::serve::ListenerExt;
 use shearwater_core::journal::JournalError;
 use shearwater_engine::records::RecordsOptions;
 use shearwater_engine::run::Coordinator;
@@ -21,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::app::App;
 use super::auth::{self, TokenNeeded};
+use super::connections::{self, ConnectionBounds};
 use super::entity::Entity;
 use crate::control::ControlApp;
 
@@ -48,6 +47,8 @@ pub struct ServeOptions {
     pub control: Option<SocketAddr>,
     /// The control API's bearer token; only loopback may do without.
     pub control_token: Option<String>,
+    /// Bounds of the gateway's connections.
+    pub connections: ConnectionBounds,
     /// Requests in flight; above, clients are told to come back.
     pub requests_in_flight_max: usize,
     /// How long one request may take.
@@ -66,6 +67,7 @@ impl Default for ServeOptions {
             gateway_token: None,
             control: None,
             control_token: None,
+            connections: ConnectionBounds::default(),
             requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
             request_time_max: REQUEST_TIME_MAX,
             drain_time_max: DRAIN_TIME_MAX,
@@ -183,7 +185,7 @@ pub async fn serve(options: ServeOptions, migrations: Vec<ServedMigration>) -> R
     });
     let (close, closed) = watch::channel(false);
     let addr = listener.1;
-    let mut listeners = vec![spawn_gateway(listener.0, app.clone(), closed.clone())];
+    let mut listeners = vec![connections::spawn(listener.0, router(app.clone()), options.connections, closed.clone())];
     let control_addr = control_listener.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = control_listener {
         let control = Arc::new(ControlApp::new(
@@ -214,28 +216,8 @@ async fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener,
     Ok((listener, bound))
 }
 
-fn spawn_gateway(listener: TcpListener, app: Arc<App>, closed: watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
-    let router = Router::new().fallback(move |request: Request<Body>| app.clone().answer(request));
-    spawn_router(listener, router, closed)
-}
-
-/// Serves a router until `closed` says so, then waits for its connections.
-pub fn spawn_router(
-    listener: TcpListener,
-    router: Router,
-    mut closed: watch::Receiver<bool>,
-) -> JoinHandle<io::Result<()>> {
-    // Answers are small and complete; waiting to fill a packet only delays them.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its packets back");
-        }
-    });
-    let end = async move {
-        // A handle that was dropped closes as well.
-        let _ = closed.wait_for(|closed| *closed).await;
-    };
-    tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(end).into_future())
+fn router(app: Arc<App>) -> Router {
+    Router::new().fallback(move |request: Request<Body>| app.clone().answer(request))
 }
 
 async fn keep_usage(app: Arc<App>) {

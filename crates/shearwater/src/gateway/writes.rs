@@ -1,5 +1,6 @@
 //! Writes of single records, and atomic inserts of several.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,7 +13,7 @@ use shearwater_engine::records::{ClientChange, Condition, Edit, Got, Idempotency
 
 use super::answer::{self, Answer, Replayed};
 use super::entity::{Entity, Version};
-use super::headers::{self, Accept, BodyType, Prefer, Return};
+use super::headers::{self, Accept, BodyType, Duplicates, Prefer, Return};
 use super::json::{Body as BodyForm, Many};
 use super::key_text;
 use super::problem::{self, Kind, Problem};
@@ -81,7 +82,11 @@ pub async fn insert(
     let query = query::read(&version.layout, incoming.query)?;
     insert_query(&query)?;
     match headers::condition(incoming.headers)? {
-        Condition::None | Condition::Absent => {}
+        Condition::None => {}
+        Condition::Absent if prefer.duplicates == Duplicates::Refuse => {}
+        Condition::Absent => {
+            return Err(Problem::new(Kind::BadHeader, "If-None-Match and Prefer: resolution exclude each other"));
+        }
         Condition::Exists | Condition::Match(_) | Condition::Matching(_) => {
             return Err(Problem::new(Kind::BadHeader, "If-Match has no meaning for new records"));
         }
@@ -95,28 +100,56 @@ pub async fn insert(
         return Err(bulk_too_large(records.len()));
     }
     let columns = query.columns.as_deref();
-    let changes = records
-        .into_iter()
-        .enumerate()
-        .map(|(place, record)| new_record(entity, version, columns, record, chosen_uuid(idempotency.as_ref(), place)));
-    let changes = changes.collect::<Result<Vec<_>, _>>()?;
+    let changes = records.into_iter().enumerate().map(|(place, record)| {
+        let uuid = chosen_uuid(idempotency.as_ref(), place);
+        let (key, record) = new_record(entity, version, columns, record, uuid)?;
+        let edit = match prefer.duplicates {
+            Duplicates::Refuse => Edit::Insert(record),
+            Duplicates::Merge => Edit::InsertOrSet(record),
+            Duplicates::Ignore => Edit::InsertIfAbsent(record),
+        };
+        Ok(ClientChange { key, edit, condition: Condition::None })
+    });
+    let changes = changes.collect::<Result<Vec<_>, Problem>>()?;
+    if prefer.duplicates == Duplicates::Merge {
+        each_once(&changes)?;
+    }
     if changes.is_empty() {
         return inserted_nothing(version, accept, prefer);
     }
     let done = submit(entity, version.shape, changes, idempotency).await?;
     let replayed = Replayed::of(done.replayed);
+    // As in PostgREST: 200 where an upsert found all of its records there.
+    let status = match done.created.contains(&true) {
+        true => StatusCode::CREATED,
+        false => StatusCode::OK,
+    };
     let records: Vec<Got> = done.records.into_iter().flatten().collect();
     let mut answer = match answer::with_body(prefer) {
         true => {
             let body = answer::many(version, records.iter(), query.select.as_ref(), accept)?;
-            Answer::json(StatusCode::CREATED, accept, body)
+            Answer::json(status, accept, body)
         }
-        false => Answer::empty(StatusCode::CREATED),
+        false => Answer::empty(status),
     };
     if let ([got], true) = (records.as_slice(), one) {
         answer = answer.location(version, &got.key).etag(got.etag);
     }
-    Ok(answer.applied(prefer).replayed(replayed).into_response())
+    Ok(answer.applied(prefer).replayed(replayed).key_kept(done.key_kept).into_response())
+}
+
+/// Two records of one upsert with the same key would change one after the
+/// other; PostgreSQL refuses that as well.
+fn each_once(changes: &[ClientChange]) -> Result<(), Problem> {
+    let mut keys = HashSet::with_capacity(changes.len());
+    match changes.iter().all(|change| keys.insert(&change.key)) {
+        true => Ok(()),
+        false => {
+            let mut problem = Problem::new(Kind::Unprocessable, "two records of one upsert have the same key");
+            problem.code = Some("21000".into());
+            Err(problem.hint("send each record once"))
+        }
+    }
 }
 
 fn inserted_nothing(version: &Version, accept: Accept, prefer: Prefer) -> Result<Response<Body>, Problem> {
@@ -153,7 +186,7 @@ fn new_record(
     columns: Option<&[String]>,
     record: Document,
     uuid: Uuid,
-) -> Result<ClientChange, Problem> {
+) -> Result<(Key, Document), Problem> {
     version.usage.fields(&record);
     if let Some(columns) = columns
         && let Some((extra, _)) = record.iter().find(|(name, _)| !columns.iter().any(|column| column == name))
@@ -163,8 +196,7 @@ fn new_record(
             .hint("name it there as well, or leave columns out"));
     }
     let record = entity.with_key(version.shape, record, uuid)?;
-    let (key, record) = entity.key_of(version.shape, record)?;
-    Ok(ClientChange { key, edit: Edit::Insert(record), condition: Condition::None })
+    entity.key_of(version.shape, record)
 }
 
 /// More records than one atomic change may hold.
@@ -247,7 +279,7 @@ pub async fn delete(
         Some(got) => Answer::json(StatusCode::OK, Accept::Json, answer::one(version, got, single.select.as_ref())),
         None => Answer::empty(StatusCode::NO_CONTENT),
     };
-    Ok(answer.applied(single.prefer).replayed(Replayed::of(done.replayed)).into_response())
+    Ok(answer.applied(single.prefer).replayed(Replayed::of(done.replayed)).key_kept(done.key_kept).into_response())
 }
 
 /// A write of one record.
@@ -267,7 +299,7 @@ impl Single {
             key: key_text::read(&version.key_types, segment)?,
             condition: headers::condition(incoming.headers)?,
             idempotency: incoming.idempotency(version)?,
-            prefer: Prefer::read(incoming.headers)?,
+            prefer: Prefer::read(incoming.headers)?.not_an_upsert()?,
             select: one.select(version)?,
         })
     }
@@ -305,7 +337,7 @@ impl Single {
                 answer = answer.location(version, &got.key);
             }
         }
-        Ok(answer.applied(self.prefer).replayed(Replayed::of(done.replayed)).into_response())
+        Ok(answer.applied(self.prefer).replayed(Replayed::of(done.replayed)).key_kept(done.key_kept).into_response())
     }
 }
 

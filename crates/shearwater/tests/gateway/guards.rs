@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use shearwater::gateway::connections::ConnectionBounds;
 use shearwater::gateway::{ServeOptions, serve};
 use shearwater_core::lifecycle::Phase;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -81,6 +82,51 @@ async fn requests_in_flight_and_their_time_are_bounded() {
     let answer = String::from_utf8_lossy(&answer[..read]);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("urn:shearwater:problem:timed-out"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_and_the_time_of_their_requests_heads_are_bounded() {
+    let world = World::new(1);
+    let bounds = |connections_max, header_ms| ServeOptions {
+        connections: ConnectionBounds { connections_max, header_time_max: Duration::from_millis(header_ms) },
+        ..ServeOptions::default()
+    };
+    // One that says nothing, one that never ends its head, one that is idle after an answer: all are closed.
+    let server = world.serve(bounds(3, 300)).await;
+    let connect = || tokio::net::TcpStream::connect(server.handle.addr);
+    let (mut silent, mut slow, mut idle) =
+        (connect().await.unwrap(), connect().await.unwrap(), connect().await.unwrap());
+    slow.write_all(b"GET /v2/users HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    for stream in [&mut silent, &mut slow, &mut idle] {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        let answered = rest.starts_with(b"HTTP/1.1 200 OK") || rest.is_empty() || rest.starts_with(b"HTTP/1.1 408");
+        assert!(answered, "{}", String::from_utf8_lossy(&rest));
+    }
+    server.get("/v2/users/u00000").expect(200).await;
+    server.handle.stop().await;
+
+    // The one above the bound waits until another ends.
+    let server = world.serve(bounds(1, 60_000)).await;
+    let mut first = tokio::net::TcpStream::connect(server.handle.addr).await.unwrap();
+    let health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut answer = [0; 15];
+    first.write_all(health).await.unwrap();
+    first.read_exact(&mut answer).await.unwrap();
+    let mut second = tokio::net::TcpStream::connect(server.handle.addr).await.unwrap();
+    second.write_all(health).await.unwrap();
+    // The first is answered again and again, and the second not yet.
+    for _ in 0..20 {
+        first.write_all(health).await.unwrap();
+        first.readable().await.unwrap();
+        let mut more = [0; 4_096];
+        assert!(first.read(&mut more).await.unwrap() > 0);
+        assert!(second.try_read(&mut more).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    }
+    drop(first);
+    second.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,8 @@ async fn queries_that_are_refused() {
     assert_eq!((&problem["code"], &problem["field"]), (&json!("42703"), &json!("aeg")));
     refuse("age=21", "bad-query").await;
     refuse("age=eq.old", "bad-literal").await;
-    refuse("offset=5", "offset-unsupported").await;
+    refuse("offset=10001", "offset-unsupported").await;
+    refuse("on_conflict=id", "unknown-parameter").await;
     refuse("limit=1001", "bad-query").await;
     refuse("order=nope", "unknown-field").await;
     refuse("select=age::text", "bad-query").await;
@@ -146,6 +147,8 @@ async fn a_token_is_for_its_own_list() {
     let page = server.get("/v2/users?limit=5&order=age&age=gt.1").expect(200).await;
     let next = page.next().unwrap();
     let token = next.split("after=").nth(1).unwrap();
+    let other_text = if &token[10..12] == "AA" { "BB" } else { "AA" };
+    let forged = format!("{}{other_text}{}", &token[..10], &token[12..]);
     server.get(&next).expect(200).await;
     server.get(&format!("/v2/users?select=id&limit=3&age=gt.1&order=age&after={token}")).expect(200).await;
     for other in [
@@ -153,9 +156,62 @@ async fn a_token_is_for_its_own_list() {
         format!("/v2/users?order=age&age=gt.2&after={token}"),
         format!("/v2/users?order=age&after={token}"),
         format!("/v1/users?order=age&age=gt.1&after={token}"),
-        format!("/v2/users?order=age&age=gt.1&after={}", token.replace(&token[10..12], "AA")),
+        format!("/v2/users?order=age&age=gt.1&after={}", forged),
     ] {
         let problem = server.get(&other).problem(400, "bad-page-token").await;
         assert_eq!(problem["hint"], "begin again at the first page");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_by_offset_and_by_range() {
+    let (_world, server) = served(1_250).await;
+    for phase in [Phase::Planned, Phase::ReverseWindow] {
+        server.forward_to(phase).await;
+        let check = async |page: crate::world::Answer, range: &str, expect: std::ops::Range<usize>| {
+            assert_eq!((page.column("id"), page.header("content-range")), (keys(expect), range), "{phase:?}");
+            page
+        };
+        let get = |query: &str| server.get(&format!("/v2/users?{query}")).expect(200);
+        check(get("limit=5&offset=10").await, "10-14/*", 10..15).await;
+        check(get("limit=5&offset=1000").await, "1000-1004/*", 1_000..1_005).await;
+        check(get("limit=5&offset=1248").await, "1248-1249/*", 1_248..1_250).await;
+        check(get("limit=5&offset=1250").await, "*/*", 0..0).await;
+        check(get("limit=5&offset=2000").await, "*/*", 0..0).await;
+        check(get("age=gte.100&order=age.asc&limit=2&offset=3").await, "3-4/*", 103..105).await;
+        // Its link goes on by token, from where it is.
+        let page = get("order=age&offset=20&limit=10").await;
+        let next = page.next().unwrap();
+        assert!(!next.contains("offset"), "{next}");
+        check(server.get(&next).expect(200).await, "30-39/*", 30..40).await;
+        let range = |text: &str| server.get("/v2/users").header("range", text).header("range-unit", "items");
+        let page = check(range("7-11").expect(200).await, "7-11/*", 7..12).await;
+        check(server.get(&page.next().unwrap()).expect(200).await, "12-16/*", 12..17).await;
+        check(range("1200-").expect(200).await, "1200-1249/*", 1_200..1_250).await;
+        range("3-2").problem(416, "range-not-satisfiable").await;
+        range("0-1000").problem(400, "bad-query").await;
+        range("10001-10002").problem(400, "offset-unsupported").await;
+        server.get("/v2/users?limit=3").header("range", "0-4").problem(400, "bad-header").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_beyond_a_page_and_by_estimate() {
+    let (_world, server) = served(10_500).await;
+    let count = async |path: &str, how: &str| {
+        let page = server.get(path).header("prefer", how).expect(200).await;
+        (page.header("content-range").to_owned(), page.header("preference-applied").to_owned())
+    };
+    let told = |range: &str, applied: &str| (range.to_owned(), applied.to_owned());
+    assert_eq!(count("/v2/users?limit=10", "count=exact").await, told("0-9/10500", "count=exact"));
+    assert_eq!(count("/v2/users?limit=1&age=gte.1", "count=exact").await, told("0-0/10499", "count=exact"));
+    assert_eq!(count("/v2/users?limit=10", "count=planned").await, told("0-9/10500", "count=planned"));
+    assert_eq!(count("/v2/users?limit=10", "count=estimated").await, told("0-9/10500", "count=estimated"));
+    // The estimate is of all records: with a filter only few are counted, and no more is said than is known.
+    assert_eq!(count("/v2/users?limit=1&age=lt.5", "count=planned").await, told("0-0/*", ""));
+    assert_eq!(count("/v2/users?limit=1&age=lt.5", "count=estimated").await, told("0-0/5", "count=estimated"));
+    assert_eq!(count("/v2/users?limit=1&age=gte.1", "count=estimated").await, told("0-0/*", ""));
+    assert_eq!(count("/v2/users?limit=0", "count=exact").await, told("*/10500", "count=exact"));
+    let beyond = server.get("/v2/users?age=lt.5&offset=6").header("prefer", "count=exact");
+    beyond.problem(416, "range-not-satisfiable").await;
 }

@@ -4,6 +4,8 @@
 mod bulk;
 mod guards;
 mod lists;
+mod outcomes;
 mod phases;
 mod records;
+mod upserts;
 mod world;

@@ -76,7 +76,7 @@ async fn inserts() {
     server.post("/v2/users", "{}").header("content-type", "text/csv").problem(415, "unsupported-media-type").await;
     server.post("/v2/users?id=eq.1", "{}").problem(400, "unknown-parameter").await;
     server.post("/v2/users?columns=id", r#"{"id":"d","age":1}"#).problem(422, "unprocessable").await;
-    server.post("/v2/users", "{}").header("prefer", "resolution=merge-duplicates").problem(400, "bad-header").await;
+    server.post("/v2/users", "{}").header("prefer", "tx=rollback").problem(400, "bad-header").await;
     server.post("/v2/users", "{}").header("if-match", "*").problem(400, "bad-header").await;
 }
 

@@ -80,7 +80,11 @@ impl World {
 
     /// A process that serves, with control API and coordinator.
     pub async fn serve(&self, options: ServeOptions) -> Server {
-        let setup = self.setup().await;
+        self.serve_over(self.setup().await, options).await
+    }
+
+    /// The same over stores that a test has put something around.
+    pub async fn serve_over(&self, setup: Setup, options: ServeOptions) -> Server {
         let options = ServeOptions { control: Some(([127, 0, 0, 1], 0).into()), ..options };
         let (handle, member) = start(&setup, options).await;
         Server { setup, member, handle, http: http() }
