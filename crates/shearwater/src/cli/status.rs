@@ -208,7 +208,7 @@ impl Standing {
             "backfill": backfill_json(&self.state.backfill),
             "progress": self.progress.as_ref().map(|shown| json!({
                 "activity": shown.activity, "done": shown.done, "total": shown.total,
-                "records_per_s": shown.records_per_s, "eta_s": shown.eta_s,
+                "records_per_s": shown.records_per_s, "eta_s": shown.eta_s, "rests": shown.rests,
             })),
             "verified": self.state.verified.map(|(_, totals)| totals),
             "rollback": self.report.as_ref().map(|report| &report.rollback),
