@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::brake::Brake;
 use crate::dead_letters::forget_unreadable;
-use crate::helm::{Course, Helm, Leash};
+use crate::helm::{Course, Helm, Leash, patiently};
 use crate::ledger::Halt;
 use crate::progress::Progress;
 use crate::pump::{Pump, Sink};
@@ -34,15 +34,15 @@ pub async fn begin(helm: &Helm) -> Result<(), Halt> {
 /// Runs the journalled backfill to its end, from wherever it is.
 ///
 /// Report: `{"run": "…", "read": n, "changed": n, "dead": n, "bytes": n, "elapsed_ms": n}`.
-pub async fn run(helm: Helm, leash: Leash) -> Result<serde_json::Value, Halt> {
+pub async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Value, Halt> {
     let state = helm.ledger.view().state.clone();
     let BackfillState::Running { run, ranges } = state.backfill else {
         return Err(Halt::refused("backfill/not-running", "no backfill is running", "start one with `backfill`"));
     };
     let began = Instant::now();
-    let checkpoints = helm.setup.target.checkpoints(&run).await.map_err(Halt::store(Side::Target))?;
+    let checkpoints = patiently(&mut leash, Side::Target, || helm.setup.target.checkpoints(&run)).await?;
     let before = checkpoints.iter().map(|c| c.read).sum();
-    let total = helm.setup.source.estimate().await.map_err(Halt::store(Side::Source))?.records;
+    let total = patiently(&mut leash, Side::Source, || helm.setup.source.estimate()).await?.records;
     let pump = Arc::new(Pump {
         setup: helm.setup.clone(),
         course: Course { authority: Side::Source, epoch: state.epoch },

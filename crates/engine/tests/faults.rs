@@ -98,6 +98,8 @@ async fn the_way_back_is_open_while_the_target_is_away() {
 async fn a_backfill_outlasts_a_store_that_comes_and_goes() {
     let world = World::new(300);
     let (process, source, target) = on_cue(&world).await;
+    // It is away when the run begins, and when chunks are written and read.
+    target.fail(Call::Checkpoints, When::Before, StoreErrorKind::Unavailable);
     for n in 0..3 {
         target.cue(Cue::fail(Call::Apply, When::Before, StoreErrorKind::Unavailable).after(n));
         target.cue(Cue::fail(Call::Apply, When::After, StoreErrorKind::OutcomeUnknown).after(n + 1));

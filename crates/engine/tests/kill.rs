@@ -18,7 +18,7 @@ use shearwater_core::lifecycle::{BackfillState, Phase};
 use shearwater_core::store::Side;
 use shearwater_engine::failpoint::{FAILPOINT_ENV, FAILPOINTS};
 use shearwater_engine::{copy, ledger};
-use world::{Process, Rng, World, assert_equal, document};
+use world::{Process, Rng, World, assert_equal, document, entries};
 
 const DIR_ENV: &str = "SHEARWATER_KILL_DIR";
 /// What the child does: `move`, `copy` or `backfill`.
@@ -333,7 +333,7 @@ fn a_killed_backfill_counts_exactly() {
         let ended = run_child(&world.dir, Some(failpoint), What::Backfill);
         assert_eq!(run_child(&world.dir, None, What::Backfill), Ended::Well, "going on after {failpoint}");
         let journal = tokio::runtime::Runtime::new().unwrap();
-        let entries = journal.block_on(async { world::entries(world.setup().await.journal.as_ref()).await });
+        let entries = journal.block_on(async { entries(world.setup().await.journal.as_ref()).await });
         let Some(Event::BackfillFinished { totals, .. }) = world::last_event(&entries, "backfill-finished") else {
             panic!("{failpoint}: it never ended")
         };
@@ -342,6 +342,13 @@ fn a_killed_backfill_counts_exactly() {
         ended
     });
     assert_eq!(missed(&ended), Vec::<String>::new(), "never reached");
+}
+
+/// The journal's end, for a test that fails.
+fn last_entries(world: &World) -> String {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let entries = runtime.block_on(async { entries(world.setup().await.journal.as_ref()).await });
+    format!("{:#?}", entries.iter().rev().take(5).collect::<Vec<_>>())
 }
 
 /// Two processes, each stopped in turn for longer than its leases, wherever it
@@ -368,7 +375,7 @@ fn two_processes_that_are_stopped_in_turn() {
         signal(stopped, "-CONT");
         std::thread::sleep(Duration::from_millis(rng.below(120)));
         turn += 1;
-        assert!(turn < 200, "they never end");
+        assert!(turn < 200, "they never end: {}", last_entries(&world));
     }
     for child in children {
         let output = child.wait_with_output().unwrap();
