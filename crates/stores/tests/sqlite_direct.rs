@@ -1,6 +1,9 @@
 //! What is SQLite's own: direct writers, other processes, declared types, files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "sqlite_direct/replaced.rs"]
+mod replaced;
+
 use std::sync::Arc;
 
 use rusqlite::Connection;

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::tables::{
     RESERVED_PREFIX, Tables, create_statements, equals, foreign_name, list, mark_key_columns, marks_name, quoted,
 };
-use super::triggers::triggers;
+use super::triggers::{trigger_names, triggers};
 use super::writer::Durability;
 
 /// Tables that all sidecars of a file share.
@@ -137,7 +137,7 @@ fn install(session: &Session, tables: &Tables, fence: Fence) -> StoreResult<()> 
             params![tables.name, SIDECAR_FORMAT, role_word(fence.role), stored_number(fence.epoch)?],
         )
         .map_err(|e| store_error("installing the sidecar", e))?;
-    for trigger in triggers(tables) {
+    for trigger in triggers(&session.conn, tables)? {
         execute(session, &trigger.sql)?;
     }
     Ok(())
@@ -149,7 +149,7 @@ fn dirty_index_name(table: &str) -> String {
 
 /// The names that belong to this layout's sidecar alone.
 fn own_names(tables: &Tables) -> Vec<String> {
-    let mut names: Vec<String> = triggers(tables).into_iter().map(|t| t.name).collect();
+    let mut names = trigger_names(tables);
     names.extend([marks_name(&tables.name), foreign_name(&tables.name), dirty_index_name(&tables.name)]);
     names
 }
@@ -174,8 +174,8 @@ fn other_sidecars(session: &Session, tables: &Tables) -> StoreResult<bool> {
 }
 
 fn remove(session: &Session, tables: &Tables) -> StoreResult<()> {
-    for trigger in triggers(tables) {
-        execute(session, &format!("DROP TRIGGER IF EXISTS {}", quoted(&trigger.name)))?;
+    for name in trigger_names(tables) {
+        execute(session, &format!("DROP TRIGGER IF EXISTS {}", quoted(&name)))?;
     }
     for table in [marks_name(&tables.name), foreign_name(&tables.name)] {
         execute(session, &format!("DROP TABLE IF EXISTS {}", quoted(&table)))?;

@@ -244,7 +244,7 @@ fn look_for_sidecar(conn: &Connection, table: &str) -> StoreResult<Sidecar> {
 }
 
 fn other_triggers(conn: &Connection, tables: &Tables) -> StoreResult<OtherTriggers> {
-    let own: Vec<String> = super::triggers::triggers(tables).into_iter().map(|trigger| trigger.name).collect();
+    let own = super::triggers::trigger_names(tables);
     let there: Vec<String> = conn
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
         .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())

@@ -15,6 +15,7 @@ mod foreign_keys;
 mod inspect;
 mod list;
 mod record;
+mod replaced;
 mod scan;
 mod session;
 mod tables;

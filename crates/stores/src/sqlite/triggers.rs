@@ -4,14 +4,16 @@
 //! the file. They are silent while `applying` is set, which only our own
 //! transactions set, and unset before they end.
 
+use rusqlite::Connection;
+use shearwater_core::error::StoreResult;
+
 use super::error::RAISE_PREFIX;
+use super::replaced::{self, Replaced};
 use super::tables::{RESERVED_PREFIX, Tables, foreign_name, list, literal, mark_key_columns, marks_name, quoted};
 use crate::relational::record_key_columns;
 
-/// A trigger: its name and the statement that makes it.
+/// A trigger.
 pub(super) struct Trigger {
-    /// Its name.
-    pub(super) name: String,
     /// `CREATE TRIGGER …`.
     pub(super) sql: String,
 }
@@ -27,21 +29,42 @@ enum Parked {
     MoveHere,
 }
 
-/// Every trigger of a layout.
-pub(super) fn triggers(tables: &Tables) -> Vec<Trigger> {
+/// Every trigger of a layout, for the unique indexes that its tables have now.
+pub(super) fn triggers(conn: &Connection, tables: &Tables) -> StoreResult<Vec<Trigger>> {
+    let mut made = Vec::new();
+    for (table, key, deleted) in captured(tables) {
+        let uniques = replaced::uniques(conn, &table)?;
+        made.extend(Replaced { tables, table: &table, key: &key, uniques: &uniques }.triggers());
+        let capture = Capture { tables, table, key };
+        made.extend([capture.insert(), capture.update(deleted), capture.delete(deleted)]);
+    }
+    Ok(made)
+}
+
+/// The names of every trigger that a layout may have.
+pub(super) fn trigger_names(tables: &Tables) -> Vec<String> {
+    let of_table = |(table, _, _): (String, Vec<String>, Parked)| {
+        let before = replaced::names(&table);
+        let after = ["insert", "update", "delete"].map(|event| after_name(&table, event));
+        before.into_iter().chain(after)
+    };
+    captured(tables).flat_map(of_table).collect()
+}
+
+fn after_name(table: &str, event: &str) -> String {
+    format!("{RESERVED_PREFIX}{table}_{event}")
+}
+
+/// The tables of a layout, their columns with the record's key, and what
+/// becomes of parked fields when one of their rows goes.
+fn captured(tables: &Tables) -> impl Iterator<Item = (String, Vec<String>, Parked)> {
     let root = (tables.name.clone(), tables.tree.key.clone(), Parked::Drop);
     let children = tables
         .tree
         .children
         .iter()
         .map(|child| (child.shape.table.clone(), record_key_columns(&tables.tree.key), Parked::Stay));
-    std::iter::once(root)
-        .chain(children)
-        .flat_map(|(table, key, deleted)| {
-            let capture = Capture { tables, table, key };
-            [capture.insert(), capture.update(deleted), capture.delete(deleted)]
-        })
-        .collect()
+    std::iter::once(root).chain(children)
 }
 
 struct Capture<'a> {
@@ -77,7 +100,7 @@ impl Capture<'_> {
     }
 
     fn trigger(&self, event: &str, marks: &[String]) -> Trigger {
-        let name = format!("{RESERVED_PREFIX}{}_{event}", self.table);
+        let name = after_name(&self.table, event);
         let tbl = literal(&self.tables.name);
         let message = format!(
             "{RAISE_PREFIX} table {} is closed for writes: its records moved to another store",
@@ -94,7 +117,7 @@ impl Capture<'_> {
             message = literal(&message),
             marks = marks.concat(),
         );
-        Trigger { name, sql }
+        Trigger { sql }
     }
 
     /// Stamps and dirty-marks the key of `row` (NEW or OLD) as authority, notes
