@@ -2,6 +2,7 @@
 //! path. A difference counts only after reading again shows that neither side
 //! was moving.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -254,7 +255,7 @@ impl DataPath {
     /// stamp of each: then their difference is one.
     async fn are_still(&self, authority: Side, follower: Side, ask: &ListAsk, keys: Vec<Key>) -> StoreResult<bool> {
         let across = |to: Side| -> Vec<Key> {
-            keys.iter().filter_map(|key| self.key_across(ask.shape.side(), to, key).ok()).collect()
+            keys.iter().filter_map(|key| self.key_across(ask.shape.side(), to, key).ok().map(Cow::into_owned)).collect()
         };
         let held = self.setup.store(authority).fetch_many(&across(authority)).await?;
         let found = self.setup.store(follower).fetch_many(&across(follower)).await?;

@@ -138,7 +138,7 @@ impl DataPath {
     async fn version_now(&self, shape: Shape, authority: Side, key: Key, record: Document) -> Result<Got, ServeError> {
         let own_key = self.key_across(shape.side(), authority, &key).map_err(super::unprocessable)?;
         let fetched = self.setup.store(authority).fetch(&own_key).await?;
-        let etag = match self.show(authority, shape, &fetched)? {
+        let etag = match self.show(authority, shape, fetched)? {
             Some(now) if now.record == record => now.etag,
             Some(_) | None => Etag::Content(hash::document(&record)),
         };

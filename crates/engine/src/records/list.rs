@@ -3,6 +3,7 @@
 //! Order and place are always those of the client's shape, whichever store
 //! serves, so that a place survives a change of phase.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -90,9 +91,10 @@ impl DataPath {
         let page = self.setup.store(serving).list(&query).await?;
         let mut rows = Vec::with_capacity(page.records.len());
         for fetched in page.records {
-            let Some(got) = self.show(serving, ask.shape, &fetched)? else { continue };
+            let held_as = fetched.key.clone();
+            let Some(got) = self.show(serving, ask.shape, fetched)? else { continue };
             let place = place_bytes(&ask.order, &keyset_of(&ask.order, &got.key, &got.record));
-            rows.push(Row { place, got, held_as: fetched.key });
+            rows.push(Row { place, got, held_as });
         }
         Ok(Page { rows, more: page.more })
     }
@@ -116,8 +118,10 @@ impl DataPath {
             return Ok(page);
         }
         // A dirty key that has no counterpart cannot be in the follower.
-        let in_follower: HashSet<Key> =
-            dirty.iter().filter_map(|key| self.key_across(authority, follower, key).ok()).collect();
+        let in_follower: HashSet<Key> = dirty
+            .iter()
+            .filter_map(|key| self.key_across(authority, follower, key).ok().map(Cow::into_owned))
+            .collect();
         let last = page.rows.last().map(|row| row.place.clone());
         let mut rows: Vec<Row> = page.rows.into_iter().filter(|row| !in_follower.contains(&row.held_as)).collect();
         rows.extend(self.rows_of(authority, ask, &dirty).await?);
@@ -136,10 +140,11 @@ impl DataPath {
         let after = ask.after.as_ref().map(|place| place_bytes(&ask.order, place));
         let mut rows = Vec::new();
         for fetched in self.setup.store(serving).fetch_many(keys).await? {
-            let Some(got) = self.show(serving, ask.shape, &fetched)? else { continue };
+            let held_as = fetched.key.clone();
+            let Some(got) = self.show(serving, ask.shape, fetched)? else { continue };
             let place = place_bytes(&ask.order, &keyset_of(&ask.order, &got.key, &got.record));
             if ask.filter.matches(&got.record) && after.as_ref().is_none_or(|after| place > *after) {
-                rows.push(Row { place, got, held_as: fetched.key });
+                rows.push(Row { place, got, held_as });
             }
         }
         Ok(rows)

@@ -1,5 +1,6 @@
 //! Clients' reads and writes under PROTOCOL.md, in either shape, in any phase.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use shearwater_core::error::{StoreError, StoreErrorKind};
@@ -184,19 +185,22 @@ impl DataPath {
     }
 
     /// A key of one side's shape in the other's.
-    pub(crate) fn key_across(&self, from: Side, to: Side, key: &Key) -> Result<Key, MappingError> {
-        if from == to { Ok(key.clone()) } else { self.setup.mapping.key_towards(to, key) }
+    pub(crate) fn key_across<'k>(&self, from: Side, to: Side, key: &'k Key) -> Result<Cow<'k, Key>, MappingError> {
+        match from == to {
+            true => Ok(Cow::Borrowed(key)),
+            false => self.setup.mapping.key_towards(to, key).map(Cow::Owned),
+        }
     }
 
     /// A fetched record in a client's shape.
-    pub(crate) fn show(&self, served_by: Side, shape: Shape, fetched: &Fetched) -> Result<Option<Got>, ServeError> {
-        let Some(image) = &fetched.image else { return Ok(None) };
-        let etag = etag_of(fetched.stamp, image);
-        let key = self.key_across(served_by, shape.side(), &fetched.key).map_err(unprocessable)?;
-        let record = match served_by == shape.side() {
-            true => image.record.clone(),
-            false => self.setup.mapping.towards(shape.side(), image).map_err(unprocessable)?.record,
-        };
+    pub(crate) fn show(&self, served_by: Side, shape: Shape, fetched: Fetched) -> Result<Option<Got>, ServeError> {
+        let Some(image) = fetched.image else { return Ok(None) };
+        let etag = etag_of(fetched.stamp, &image);
+        if served_by == shape.side() {
+            return Ok(Some(Got { key: fetched.key, record: image.record, etag }));
+        }
+        let key = self.key_across(served_by, shape.side(), &fetched.key).map_err(unprocessable)?.into_owned();
+        let record = self.setup.mapping.towards(shape.side(), &image).map_err(unprocessable)?.record;
         Ok(Some(Got { key, record, etag }))
     }
 }

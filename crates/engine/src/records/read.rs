@@ -25,7 +25,7 @@ impl DataPath {
             if let Some(follower) = route::shadow(&reading.view.state) {
                 self.shadow_record(served_by, follower, &fetched);
             }
-            return self.show(served_by, shape, &fetched);
+            return self.show(served_by, shape, fetched);
         }
         Err(moving())
     }

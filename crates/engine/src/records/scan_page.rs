@@ -41,13 +41,14 @@ impl DataPath {
             let chunk = self.setup.store(serving).scan(&everything, cursor.as_ref(), SCAN_CHUNK).await?;
             for record in chunk.records {
                 let fetched = record.map_err(|bad| bad.error)?;
-                let Some(got) = self.show(serving, ask.shape, &fetched)? else { continue };
+                let held_as = fetched.key.clone();
+                let Some(got) = self.show(serving, ask.shape, fetched)? else { continue };
                 if !ask.filter.matches(&got.record) {
                     continue;
                 }
                 let place = place_bytes(&ask.order, &keyset_of(&ask.order, &got.key, &got.record));
                 if after.as_ref().is_none_or(|after| place > *after) {
-                    lowest.offer(Row { place, got, held_as: fetched.key });
+                    lowest.offer(Row { place, got, held_as });
                 }
             }
             cursor = chunk.next;

@@ -1,6 +1,7 @@
 //! Writing: read, edit in the client's shape, write in the authority's under
 //! the stamps that were read, then the follower.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -182,7 +183,9 @@ impl DataPath {
     async fn prepare(&self, shape: Shape, authority: Side, changes: &[ClientChange]) -> Result<Prepared, ServeError> {
         let keys: Vec<Key> = changes
             .iter()
-            .map(|change| self.key_across(shape.side(), authority, &change.key).map_err(unprocessable))
+            .map(|change| {
+                self.key_across(shape.side(), authority, &change.key).map(Cow::into_owned).map_err(unprocessable)
+            })
             .collect::<Result<_, _>>()?;
         let fetched = self.setup.store(authority).fetch_many(&keys).await?;
         let mut prepared = Prepared {

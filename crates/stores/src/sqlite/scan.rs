@@ -12,7 +12,7 @@ use super::cell::{Cell, cells_from_text, cells_to_text};
 use super::error::store_error;
 use super::facts::Sidecar;
 use super::record::{self, ElementReader, Mark, RawRecord, cells_of, mark_of, prepared};
-use super::session::Session;
+use super::session::{Session, run};
 use super::tables::{Tables, list, places, quoted};
 use super::value::Cells;
 use crate::relational::corrupt;
@@ -49,6 +49,46 @@ pub(super) fn fetch(session: &Session, tables: &Tables, sidecar: Sidecar, key: &
         Sidecar::Absent => Mark::default(),
     };
     fetched(tables, key.clone(), raw, mark, sidecar)
+}
+
+/// One record with its stamp in the fewest statements: a single one is a
+/// snapshot by itself, and SQLite tells whether it ran on the schema that this
+/// connection knows. `None` when it did not, when there is no such record, and
+/// after any error: then it takes [`fetch`] to say.
+fn fetch_quickly(session: &Session, tables: &Tables, key: &Key) -> Option<Fetched> {
+    let sidecar = session.sidecar_seen()?;
+    let cells = tables.key_to_cells(key).ok()?;
+    if tables.children.is_empty() {
+        return fetch_joined(session, tables, sidecar, key, &cells);
+    }
+    run(&session.conn, "BEGIN").ok()?;
+    let found = fetch_joined(session, tables, sidecar, key, &cells);
+    run(&session.conn, "ROLLBACK").ok()?;
+    found
+}
+
+fn fetch_joined(session: &Session, tables: &Tables, sidecar: Sidecar, key: &Key, cells: &[Cell]) -> Option<Fetched> {
+    let mut statement = prepared(session, tables.select_one(sidecar)).ok()?;
+    let mut rows = statement.query(params_from_iter(cells)).ok()?;
+    let key_parts = cells.len();
+    let found = match rows.next().ok()? {
+        // Found only by the column's affinity or collation is another key.
+        Some(row) if cells_of(row, 0, key_parts).ok()? == cells => {
+            let values = cells_of(row, key_parts, tables.tree.values.len()).ok()?;
+            Some((values, mark_of(row, key_parts + tables.tree.values.len(), &tables.name)))
+        }
+        Some(_) | None => None,
+    };
+    drop(rows);
+    if session.saw_new_schema(&statement) {
+        return None;
+    }
+    let (values, mark) = found?;
+    let mark = mark.ok()?;
+    let children =
+        if tables.children.is_empty() { Vec::new() } else { record::read_children(session, tables, cells).ok()? };
+    let raw = RawRecord { key: cells.to_vec(), values, children };
+    fetched(tables, key.clone(), Some(raw), mark, sidecar).ok()
 }
 
 /// A row that was read: where it is, its size in bytes, and what it says.
@@ -213,7 +253,10 @@ fn estimate(session: &Session, tables: &Tables) -> StoreResult<Estimate> {
 #[async_trait]
 impl Reader for Sqlite {
     async fn fetch(&self, key: &Key) -> StoreResult<Fetched> {
-        self.readers.snapshot(&self.tables, |session, sidecar| fetch(session, &self.tables, sidecar, key))
+        self.readers.lend(|session| match fetch_quickly(session, &self.tables, key) {
+            Some(found) => Ok(found),
+            None => session.snapshot(&self.tables, |session, sidecar| fetch(session, &self.tables, sidecar, key)),
+        })
     }
 
     async fn fetch_many(&self, keys: &[Key]) -> StoreResult<Vec<Fetched>> {

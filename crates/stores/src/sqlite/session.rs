@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Statement, StatementStatus};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
 use super::config::{Config, Sync};
@@ -154,6 +154,38 @@ impl Session {
         Ok(facts)
     }
 
+    /// Whether there is a sidecar as far as this connection has seen. Only to be
+    /// believed together with [`Session::saw_new_schema`].
+    pub(super) fn sidecar_seen(&self) -> Option<Sidecar> {
+        self.seen.borrow().as_ref().map(|(_, facts)| facts.sidecar)
+    }
+
+    /// Whether SQLite has compiled this statement again since the last time it
+    /// was asked, because it met another schema than it was compiled for; what
+    /// was seen of the schema is forgotten then. Whoever runs a statement
+    /// without [`Session::facts`] before it has to ask after it, and to throw
+    /// away what it read.
+    pub(super) fn saw_new_schema(&self, statement: &Statement<'_>) -> bool {
+        let again = statement.reset_status(StatementStatus::RePrepare) != 0;
+        if again {
+            self.forget_schema();
+        }
+        again
+    }
+
+    /// Runs `read` in one read transaction, that is, on one snapshot.
+    pub(super) fn snapshot<T>(
+        &self,
+        tables: &Tables,
+        read: impl FnOnce(&Session, Sidecar) -> StoreResult<T>,
+    ) -> StoreResult<T> {
+        run(&self.conn, "BEGIN")?;
+        let result = self.facts(tables).and_then(|facts| read(self, facts.sidecar));
+        // The result is of one snapshot whether this succeeds or not.
+        let _ = run(&self.conn, "ROLLBACK");
+        result
+    }
+
     /// Forgets what was seen of the schema: a rolled back change of it leaves a
     /// version that another change may take.
     pub(super) fn forget_schema(&self) {
@@ -173,26 +205,30 @@ impl Readers {
         Readers { config: config.clone(), idle: Mutex::new(vec![first]) }
     }
 
-    /// Runs `read` in one read transaction, that is, on one snapshot.
-    pub(super) fn snapshot<T>(
-        &self,
-        tables: &Tables,
-        read: impl FnOnce(&Session, Sidecar) -> StoreResult<T>,
-    ) -> StoreResult<T> {
+    /// Lends a reader; one whose transaction did not end is not lent again.
+    pub(super) fn lend<T>(&self, read: impl FnOnce(&Session) -> StoreResult<T>) -> StoreResult<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let session = match idle {
             Some(session) => session,
             None => Session::open(&self.config, Purpose::Read)?,
         };
-        run(&session.conn, "BEGIN")?;
-        let result = session.facts(tables).and_then(|facts| read(&session, facts.sidecar));
-        if run(&session.conn, "ROLLBACK").is_ok() {
+        let result = read(&session);
+        if session.conn.is_autocommit() {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < READERS_IDLE_MAX {
                 idle.push(session);
             }
         }
         result
+    }
+
+    /// Runs `read` in one read transaction, that is, on one snapshot.
+    pub(super) fn snapshot<T>(
+        &self,
+        tables: &Tables,
+        read: impl FnOnce(&Session, Sidecar) -> StoreResult<T>,
+    ) -> StoreResult<T> {
+        self.lend(|session| session.snapshot(tables, read))
     }
 }
 

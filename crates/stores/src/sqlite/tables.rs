@@ -2,6 +2,7 @@
 
 use shearwater_core::shape::{ColumnShape, Layout};
 
+use super::facts::Sidecar;
 use crate::relational::{Child, Tree, record_key_columns};
 
 /// What every name of ours begins with.
@@ -56,6 +57,8 @@ pub(super) struct Tables {
     pub(super) delete: String,
     /// `SELECT key…, values…` of one record.
     pub(super) select: String,
+    /// [`Tables::select_with_marks`] of one record, with and without a sidecar.
+    select_one: [String; 2],
     /// `SELECT epoch, counter, dirty, parked` of one key.
     pub(super) mark: String,
     /// Sets a mark: key, epoch, counter, dirty, parked.
@@ -84,7 +87,8 @@ impl Tables {
             [key_list.as_str(), value_list.as_str()].iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>();
         let marks = quoted(&marks_name(name));
         let mark_key = mark_key_columns(key.len());
-        Tables {
+        let mut tables = Tables {
+            select_one: Default::default(),
             insert_new: format!("{into} ON CONFLICT ({key_list}) DO NOTHING"),
             upsert: format!("{into} ON CONFLICT ({key_list}) DO {update}"),
             delete: format!("DELETE FROM {table} WHERE {is_key}"),
@@ -100,16 +104,29 @@ impl Tables {
             name: name.to_owned(),
             children,
             tree,
+        };
+        let is_key = equals(&tables.tree.key, "r.");
+        tables.select_one = [Sidecar::Installed, Sidecar::Absent]
+            .map(|sidecar| format!("{} WHERE {is_key}", tables.select_with_marks(sidecar)));
+        tables
+    }
+
+    /// `SELECT key…, values…, epoch, counter, dirty, parked` of one record.
+    pub(super) fn select_one(&self, sidecar: Sidecar) -> &str {
+        let [installed, absent] = &self.select_one;
+        match sidecar {
+            Sidecar::Installed => installed,
+            Sidecar::Absent => absent,
         }
     }
 
     /// `SELECT key…, values…, epoch, counter, dirty, parked` of the whole table
     /// (the last four NULL without a sidecar), to be followed by conditions on `r`.
-    pub(super) fn select_with_marks(&self, sidecar: super::facts::Sidecar) -> String {
+    pub(super) fn select_with_marks(&self, sidecar: Sidecar) -> String {
         let columns: Vec<String> =
             self.tree.key.iter().chain(&self.tree.values).map(|c| format!("r.{}", quoted(c))).collect();
         let (table, columns) = (quoted(&self.name), columns.join(", "));
-        if sidecar == super::facts::Sidecar::Absent {
+        if sidecar == Sidecar::Absent {
             return format!("SELECT {columns}, NULL, NULL, NULL, NULL FROM {table} r");
         }
         // The plus takes the column's affinity away, so that the comparison is
