@@ -409,8 +409,10 @@ pub struct Inspection {
     pub product: String,
     /// Tables with their columns.
     pub tables: Vec<InspectedTable>,
-    /// Settings and facts that matter, each a sentence.
+    /// Settings and facts of the whole store that matter, each a sentence.
     pub hazards: Vec<String>,
+    /// What a text column that `provision` makes refuses.
+    pub text: Bounds,
 }
 
 /// A table as the store describes it.
@@ -426,6 +428,9 @@ pub struct InspectedTable {
     pub unique: Vec<Vec<String>>,
     /// Its foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
+    /// Facts of this table alone that matter, each a sentence: triggers of the
+    /// user, cascades that capture does not see, privileges that are missing.
+    pub hazards: Vec<String>,
     /// Rough size.
     pub estimate: Estimate,
 }
@@ -442,7 +447,8 @@ pub struct ForeignKey {
     /// Columns of the other table, in the same order.
     pub references: Vec<String>,
     /// Whether deleting or changing the other row changes this one by itself
-    /// (`CASCADE`, `SET NULL`, `SET DEFAULT`).
+    /// (`CASCADE`, `SET NULL`, `SET DEFAULT`). Where capture does not see such
+    /// changes, the connector says so among the table's hazards.
     pub cascades: bool,
 }
 
@@ -483,6 +489,9 @@ pub struct InspectedColumn {
     pub generated: bool,
     /// Whether the store numbers it by itself when it is left out.
     pub identity: bool,
+    /// The statement that brings the store's numbering past the highest value
+    /// there is, where writing values does not do so by itself.
+    pub renumber: Option<String>,
     /// The field type that reads it exactly; `None`: this connector cannot read it.
     pub ty: Option<FieldType>,
     /// What its values must be.
@@ -490,6 +499,9 @@ pub struct InspectedColumn {
     /// Its collation when that takes different texts for equal, or orders them
     /// otherwise than by bytes.
     pub collation: Option<String>,
+    /// Whether that collation takes different texts for equal (letter case,
+    /// accents, blanks at the end).
+    pub folds: bool,
 }
 
 /// Looking at a store without changing it.

@@ -68,7 +68,8 @@ fn to_text(value: &Value) -> Option<String> {
         Value::Time(time) => Some(time.to_string()),
         Value::Local(timestamp) => Some(timestamp.to_string()),
         Value::Instant(instant) => Some(instant.to_string()),
-        Value::Null | Value::Bytes(_) | Value::Array(_) | Value::Document(_) | Value::Extended(_) => None,
+        Value::Extended(own) => Some(own.text.clone()),
+        Value::Null | Value::Bytes(_) | Value::Array(_) | Value::Document(_) => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a spec to layouts and rules.
 
+use super::fit::Fit;
 use super::keys::KeyRules;
 use super::residue::FIX;
 use super::rules::{Child, Column, Conversion, Elements, NullBack, ObjectRules, Origin, Presence};
@@ -195,6 +196,7 @@ fn column(rule: &FieldRule, level: &Level<'_>) -> Result<Column, MappingError> {
         name: rule.name.clone(),
         ty: rule.ty,
         presence: if rule.required || is_key { Presence::Required } else { Presence::Nullable },
+        fit: Fit::of(rule),
         conversion: if rule.cast { Conversion::Exact } else { Conversion::None },
         default: rule.default.clone(),
         origin,

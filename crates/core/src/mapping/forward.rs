@@ -1,5 +1,7 @@
 //! v1 → v2.
 
+use std::borrow::Cow;
+
 use super::base::{self, Fields, Node};
 use super::residue::{self, FieldOrder};
 use super::rules::{
@@ -256,8 +258,26 @@ impl Column {
         };
         match found {
             None | Some(Value::Null) => Ok(self.default.clone().unwrap_or(Value::Null)),
-            Some(value) if cast::fits(value, self.ty) => Ok(value.clone()),
-            Some(value) => self.converted(value, trail),
+            Some(value) => self.held(value, trail),
+        }
+    }
+
+    /// The value as this column holds it.
+    fn held(&self, value: &Value, trail: Option<&Trail<'_>>) -> Result<Value, MappingError> {
+        let missing = || Ok(self.default.clone().unwrap_or(Value::Null));
+        let typed = match cast::fits(value, self.ty) {
+            true => Cow::Borrowed(value),
+            false => match self.converted(value, trail) {
+                Ok(converted) => Cow::Owned(converted),
+                Err(_) if self.fit.drops_other_types() => return missing(),
+                Err(error) => return Err(error),
+            },
+        };
+        match self.fit.fitted(typed) {
+            Ok(Some(fitted)) => Ok(fitted.into_owned()),
+            Ok(None) => missing(),
+            Err(why) => Err(MappingError::new("mapping/unfit", self.place(trail), format!("found {why}"))
+                .with_hint(format!("say what becomes of it: unfit = \"cut\" or \"null\" for field \"{}\"", self.name))),
         }
     }
 

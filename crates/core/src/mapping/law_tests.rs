@@ -8,7 +8,7 @@ use super::tests::{cast, child, default, from, keep, rule, scalars, spec, sql};
 use super::*;
 use crate::path::Step;
 use crate::shape::FieldType;
-use crate::spec::{FieldRule, RuleFrom, Unmapped};
+use crate::spec::{FieldRule, RuleFrom, Unfit, Unmapped};
 use crate::value::{Decimal, Instant, Value};
 
 /// Few names, so that rules meet fields; odd ones among them.
@@ -99,6 +99,10 @@ fn rules() -> impl Strategy<Value = Vec<FieldRule>> {
     vec(prop_oneof![3 => column(), 1 => outer], 0..6).prop_map(named)
 }
 
+fn bounded(rule: FieldRule, unfit: Option<Unfit>, chars_max: Option<u64>) -> FieldRule {
+    FieldRule { unfit, chars_max, ..rule }
+}
+
 fn compiled(fields: Vec<FieldRule>, unmapped: Unmapped) -> Mapping {
     let mut all = vec![from("id", "_id", FieldType::Int)];
     all.extend(fields);
@@ -186,6 +190,31 @@ proptest! {
         match mapping.forward(&image) {
             Ok(v2) => prop_assert_eq!(mapping.reverse(&v2).unwrap(), image),
             Err(error) => prop_assert!(["mapping/type", "mapping/expression"].contains(&error.code), "{}", error),
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_comes_back_and_what_v2_writes_fits(v1 in record(), changes in vec((0usize..5, value()), 0..3)) {
+        let text = |name: &str, at: &str, unfit, chars_max| bounded(from(name, at, FieldType::Text), unfit, chars_max);
+        let mapping = compiled(
+            vec![
+                text("c0", "a", Some(Unfit::Null), Some(1)),
+                cast(text("c1", "b", Some(Unfit::Null), None)),
+                bounded(default(from("c2", "c", FieldType::Float), Value::Float(0.5)), Some(Unfit::Null), None),
+                bounded(cast(from("c3", "path", FieldType::Decimal)), Some(Unfit::Null), None),
+                scalars("c4", "extra", cast(text("item", "x", Some(Unfit::Null), Some(2)))),
+            ],
+            keep(),
+        );
+        let image = Image::of(v1);
+        let mut v2 = mapping.forward(&image).unwrap();
+        prop_assert_eq!(mapping.reverse(&v2).unwrap(), image);
+        for (at, value) in changes {
+            v2.record.set(format!("c{at}").as_str(), value);
+        }
+        match mapping.settle(&v2.record) {
+            Ok(settled) => prop_assert!(same_columns(&v2.record, &settled), "{:?}\nsettled {:?}", v2.record, settled),
+            Err(error) => prop_assert!(error.code.starts_with("mapping/"), "{}", error),
         }
     }
 

@@ -12,6 +12,7 @@
 mod base;
 pub(crate) mod cast;
 mod compile;
+mod fit;
 mod forward;
 mod keys;
 mod parked;

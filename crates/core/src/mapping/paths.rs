@@ -29,7 +29,7 @@ fn goes_on(ty: FieldType, rest: &[Step]) -> bool {
 fn plain<'r>(rules: &'r ObjectRules, name: &str) -> Option<&'r Path> {
     let column = rules.columns.iter().find(|column| column.name == name)?;
     let Origin::Path(path) = &column.origin else { return None };
-    if column.default.is_some() || column.conversion != Conversion::None {
+    if column.default.is_some() || column.conversion != Conversion::None || column.fit.changes() {
         return None;
     }
     let segs: Vec<Seg<'_>> = path.steps().iter().map(Seg::from).collect();

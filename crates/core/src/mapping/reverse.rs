@@ -1,9 +1,10 @@
 //! v2 → v1.
 
-use super::MappingError;
 use super::base::{self, Node};
+use super::fit::Why;
 use super::residue;
-use super::rules::{Child, Elements, ObjectRules, Seg, Trail, place};
+use super::rules::{Child, Column, Elements, ObjectRules, Seg, Trail, place};
+use super::{MappingError, cast};
 use crate::value::{Document, Value};
 
 impl ObjectRules {
@@ -53,6 +54,13 @@ impl ObjectRules {
                 || self.children.iter().any(|child| child.field == name)
                 || self.residue.as_deref() == Some(name)
         };
+        for column in &self.columns {
+            if let Some(why) = v2.get(&column.name).and_then(|value| column.misfit_in_v2(value)) {
+                let place = place(trail, [Seg::Field(&column.name)]);
+                return Err(MappingError::new("mapping/reverse", place, format!("found {why}"))
+                    .with_hint("the spec bounds this field: see its `chars_max` and `unfit`"));
+            }
+        }
         // Records of our own making have the fields in order; look no further then.
         let mut own = self.columns.iter().map(|column| column.name.as_str());
         for (name, _) in v2.iter() {
@@ -66,6 +74,18 @@ impl ObjectRules {
             }
         }
         Ok(())
+    }
+}
+
+impl Column {
+    /// Why a v2 record cannot have this value, though forward would take it
+    /// away without a word.
+    fn misfit_in_v2(&self, value: &Value) -> Option<Why> {
+        let is_of_type = value.is_null() || cast::fits(value, self.ty);
+        if self.fit.drops_other_types() && !is_of_type {
+            return Some(format!("{} where {} was expected", value.type_name(), self.ty.name()).into());
+        }
+        self.fit.misfit(value)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The compiled rules of one object: the record, or an element of a child array.
 
+use super::fit::Fit;
 use crate::expr::Expr;
 use crate::path::{Path, Step};
 use crate::shape::FieldType;
@@ -21,6 +22,7 @@ pub(super) struct Column {
     pub ty: FieldType,
     pub presence: Presence,
     pub conversion: Conversion,
+    pub fit: Fit,
     pub default: Option<Value>,
     pub origin: Origin,
     /// What a null column gives back in v1.

@@ -50,6 +50,8 @@ pub(super) fn rule(name: &str, from: RuleFrom, ty: FieldType) -> FieldRule {
         native: None,
         references: None,
         cast: false,
+        unfit: None,
+        chars_max: None,
         default: None,
         child: None,
         span: (0, 0),
@@ -162,6 +164,19 @@ fn renames_nests_and_keeps_the_rest() {
         json!({"_id": 1, "email": "a@b", "address": {"city": "X", "zip": 5}, "age": 7}),
         json!({"id": 1, "email": "a@b", "city": "X", "extra": {"address": {"zip": 5}, "age": 7}}),
     );
+}
+
+#[test]
+fn a_stores_own_type_keeps_its_tag_or_becomes_text_and_comes_back() {
+    let inet = crate::value::json::parse(br#"{"@extended": {"store": "postgres", "type": "inet", "text": "::1/128"}}"#)
+        .unwrap();
+    let v1: Document = [("_id", Value::Int(1)), ("at", inet.clone())].into_iter().collect();
+    let held = |rule: FieldRule| forth_and_back(&mapping(vec![rule]), &v1).get("at").cloned();
+    assert_eq!(held(from("at", "at", FieldType::Extended)), Some(inet));
+    assert_eq!(held(cast(from("at", "at", FieldType::Text))), Some("::1/128".into()));
+    let as_text = mapping(vec![from("at", "at", FieldType::Text)]);
+    assert_eq!(as_text.forward(&Image::of(v1)).unwrap_err().code, "mapping/type");
+    check_refused(vec![from("at", "at", FieldType::Extended)], json!({"_id": 1, "at": "::1"}), "mapping/type", "at");
 }
 
 #[test]

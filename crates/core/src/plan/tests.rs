@@ -37,12 +37,13 @@ fn table(name: &str, columns: &[&str], key: &[&str], records: u64) -> InspectedT
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         unique: vec![],
         foreign_keys: vec![],
+        hazards: vec![],
         estimate: Estimate { records, exact: true, bytes: records * 100 },
     }
 }
 
 fn store(tables: Vec<InspectedTable>) -> Inspection {
-    Inspection { product: "Test 1".into(), tables, hazards: vec![] }
+    Inspection { product: "Test 1".into(), tables, ..Inspection::default() }
 }
 
 fn source() -> Inspection {

@@ -18,6 +18,7 @@ pub(super) fn check(reader: &mut Reader<'_>, draft: &Draft) {
     if let Unmapped::KeepIn(residue) = &spec.unmapped {
         residue_apart(reader, Some(residue), draft.unmapped, &spec.fields);
     }
+    unfit(reader, spec);
     tables(reader, draft);
     origins_apart(reader, &spec.fields);
     back_fields(reader, &spec.fields);
@@ -62,6 +63,31 @@ fn residue_apart(reader: &mut Reader<'_>, residue: Option<&str>, place: Span, fi
             reader.problem("spec/duplicate", span, message, Some(hint));
         }
         open.extend(field.child.iter().flat_map(|child| &child.fields));
+    }
+}
+
+/// What `unfit` takes away must be kept somewhere; and a key must stay itself.
+fn unfit(reader: &mut Reader<'_>, spec: &Spec) {
+    let mut open: Vec<(&FieldRule, bool)> =
+        spec.fields.iter().map(|field| (field, spec.target.key.contains(&field.name))).collect();
+    while let Some((field, is_key)) = open.pop() {
+        if field.unfit.is_some() && is_key {
+            let message = format!("the key field `{}` has `unfit`; two keys could become one", field.name);
+            reader.problem("spec/key", field.span, message, None);
+        }
+        if field.unfit.is_some() && spec.unmapped == Unmapped::Refuse {
+            let message = format!("the field `{}` has `unfit`, but nothing keeps what it takes away", field.name);
+            let hint = "keep it beside the columns: [unmapped] keep_in = \"extra\"".to_owned();
+            reader.problem("spec/conflict", field.span, message, Some(hint));
+        }
+        open.extend(
+            field
+                .child
+                .iter()
+                .filter(|child| child.scalar.is_none())
+                .flat_map(|child| &child.fields)
+                .map(|f| (f, false)),
+        );
     }
 }
 

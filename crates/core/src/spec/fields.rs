@@ -4,7 +4,7 @@ use toml::de::DeValue;
 
 use super::literal::{FIELD_TYPES, constant};
 use super::read::{Item, Reader, Section, Span, did_you_mean};
-use super::{ChildRule, FieldRule, RuleFrom};
+use super::{ChildRule, FieldRule, RuleFrom, Unfit};
 use crate::expr::Expr;
 use crate::path::{Path, Step};
 use crate::shape::{FieldType, Reference};
@@ -97,6 +97,8 @@ fn blank(item: &Item<'_>) -> FieldRule {
         native: None,
         references: None,
         cast: false,
+        unfit: None,
+        chars_max: None,
         default: None,
         child: None,
         span: (item.key_span.0, item.span().1.max(item.key_span.1)),
@@ -136,6 +138,8 @@ fn rule(reader: &mut Reader<'_>, item: Item<'_>, owner: Owner) -> Option<FieldRu
     }
     rule.native = read_native(reader, &mut section);
     rule.references = read_references(reader, &mut section);
+    rule.unfit = read_unfit(reader, &mut section);
+    rule.chars_max = read_chars_max(reader, &mut section);
     child(reader, &mut section, &mut rule, owner, self::rule);
     fits_together(reader, &section, &rule);
     section.refuse_rest(reader);
@@ -230,20 +234,36 @@ fn origin(reader: &mut Reader<'_>, section: &mut Section<'_>, rule: &mut FieldRu
     }
 }
 
+/// Whether a text can stand for a type: words, numbers and balanced brackets,
+/// and between quotes (a label, an odd name) whatever cannot end them.
+fn names_a_type(text: &str) -> bool {
+    let mut depth = 0_u32;
+    let mut quote = None;
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), c) if c.is_control() || c == '\\' => return false,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') => match depth.checked_sub(1) {
+                Some(left) => depth = left,
+                None => return false,
+            },
+            (None, c) if c.is_alphanumeric() || matches!(c, ' ' | '_' | ',' | '.' | '[' | ']') => {}
+            (None, _) => return false,
+        }
+    }
+    !text.trim().is_empty() && depth == 0 && quote.is_none()
+}
+
 /// A type in the store's own words. It stands in `CREATE TABLE` as it is, so
 /// that nothing but a type may stand in it.
 fn read_native(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<String> {
     let item = section.take("native")?;
     let text = reader.text(&item)?;
-    let plain =
-        |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '(' | ')' | ',' | '.' | '[' | ']' | '"' | '\'');
-    let mut depth = 0_i32;
-    let balanced = text.chars().all(|c| {
-        depth += i32::from(c == '(') - i32::from(c == ')');
-        depth >= 0
-    }) && depth == 0;
-    let quotes = ['"', '\''].into_iter().all(|quote| text.matches(quote).count() % 2 == 0);
-    if text.trim().is_empty() || !text.chars().all(plain) || !balanced || !quotes {
+    let is_type = names_a_type(&text);
+    if !is_type {
         let message = format!("{text:?} cannot be a column's type");
         let hint = "a type in the store's own words, for example varchar(40), numeric(12,2), enum('a','b')".to_owned();
         reader.problem("spec/native", item.span(), message, Some(hint));
@@ -263,6 +283,26 @@ fn read_references(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option
     let hint = "a table of the target and its column, for example references = \"users.id\"".to_owned();
     reader.problem("spec/references", item.span(), format!("{text:?} names no column of a table"), Some(hint));
     None
+}
+
+fn read_unfit(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Unfit> {
+    let item = section.take("unfit")?;
+    let text = reader.text(&item)?;
+    let found = Unfit::WORDS.into_iter().find(|(word, _)| *word == text);
+    if found.is_none() {
+        let hint = "\"null\": it counts as missing; \"cut\": a text loses U+0000 and what is beyond chars_max";
+        let message = format!("{text:?} is nothing that can become of an unfit value");
+        reader.problem("spec/unfit", item.span(), message, Some(hint.to_owned()));
+    }
+    found.map(|(_, unfit)| unfit)
+}
+
+/// A column of more characters than this has no bound that anybody means.
+const CHARS_MAX_MAX: u64 = 1 << 32;
+
+fn read_chars_max(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<u64> {
+    let item = section.take("chars_max")?;
+    reader.number(&item, 1, CHARS_MAX_MAX, "characters")
 }
 
 fn read_back(reader: &mut Reader<'_>, item: Item<'_>) -> Vec<(Path, String)> {
@@ -316,6 +356,7 @@ fn child(reader: &mut Reader<'_>, section: &mut Section<'_>, rule: &mut FieldRul
                 element.from = RuleFrom::Path(Path::field(scalar.clone()));
                 element.name = scalar.clone();
                 element.ty = rule.ty;
+                (element.unfit, element.chars_max) = (rule.unfit, rule.chars_max);
                 (vec![element], Some(scalar))
             }
             None => return,
@@ -352,6 +393,19 @@ fn fits_together(reader: &mut Reader<'_>, section: &Section<'_>, rule: &FieldRul
         ),
         (rule.cast && !is_path, format!("{place} has `cast`, which goes with `from`; write the cast in `sql`")),
         (rule.cast && rule.ty == FieldType::Json && !array, format!("{place} has `cast` but no `type` to convert to")),
+        (rule.unfit.is_some() && !is_path, format!("{place} has `unfit`, which goes with `from`; write it in `sql`")),
+        (
+            array && !scalar && (rule.unfit.is_some() || rule.chars_max.is_some()),
+            format!("{place} has a child table; `unfit` and `chars_max` belong to its fields"),
+        ),
+        (
+            rule.unfit == Some(Unfit::Cut) && rule.ty != FieldType::Text,
+            format!("{place} has `unfit = \"cut\"`, which is for type text"),
+        ),
+        (
+            rule.chars_max.is_some() && rule.ty != FieldType::Text,
+            format!("{place} has `chars_max`, which is for type text"),
+        ),
         (
             matches!(rule.from, RuleFrom::Constant(_)) && rule.default.is_some(),
             format!("{place} has `value` and `default`; a constant is never missing"),

@@ -104,12 +104,33 @@ pub struct FieldRule {
     /// Whether a value of another type is converted when that is exact; its
     /// original type is remembered, so that it comes back as it was.
     pub cast: bool,
+    /// What becomes of a value that the column cannot hold; the value itself
+    /// is remembered, so that it comes back as it was. `None`: the record is refused.
+    pub unfit: Option<Unfit>,
+    /// The most characters of a text that the column holds.
+    pub chars_max: Option<u64>,
     /// What stands for a missing value.
     pub default: Option<Value>,
     /// For an array that becomes a child table.
     pub child: Option<ChildRule>,
     /// Byte range of the rule in the spec's text.
     pub span: (usize, usize),
+}
+
+/// What becomes of a value that a column cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It counts as missing: NULL, or the rule's default. So do values of another
+    /// type (a zero date is one), texts longer than `chars_max` or with U+0000,
+    /// numbers that are not finite, and dates outside the years 1 to 9999.
+    Null,
+    /// A text loses its U+0000, and what is beyond `chars_max`.
+    Cut,
+}
+
+impl Unfit {
+    /// Both, with the words of specs.
+    pub const WORDS: [(&'static str, Unfit); 2] = [("null", Unfit::Null), ("cut", Unfit::Cut)];
 }
 
 /// Where a field's value comes from.

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::literal::FIELD_TYPES;
-use super::{Gates, Pace, stores::STORE_SCHEMES};
+use super::{Gates, Pace, Unfit, stores::STORE_SCHEMES};
 
 /// The JSON Schema (draft 2020-12) of the format, for editors.
 pub fn json_schema() -> Value {
     let types: Vec<&str> = FIELD_TYPES.iter().map(|ty| ty.name()).collect();
+    let unfit: Vec<&str> = Unfit::WORDS.iter().map(|(word, _)| *word).collect();
     let (gates, pace) = (Gates::default(), Pace::default());
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -106,6 +107,11 @@ pub fn json_schema() -> Value {
                         "required": { "description": "NULL is refused", "type": "boolean" },
                         "unique": { "description": "Unique over the table", "type": "boolean" },
                         "native": { "description": "The column's type in the store's own words", "type": "string" },
+                        "unfit": {
+                            "description": "What becomes of a value that the column cannot hold; it comes back as it was",
+                            "enum": unfit
+                        },
+                        "chars_max": { "description": "The most characters of a text", "type": "integer", "minimum": 1 },
                         "references": {
                             "description": "The table and column of the target in which each value must stand",
                             "type": "string"

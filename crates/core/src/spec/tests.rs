@@ -467,7 +467,7 @@ fn stores_that_cannot_be_opened() {
         GOOD,
         &[
             ("misspelt", "sqlite:new.db", "sqlit:new.db"),
-            ("not in this version", "sqlite:new.db", "postgres://localhost/app"),
+            ("not in this version", "sqlite:new.db", "mongodb://localhost/app"),
             ("no scheme", "sqlite:new.db?sync=full", "new.db"),
             ("no path", "sqlite:new.db?sync=full", "sqlite:"),
             ("a variable that is not set", "${LEGACY}", "${LEGACY}${PASSWORD}"),
@@ -475,6 +475,68 @@ fn stores_that_cannot_be_opened() {
             ("a secret with a bad scheme", "sqlite:${LEGACY}", "${LEGACY}"),
             ("another kind", "kind = \"move\"", "kind = \"require\""),
             ("no such kind", "kind = \"move\"", "kind = \"copy\""),
+        ],
+    );
+}
+
+#[test]
+fn what_a_column_is_and_holds() {
+    let email = "email = { type = \"text\", native = \"varchar(40)\", chars_max = 40, unfit = \"cut\" }";
+    let at = "at = { from = \"addresses\", type = \"extended\", native = \"inet\", references = '\"odd.hosts\".at', unfit = \"null\" }";
+    let text = ROWS
+        .replace("id = \"int\"", "id = { type = \"int\", native = \"bigint unsigned\" }")
+        .replace("[unmapped]\nrefuse = true", "[unmapped]\nkeep_in = \"more\"")
+        .replace("email = { type = \"text\" }", &format!("{email}\n{at}"));
+    let spec = good(&text);
+    let LayoutSpec::Rows { columns, .. } = &spec.source.layout else { panic!("not rows") };
+    assert_eq!(columns[0].native.as_deref(), Some("bigint unsigned"));
+    let (email, at) = (&spec.fields[1], &spec.fields[2]);
+    assert_eq!((email.native.as_deref(), email.chars_max), (Some("varchar(40)"), Some(40)));
+    assert_eq!(email.unfit, Some(Unfit::Cut));
+    assert_eq!((at.ty, at.native.as_deref(), at.unfit), (FieldType::Extended, Some("inet"), Some(Unfit::Null)));
+    let reference = Reference { table: "odd.hosts".into(), column: "at".into() };
+    assert_eq!(at.references, Some(reference));
+}
+
+#[test]
+fn labels_of_a_type_may_hold_what_its_words_may_not() {
+    for native in ["enum('PG-13','it''s; (')", "numeric(10, 2)", "\\\"odd-type\\\"[]", "app.mood", "bigint unsigned"] {
+        let text = ROWS
+            .replace("email = { type = \"text\" }", &format!("email = {{ type = \"text\", native = \"{native}\" }}"));
+        assert_eq!(good(&text).fields[1].native.as_deref(), Some(native.replace('\\', "").as_str()));
+    }
+}
+
+#[test]
+fn columns_that_cannot_be_so() {
+    let email = "email = { type = \"text\", unique = true, default = \"nobody@example.org\" }";
+    check(
+        "column",
+        GOOD,
+        &[
+            ("a statement for a type", email, "email = { type = \"text\", native = \"text); DROP TABLE users; --\" }"),
+            ("a comment in a type", email, "email = { type = \"text\", native = \"text /* x */\" }"),
+            ("an open bracket", email, "email = { type = \"text\", native = \"varchar(40\" }"),
+            ("an open quote", email, "email = { type = \"text\", native = \"enum('a)\" }"),
+            ("an empty type", email, "email = { type = \"text\", native = \" \" }"),
+            ("a number for a type", email, "email = { type = \"text\", native = 40 }"),
+            ("a store's type for ours", email, "email = { type = \"inet\" }"),
+            ("a constant of a store's own type", email, "email = { value = \"::1\", type = \"extended\" }"),
+            ("a table alone", email, "email = { type = \"text\", references = \"people\" }"),
+            ("no path", email, "email = { type = \"text\", references = \"people.\" }"),
+            ("a schema too", email, "email = { type = \"text\", references = \"app.people.id\" }"),
+            ("a word for nothing", email, "email = { type = \"text\", unfit = \"drop\" }"),
+            ("no characters", email, "email = { type = \"text\", chars_max = 0 }"),
+            ("a cut number", "score = {", "size = { type = \"int\", unfit = \"cut\" }\nscore = {"),
+            ("a long number", "score = {", "size = { type = \"int\", chars_max = 4 }\nscore = {"),
+            ("a computed one", "derived = true", "derived = true, unfit = \"null\""),
+            ("a key", "type = \"int\", required = true", "type = \"int\", unfit = \"null\""),
+            (
+                "nothing keeps it",
+                "keep_in = \"rest\"\n",
+                "refuse = true\n[fields.more]\ntype = \"text\"\nunfit = \"cut\"\n",
+            ),
+            ("on an array", "from = \"addresses\"\n", "from = \"addresses\"\nunfit = \"null\"\nreferences = \"a.b\"\n"),
         ],
     );
 }
@@ -564,6 +626,10 @@ fn the_schema_knows_every_key_that_the_reader_knows() {
         "required",
         "unique",
         "default",
+        "native",
+        "references",
+        "unfit",
+        "chars_max",
         "fields",
         "scalar",
         "keep_in",

@@ -20,6 +20,7 @@ pub(super) fn inspect(conn: &Connection) -> StoreResult<Inspection> {
         product: format!("SQLite {}", rusqlite::version()),
         tables: Vec::new(),
         hazards: file_hazards(conn)?,
+        ..Inspection::default()
     };
     for (name, sql) in names.into_iter().filter(|(name, _)| !name.starts_with(RESERVED_PREFIX)) {
         if sql.to_ascii_uppercase().starts_with("CREATE VIRTUAL") {
@@ -28,8 +29,8 @@ pub(super) fn inspect(conn: &Connection) -> StoreResult<Inspection> {
                 .push(format!("table {name:?} is virtual: it takes no triggers, so its writes are not captured"));
             continue;
         }
-        let table = inspect_table(conn, &name)?;
-        inspection.hazards.extend(table_hazards(conn, &table)?);
+        let mut table = inspect_table(conn, &name)?;
+        table.hazards = table_hazards(conn, &table)?;
         inspection.tables.push(table);
     }
     Ok(inspection)
@@ -66,6 +67,7 @@ fn inspect_table(conn: &Connection, name: &str) -> StoreResult<InspectedTable> {
         key: key.into_iter().map(|(_, column)| column).collect(),
         unique: unique(conn, name)?,
         foreign_keys: Vec::new(),
+        hazards: Vec::new(),
         estimate: Estimate { records: records.unsigned_abs(), exact: true, bytes: table_bytes(conn, name)? },
     })
 }

@@ -53,6 +53,19 @@ fn rows_are_typed_by_their_columns() {
     check(r#"{"id":"q\"\\\u0000\n"}"#, "{\"id\":\"q\\\"\\\\\\u0000\\n\"}");
 }
 
+#[test]
+fn a_stores_own_types_keep_their_tag() {
+    let mut layout = users();
+    let Layout::Rows(shape) = &mut layout else { panic!("not rows") };
+    shape.columns[1].ty = FieldType::Extended;
+    let name = shape.columns[1].name.clone();
+    let codec = Codec::of(&layout);
+    let text = format!(r#"{{"{name}":{{"@extended":{{"store":"postgres","type":"inet","text":"::1/128"}}}}}}"#);
+    let record = codec.read(Body::Record, text.as_bytes()).unwrap();
+    assert!(matches!(record.get(&name), Some(Value::Extended(own)) if own.type_name == "inet"), "{record:?}");
+    assert_eq!(written(&codec, &record, None), text);
+}
+
 fn refuse(text: &str, kind: Kind, field: Option<&str>, detail: &str) {
     let problem = read(text).expect_err(text);
     assert_eq!((problem.kind, problem.field.as_deref(), problem.detail.as_str()), (kind, field, detail), "{text}");
