@@ -29,7 +29,7 @@ fn specs_with_problems() {
     t.write("many.toml", &SPEC.replace("table = \"users\"\nkey = \"_id\"", "tabel = \"users\"\nkey = 7"));
     t.fails("plan many.toml", 3);
     t.fails("plan many.toml --json", 3);
-    t.write("store.toml", &SPEC.replace("sqlite:app.db", "postgres://localhost/app"));
+    t.write("store.toml", &SPEC.replace("sqlite:app.db", "oracle://localhost/app"));
     t.fails("start store.toml", 3);
     t.write("secret.toml", &SPEC.replace("sqlite:app.db", "sqlite:${SHEARWATER_TEST_NOT_SET}"));
     t.fails("start secret.toml", 3);

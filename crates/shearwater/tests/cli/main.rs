@@ -3,5 +3,6 @@
 
 mod bad_input;
 mod reference;
+mod terminal;
 mod transcript;
 mod walk;

@@ -58,6 +58,9 @@ fn records(text: &str) -> Vec<serde_json::Value> {
 #[test]
 fn a_migration_from_import_to_export() {
     let mut t = imported();
+    for left in ["legacy.db-wal", "legacy.db-shm"] {
+        assert!(!t.path(left).exists(), "{left}: a finished import leaves one file");
+    }
     t.ok("plan users.toml");
     t.ok("start users.toml");
     t.ok("status");

@@ -1,6 +1,8 @@
 //! The one thread that writes: group commit with a savepoint for each request.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
@@ -57,7 +59,22 @@ struct Job {
 /// The way to the writing thread, which ends when the last of these is gone.
 #[derive(Clone)]
 pub(super) struct Writer {
+    /// Goes before `thread`: the thread ends when no sender is left.
     jobs: mpsc::Sender<Job>,
+    _thread: Arc<Thread>,
+}
+
+/// The thread; whoever drops it last waits until its connection is closed, so
+/// that a finished program leaves no write-ahead log behind.
+struct Thread(Option<JoinHandle<()>>);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
+            // A panic there was answered to whoever asked.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Writer {
@@ -66,10 +83,11 @@ impl Writer {
     pub(super) fn start(config: Config, purpose: Purpose) -> StoreResult<Writer> {
         let (jobs, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let name = "sqlite-writer".to_owned();
-        std::thread::Builder::new().name(name).spawn(move || serve(&config, purpose, queue)).map_err(|error| {
+        let spawned = std::thread::Builder::new().name(name).spawn(move || serve(&config, purpose, queue));
+        let thread = spawned.map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, format!("SQLite: the writing thread does not start: {error}"))
         })?;
-        Ok(Writer { jobs })
+        Ok(Writer { jobs, _thread: Arc::new(Thread(Some(thread))) })
     }
 
     /// Runs `work` in a transaction and answers after its commit. An error of
