@@ -10,6 +10,7 @@ use shearwater_core::store::{Inspection, Store};
 pub mod conformance;
 pub mod faults;
 pub mod journal;
+mod mysql;
 mod relational;
 mod sqlite;
 
@@ -17,9 +18,12 @@ mod sqlite;
 /// when the store or the table is not there, unless `create` says that a
 /// missing database may be made (for a target, whose tables `provision` makes).
 ///
-/// URLs: `sqlite:PATH[?sync=full|normal]`.
+/// URLs: `sqlite:PATH[?sync=full|normal]`;
+/// `mysql://USER:PASSWORD@HOST:PORT/DATABASE[?connections=N&tls=on|off|unchecked&tls_ca=FILE&socket=FILE]`
+/// (`mariadb:` is the same).
 pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<dyn Store>> {
     match Kind::of(url)? {
+        Kind::MySql => Ok(Arc::new(mysql::open(url, layout, create).await?)),
         Kind::Sqlite => Ok(Arc::new(sqlite::open(url, layout, create).await?)),
     }
 }
@@ -36,6 +40,7 @@ pub enum Create {
 /// Looks at a whole store without a layout, for `init`.
 pub async fn inspect(url: &str) -> StoreResult<Inspection> {
     match Kind::of(url)? {
+        Kind::MySql => mysql::inspect(url).await,
         Kind::Sqlite => sqlite::inspect(url).await,
     }
 }
@@ -43,6 +48,7 @@ pub async fn inspect(url: &str) -> StoreResult<Inspection> {
 /// The kinds of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    MySql,
     Sqlite,
 }
 
@@ -50,8 +56,9 @@ impl Kind {
     fn of(url: &str) -> StoreResult<Kind> {
         let scheme = url.split(':').next().unwrap_or_default();
         match scheme {
+            "mysql" | "mariadb" if url.contains(':') => Ok(Kind::MySql),
             "sqlite" if url.contains(':') => Ok(Kind::Sqlite),
-            "postgres" | "postgresql" | "mysql" | "mongodb" | "dynamodb" => {
+            "postgres" | "postgresql" | "mongodb" | "dynamodb" => {
                 Err(unknown(format!("this version has no connector for {scheme} yet")))
             }
             _ if !url.contains(':') => Err(unknown("the URL has no scheme".to_owned())),
@@ -62,5 +69,6 @@ impl Kind {
 }
 
 fn unknown(what: String) -> StoreError {
-    StoreError::new(StoreErrorKind::Unsupported, what).with_hint("stores that can be opened: sqlite:PATH")
+    StoreError::new(StoreErrorKind::Unsupported, what)
+        .with_hint("stores that can be opened: sqlite:PATH, mysql://USER:PASSWORD@HOST/DATABASE")
 }

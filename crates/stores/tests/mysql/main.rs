@@ -1,0 +1,4 @@
+//! MySQL and MariaDB against a real MariaDB server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod conformance;
