@@ -1,6 +1,8 @@
 //! What is SQLite's own: direct writers, other processes, declared types, files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "sqlite_direct/inspected.rs"]
+mod inspected;
 #[path = "sqlite_direct/replaced.rs"]
 mod replaced;
 
@@ -271,7 +273,7 @@ async fn a_direct_row_without_a_key_is_written_and_told() {
     assert_eq!((bad.key.clone(), bad.error.kind.clone()), (None, StoreErrorKind::Corrupt));
     assert_eq!(chunk.records[1].as_ref().unwrap().key, Key::single("a"));
     assert_eq!(keys(&store.dirty(None, 9).await.unwrap()), [Key::single("a")]);
-    let hazards = store.inspect().await.unwrap().hazards;
+    let hazards = store.inspect().await.unwrap().tables[0].hazards.clone();
     assert!(hazards.iter().any(|h| h.contains("NULL in the key column \"_id\"")), "{hazards:?}");
 }
 

@@ -3,15 +3,20 @@
 //! Pure: the caller looks at the stores, reads a sample, and measures; what it
 //! all means is decided here.
 
+mod bounds;
+mod columns;
+mod distinct;
+mod foreign_keys;
+mod limits;
 mod sample;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 use crate::mapping::Mapping;
-use crate::shape::Layout;
+use crate::shape::{ChildShape, Layout};
 use crate::spec::{RuleFrom, Spec, Unmapped};
-use crate::store::{Estimate, Inspection};
+use crate::store::{Estimate, InspectedTable, Inspection};
 
 pub use sample::{Refused, Sample};
 
@@ -128,14 +133,18 @@ pub fn plan(
     let mut findings = Vec::new();
     let root = tables::check_source(spec, mapping.source(), source, &mut findings);
     tables::check_target(spec, mapping.target(), target, &mut findings);
+    columns::check_source(mapping.source(), source, &mut findings);
+    columns::check_target(mapping.target(), target.unwrap_or(&Inspection::default()), &mut findings);
+    bounds::check(&bounds::pairs(spec, source, target), target, &mut findings);
+    if let Some(target) = target {
+        foreign_keys::check_existing(mapping.target(), target, &mut findings);
+    }
+    foreign_keys::check_asked(mapping.target(), target, &mut findings);
+    foreign_keys::check_cascades(mapping.source(), source, &mut findings);
     sample.findings(&mut findings);
     of_spec(spec, &mut findings);
-    let sides = [("source", Some(source)), ("target", target)];
-    for (side, hazard) in
-        sides.iter().flat_map(|(side, look)| look.iter().flat_map(move |l| l.hazards.iter().map(move |h| (side, h))))
-    {
-        findings.push(Finding::new("plan/store", Weight::Hazard, format!("{side}: {hazard}")));
-    }
+    of_store("source", mapping.source(), source, &mut findings);
+    target.into_iter().for_each(|look| of_store("target", mapping.target(), look, &mut findings));
     let predictions = predict(spec, mapping.target(), root.unwrap_or_default(), sample, measured);
     of_predictions(spec, &predictions, &mut findings);
     if root.is_some_and(|table| table.records == 0) {
@@ -143,6 +152,23 @@ pub fn plan(
     }
     findings.sort_by_key(|finding| finding.weight);
     Plan { findings, predictions }
+}
+
+/// What a store says of itself and of the tables that take part.
+fn of_store(side: &str, layout: &Layout, look: &Inspection, findings: &mut Vec<Finding>) {
+    let mut names = vec![layout.table()];
+    if let Layout::Rows(shape) = layout {
+        let mut open: Vec<&ChildShape> = shape.children.iter().collect();
+        while let Some(child) = open.pop() {
+            names.push(&child.table);
+            open.extend(&child.children);
+        }
+    }
+    let takes_part = |table: &&InspectedTable| names.iter().any(|name| name.eq_ignore_ascii_case(&table.name));
+    let of_tables = look.tables.iter().filter(takes_part).flat_map(|table| &table.hazards);
+    for hazard in look.hazards.iter().chain(of_tables) {
+        findings.push(Finding::new("plan/store", Weight::Hazard, format!("{side}: {hazard}")));
+    }
 }
 
 impl Finding {
@@ -157,6 +183,11 @@ impl Finding {
 
     fn at(mut self, place: &[&str]) -> Finding {
         self.place = place.iter().map(|key| (*key).to_owned()).collect();
+        self
+    }
+
+    fn at_owned(mut self, place: &[String]) -> Finding {
+        self.place = place.to_vec();
         self
     }
 }
@@ -183,21 +214,6 @@ fn of_spec(spec: &Spec, findings: &mut Vec<Finding>) {
                 .at(&place),
             ),
             RuleFrom::Path(_) | RuleFrom::Sql { .. } | RuleFrom::Constant(_) => {}
-        }
-        if field.unique {
-            findings.push(
-                Finding::new(
-                    "plan/unique",
-                    Weight::Hazard,
-                    format!(
-                        "only the target keeps `{}` unique: until the read ramp, a client can write a record to \
-                             the source that the target refuses",
-                        field.name
-                    ),
-                )
-                .hint("such records become dead letters, which block the gates; from the read ramp on clients get 422")
-                .at(&place),
-            );
         }
     }
     if spec.unmapped == Unmapped::Refuse {

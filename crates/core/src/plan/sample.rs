@@ -1,9 +1,12 @@
 //! What sampled records say about the mapping.
 
+use super::distinct::Distinct;
+use super::limits::Limits;
 use super::{Finding, Weight};
 use crate::mapping::{Mapping, MappingError};
 use crate::shape::{ChildShape, Layout};
-use crate::store::{BadRow, Image};
+use crate::spec::Spec;
+use crate::store::{BadRow, Image, Inspection, Side};
 use crate::value::{Document, Value};
 
 /// Kinds of refusal that are kept apart; more would not be read by anybody.
@@ -22,6 +25,8 @@ pub struct Sample {
     pub with_residue: u64,
     /// Why records were refused, most frequent first.
     pub refused: Vec<Refused>,
+    limits: Limits,
+    distinct: Distinct,
 }
 
 /// Records that were refused for one reason.
@@ -46,9 +51,14 @@ impl Refused {
 }
 
 impl Sample {
-    /// A sample for this mapping, with every child table at 0 rows.
-    pub fn new(mapping: &Mapping) -> Sample {
-        let mut sample = Sample::default();
+    /// A sample for this mapping, with every child table at 0 rows, against what
+    /// the two stores' columns hold and keep unique.
+    pub fn new(spec: &Spec, mapping: &Mapping, source: &Inspection, target: Option<&Inspection>) -> Sample {
+        let mut sample = Sample {
+            limits: Limits::of(mapping.target(), target),
+            distinct: Distinct::new(spec, source, target),
+            ..Sample::default()
+        };
         if let Layout::Rows(shape) = mapping.target() {
             sample.name_tables(&shape.children);
         }
@@ -67,6 +77,16 @@ impl Sample {
         self.records += 1;
         match mapping.forward(v1) {
             Ok(v2) => {
+                if let Some((path, why)) = self.limits.misfit(&v2.record) {
+                    let hint = "the target's column does not take it: give it a wider type, or say what becomes of \
+                                such values (`unfit`, `default`)";
+                    let code = "plan/limit".to_owned();
+                    self.refuse(Refused { code, path, message: why, hint: Some(hint.to_owned()), records: 1 });
+                    return None;
+                }
+                if let Ok(key) = mapping.key_of(Side::Source, v1) {
+                    self.distinct.add(&key, &v2.record);
+                }
                 self.mapped += 1;
                 if let Layout::Rows(shape) = mapping.target() {
                     self.count_rows(&shape.children, &v2.record);
@@ -148,6 +168,7 @@ impl Sample {
             let weight = if kind.records == self.records { Weight::Problem } else { Weight::Hazard };
             findings.push(Finding::new("plan/refused", weight, message).hint(hint).at(&["fields", root]));
         }
+        self.distinct.findings(findings);
         if self.with_residue > 0 {
             let message = format!(
                 "the residue column keeps something for {} of {} sampled records: fields that no rule names, \

@@ -161,6 +161,7 @@ fn undeclared(table: &InspectedTable, names: &[&str], findings: &mut Vec<Finding
     let left: Vec<&str> = table
         .columns
         .iter()
+        .filter(|column| !column.generated)
         .map(|column| column.name.as_str())
         .filter(|column| !names.iter().any(|name| name.eq_ignore_ascii_case(column)))
         .collect();
@@ -185,7 +186,7 @@ fn columns_fit(table: &InspectedTable, names: &[&str], findings: &mut Vec<Findin
             }
             continue;
         }
-        let optional = column.nullable || column.default.is_some() || column.generated;
+        let optional = column.nullable || column.default.is_some() || column.generated || column.identity;
         let message = format!("the target's table `{}` has a column `{}` that no rule fills", table.name, column.name);
         findings.push(match optional {
             true => Finding::new("plan/other-column", Weight::Hazard, message)

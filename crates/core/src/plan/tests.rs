@@ -1,8 +1,13 @@
 //! A plan from what stores show: each finding by its code and weight.
 
+mod columns;
+mod distinct;
+mod foreign_keys;
+
 use super::*;
 use crate::Document;
 use crate::error::{StoreError, StoreErrorKind};
+use crate::shape::FieldType;
 use crate::spec::{locate, parse};
 use crate::store::{BadRow, Image, InspectedColumn, InspectedTable};
 use crate::value::Value;
@@ -27,7 +32,17 @@ pause_ms_max = 100
 "#;
 
 fn column(name: &str) -> InspectedColumn {
-    InspectedColumn { name: name.into(), nullable: true, ..InspectedColumn::default() }
+    let ty = match name {
+        "id" | "_id" | "position" => FieldType::Int,
+        _ => FieldType::Text,
+    };
+    InspectedColumn {
+        name: name.into(),
+        declared: ty.name().into(),
+        nullable: !name.ends_with("id"),
+        ty: Some(ty),
+        ..InspectedColumn::default()
+    }
 }
 
 fn table(name: &str, columns: &[&str], key: &[&str], records: u64) -> InspectedTable {
@@ -59,7 +74,7 @@ fn compiled(text: &str) -> (Spec, Mapping) {
 /// Plans and answers `weight code` of every finding that is no note.
 fn found(spec: &str, source: &Inspection, target: Option<&Inspection>) -> Vec<String> {
     let (spec, mapping) = compiled(spec);
-    let plan = plan(&spec, &mapping, source, target, &Sample::new(&mapping), None);
+    let plan = plan(&spec, &mapping, source, target, &Sample::new(&spec, &mapping, source, target), None);
     let told = plan.findings.iter().filter(|finding| finding.weight != Weight::Note);
     told.map(|finding| format!("{} {}", finding.weight.word(), finding.code)).collect()
 }
@@ -93,6 +108,10 @@ fn the_source_must_be_what_the_spec_says() {
     let mut risky = source();
     risky.hazards.push("it has a trigger".into());
     check("what the store says of itself", &risky, None, &["hazard plan/store"]);
+    let mut others = source();
+    others.tables[0].hazards.push("it has a trigger".into());
+    others.tables.push(InspectedTable { hazards: vec!["it is odd".into()], ..table("other", &["id"], &["id"], 1) });
+    check("what it says of this table, and not of others", &others, None, &["hazard plan/store"]);
 }
 
 #[test]
@@ -115,6 +134,9 @@ fn tables_in_the_way_must_fit_and_better_be_empty() {
     let mut computed = people(&all, 0);
     computed.tables[0].columns[1].generated = true;
     check("one that is computed", &source(), Some(&computed), &["problem plan/generated"]);
+    let mut numbered = demanding;
+    numbered.tables[0].columns[3].identity = true;
+    check("one that numbers itself", &source(), Some(&numbered), &["hazard plan/other-column"]);
     let mut child = people(&all, 0);
     child.tables[1].columns.remove(3);
     check("a child's column short", &source(), Some(&child), &["problem plan/column-absent"]);
@@ -153,7 +175,7 @@ fn person(id: i64, email: Value) -> Image {
 #[test]
 fn a_sample_counts_rows_and_reasons() {
     let (spec, mapping) = compiled(SPEC);
-    let mut sample = Sample::new(&mapping);
+    let mut sample = Sample::new(&spec, &mapping, &source(), None);
     for id in 0..8 {
         assert!(sample.add(&mapping, &person(id, Value::text("x"))).is_some());
     }
@@ -171,7 +193,7 @@ fn a_sample_counts_rows_and_reasons() {
 #[test]
 fn a_sample_that_is_refused_as_a_whole_is_a_problem_of_its_rule() {
     let (spec, mapping) = compiled(SPEC);
-    let mut sample = Sample::new(&mapping);
+    let mut sample = Sample::new(&spec, &mapping, &source(), None);
     for id in 0..3 {
         sample.add(&mapping, &person(id, Value::Bool(true)));
     }
@@ -186,8 +208,8 @@ fn a_sample_that_is_refused_as_a_whole_is_a_problem_of_its_rule() {
 
 #[test]
 fn reasons_are_bounded_and_positions_do_not_multiply_them() {
-    let (_, mapping) = compiled(SPEC);
-    let mut sample = Sample::new(&mapping);
+    let (spec, mapping) = compiled(SPEC);
+    let mut sample = Sample::new(&spec, &mapping, &source(), None);
     for position in 0..200 {
         let mut image = person(1, Value::text("x"));
         let mut tags = vec![Value::text("t"); position];
@@ -207,7 +229,7 @@ fn reasons_are_bounded_and_positions_do_not_multiply_them() {
 #[test]
 fn predictions_scale_what_was_measured() {
     let (spec, mapping) = compiled(SPEC);
-    let sample = Sample::new(&mapping);
+    let sample = Sample::new(&spec, &mapping, &source(), None);
     let measured = Measured { records: 100, elapsed_micros: 50_000, bytes: 20_000, commit_micros: 10_000 };
     let plan = plan(&spec, &mapping, &source(), None, &sample, Some(&measured));
     let predictions = &plan.predictions;
@@ -225,7 +247,7 @@ fn predictions_scale_what_was_measured() {
 fn a_pause_over_its_budget_is_a_hazard() {
     let (spec, mapping) = compiled(SPEC);
     let slow = Measured { records: 100, elapsed_micros: 50_000, bytes: 0, commit_micros: 20_000 };
-    let plan = plan(&spec, &mapping, &source(), None, &Sample::new(&mapping), Some(&slow));
+    let plan = plan(&spec, &mapping, &source(), None, &Sample::new(&spec, &mapping, &source(), None), Some(&slow));
     let hazards: Vec<&str> =
         plan.findings.iter().filter(|finding| finding.weight == Weight::Hazard).map(|finding| finding.code).collect();
     assert_eq!(hazards, ["plan/pause"]);

@@ -17,11 +17,22 @@ use crate::wiring::{self, SpecFile, Which};
 /// Arguments of `plan`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  shearwater plan users.toml\n  shearwater plan users.toml --json | jq .predictions\n\nExit code 3 when the migration cannot start as it is: fit for a check in CI."
+    after_help = "Examples:\n  shearwater plan users.toml\n  shearwater plan users.toml --thorough\n  shearwater plan users.toml --json | jq .predictions\n\nExit code 3 when the migration cannot start as it is: fit for a check in CI."
 )]
 pub struct PlanArgs {
     /// The spec
     spec: PathBuf,
+    /// Look at every record of the source, not at a sample: for values that a column
+    /// of the target does not take, and for records that are not different where they must be
+    #[arg(long)]
+    thorough: bool,
+}
+
+/// How much of the source is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Sample,
+    All,
 }
 
 /// A spec with what planning found.
@@ -34,14 +45,14 @@ pub(super) struct Planned {
 /// Checks everything and says what it will come to.
 pub async fn run(context: &Context, args: PlanArgs) -> Outcome<Exit> {
     let spec = wiring::read_spec(&args.spec, context.console.colour)?;
-    let planned = make(&spec).await?;
+    let planned = make(&spec, if args.thorough { Look::All } else { Look::Sample }).await?;
     let name = args.spec.display().to_string();
     context.console.answer(&planned.json(&spec), &planned.text(&name, &spec))?;
     Ok(if planned.plan.is_ready() { Exit::Done } else { Exit::Problems })
 }
 
 /// Looks at both stores, samples, measures, decides.
-pub(super) async fn make(spec: &SpecFile) -> Outcome<Planned> {
+pub(super) async fn make(spec: &SpecFile, how_much: Look) -> Outcome<Planned> {
     let source = shearwater_stores::inspect(&spec.spec.source.url)
         .await
         .map_err(|error| Failure::from(error).within(&format!("source {}", spec.spec.source.shown_url)))?;
@@ -54,12 +65,18 @@ pub(super) async fn make(spec: &SpecFile) -> Outcome<Planned> {
         shearwater_core::plan::plan(&spec.spec, &spec.mapping, &source, target.as_ref(), sample, measured)
     };
     // With problems in the tables there is nothing to sample.
-    let by_looks = decide(&Sample::new(&spec.mapping), None);
+    let new_sample = || Sample::new(&spec.spec, &spec.mapping, &source, target.as_ref());
+    let by_looks = decide(&new_sample(), None);
     if !by_looks.is_ready() {
         return Ok(Planned { plan: by_looks, source: Some(source), target });
     }
     let store = wiring::open_store(spec, Which::Source).await?;
-    let (mut sample, images) = scratch::sample(store.as_ref(), &spec.mapping).await?;
+    let mut sample = new_sample();
+    let images = scratch::sample(store.as_ref(), &spec.mapping, &mut sample).await?;
+    if how_much == Look::All {
+        sample = new_sample();
+        scratch::all(store.as_ref(), &spec.mapping, &mut sample).await?;
+    }
     let measured = scratch::measure(&spec.spec.target.url, &spec.mapping, images, &mut sample).await?;
     let plan = decide(&sample, measured.as_ref());
     Ok(Planned { plan, source: Some(source), target })

@@ -27,9 +27,11 @@ const BATCH_RECORDS: usize = 500;
 /// Single durable writes that are timed; the slowest counts.
 const COMMITS_TIMED: u64 = 5;
 
-/// Reads records from all over the source and maps them.
-pub(super) async fn sample(source: &dyn Store, mapping: &Mapping) -> StoreResult<(Sample, Vec<Image>)> {
-    let mut sample = Sample::new(mapping);
+/// Records and bytes read at once when all are read.
+const CHUNK: ChunkMax = ChunkMax { records: 1_000, bytes: 4 * 1024 * 1024 };
+
+/// Reads records from all over the source into the sample, and maps them.
+pub(super) async fn sample(source: &dyn Store, mapping: &Mapping, sample: &mut Sample) -> StoreResult<Vec<Image>> {
     let mut images = Vec::new();
     let max = ChunkMax { records: SAMPLE_RECORDS_MAX / SAMPLE_PLACES, bytes: SAMPLE_BYTES_MAX / SAMPLE_PLACES };
     for range in source.split(SAMPLE_PLACES).await? {
@@ -45,7 +47,28 @@ pub(super) async fn sample(source: &dyn Store, mapping: &Mapping) -> StoreResult
             }
         }
     }
-    Ok((sample, images))
+    Ok(images)
+}
+
+/// Reads every record of the source into the sample.
+pub(super) async fn all(source: &dyn Store, mapping: &Mapping, sample: &mut Sample) -> StoreResult<()> {
+    for range in source.split(1).await? {
+        let mut after = None;
+        loop {
+            let chunk = source.scan(&range, after.as_ref(), CHUNK).await?;
+            for record in chunk.records {
+                match record {
+                    Ok(fetched) => fetched.image.iter().for_each(|image| drop(sample.add(mapping, image))),
+                    Err(row) => sample.add_bad_row(&row),
+                }
+            }
+            after = chunk.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes mapped records to a scratch SQLite store and times it. Records that

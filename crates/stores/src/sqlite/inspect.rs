@@ -1,11 +1,13 @@
 //! Looking at a file without changing it.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use shearwater_core::error::StoreResult;
-use shearwater_core::store::{Estimate, Inspect, InspectedColumn, InspectedTable, Inspection};
+use shearwater_core::shape::FieldType;
+use shearwater_core::store::{Estimate, ForeignKey, Inspect, InspectedColumn, InspectedTable, Inspection};
 
 use super::Sqlite;
+use super::census::fill_types;
 use super::error::store_error;
 use super::tables::{RESERVED_PREFIX, quoted};
 
@@ -38,38 +40,108 @@ pub(super) fn inspect(conn: &Connection) -> StoreResult<Inspection> {
 
 fn inspect_table(conn: &Connection, name: &str) -> StoreResult<InspectedTable> {
     let failed = |e| store_error("inspecting a table", e);
-    let columns: Vec<(InspectedColumn, i64)> = conn
+    let (mut columns, places): (Vec<InspectedColumn>, Vec<i64>) = conn
         .prepare("SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")
-        .and_then(|mut s| {
-            s.query_map([name], |row| {
-                let (not_null, place, hidden): (bool, i64, i64) = (row.get(2)?, row.get(4)?, row.get(5)?);
-                let column = InspectedColumn {
-                    name: row.get(0)?,
-                    declared: row.get(1)?,
-                    nullable: !not_null,
-                    default: row.get(3)?,
-                    generated: matches!(hidden, 2 | 3),
-                    ..InspectedColumn::default()
-                };
-                Ok((column, place))
-            })?
-            .collect()
-        })
+        .and_then(|mut s| s.query_map([name], |row| Ok((column(row)?, row.get::<_, i64>(4)?)))?.collect())
         .map_err(failed)?;
-    let mut key: Vec<(i64, String)> =
-        columns.iter().filter(|(_, place)| *place > 0).map(|(c, place)| (*place, c.name.clone())).collect();
+    let mut key: Vec<(i64, String)> = places
+        .iter()
+        .zip(&columns)
+        .filter(|(place, _)| **place > 0)
+        .map(|(place, c)| (*place, c.name.clone()))
+        .collect();
     key.sort();
+    let key: Vec<String> = key.into_iter().map(|(_, column)| column).collect();
+    if let [only] = key.as_slice()
+        && let Some(number) = columns.iter_mut().find(|c| c.name == *only && c.declared.eq_ignore_ascii_case("INTEGER"))
+        && is_rowid(conn, name)?
+    {
+        // It is the rowid: never NULL, and numbered past the highest that was written.
+        (number.identity, number.nullable) = (true, false);
+    }
+    fill_types(conn, name, &mut columns, &key)?;
+    for column in &mut columns {
+        if column.ty == Some(FieldType::Int) {
+            column.bounds.integers = Some((i64::MIN, i64::MAX.unsigned_abs()));
+        }
+    }
+    fill_collations(conn, name, &mut columns)?;
     let records: i64 =
         conn.query_row(&format!("SELECT count(*) FROM {}", quoted(name)), [], |row| row.get(0)).map_err(failed)?;
     Ok(InspectedTable {
         name: name.to_owned(),
-        columns: columns.into_iter().map(|(column, _)| column).collect(),
-        key: key.into_iter().map(|(_, column)| column).collect(),
+        columns,
+        key,
         unique: unique(conn, name)?,
-        foreign_keys: Vec::new(),
+        foreign_keys: foreign_keys(conn, name)?,
         hazards: Vec::new(),
         estimate: Estimate { records: records.unsigned_abs(), exact: true, bytes: table_bytes(conn, name)? },
     })
+}
+
+fn column(row: &Row<'_>) -> rusqlite::Result<InspectedColumn> {
+    let (not_null, hidden): (bool, i64) = (row.get(2)?, row.get(5)?);
+    Ok(InspectedColumn {
+        name: row.get(0)?,
+        declared: row.get(1)?,
+        nullable: !not_null,
+        default: row.get(3)?,
+        generated: matches!(hidden, 2 | 3),
+        ..InspectedColumn::default()
+    })
+}
+
+/// Whether the table's INTEGER PRIMARY KEY is its rowid: then it has no index.
+fn is_rowid(conn: &Connection, table: &str) -> StoreResult<bool> {
+    conn.query_row("SELECT NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')", [table], |row| {
+        row.get(0)
+    })
+    .map_err(|e| store_error("inspecting a table's indexes", e))
+}
+
+/// Collations of unique indexes that take different texts for equal.
+fn fill_collations(conn: &Connection, table: &str, columns: &mut [InspectedColumn]) -> StoreResult<()> {
+    let folding: Vec<(String, String)> = conn
+        .prepare(
+            "SELECT x.name, x.coll FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x \
+             WHERE l.\"unique\" = 1 AND x.key = 1 AND x.name IS NOT NULL AND upper(x.coll) <> 'BINARY'",
+        )
+        .and_then(|mut s| s.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        .map_err(|e| store_error("inspecting a table's indexes", e))?;
+    for (name, collation) in folding {
+        if let Some(column) = columns.iter_mut().find(|column| column.name == name) {
+            (column.collation, column.folds) = (Some(collation), true);
+        }
+    }
+    Ok(())
+}
+
+fn foreign_keys(conn: &Connection, table: &str) -> StoreResult<Vec<ForeignKey>> {
+    let failed = |e| store_error("inspecting a table's foreign keys", e);
+    type Part = (i64, String, String, Option<String>, bool);
+    // A foreign key that names no columns means the other table's key.
+    let parts: Vec<Part> = conn
+        .prepare(
+            "SELECT f.id, f.\"table\", f.\"from\", \
+               coalesce(f.\"to\", (SELECT name FROM pragma_table_xinfo(f.\"table\") WHERE pk = f.seq + 1)), \
+               f.on_update NOT IN ('NO ACTION', 'RESTRICT') OR f.on_delete NOT IN ('NO ACTION', 'RESTRICT') \
+             FROM pragma_foreign_key_list(?1) f ORDER BY f.id DESC, f.seq",
+        )
+        .and_then(|mut s| {
+            s.query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?.collect()
+        })
+        .map_err(failed)?;
+    let mut keys: Vec<(i64, ForeignKey)> = Vec::new();
+    for (id, other, from, to, cascades) in parts {
+        if keys.last().is_none_or(|(last, _)| *last != id) {
+            keys.push((id, ForeignKey { table: other, cascades, ..ForeignKey::default() }));
+        }
+        if let Some((_, key)) = keys.last_mut() {
+            key.columns.push(from);
+            key.references.extend(to);
+        }
+    }
+    Ok(keys.into_iter().map(|(_, key)| key).collect())
 }
 
 /// Unique constraints and indexes over plain columns, but the primary key.

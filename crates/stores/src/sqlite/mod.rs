@@ -7,6 +7,7 @@
 mod apply;
 mod capture;
 mod cell;
+mod census;
 mod condition;
 mod config;
 mod error;

@@ -203,10 +203,11 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
     use shearwater_core::shape::FieldType;
 
     use super::value::declared;
+    let type_of = |c: &ColumnShape| c.native.clone().unwrap_or_else(|| declared(c.ty).to_owned());
     let column = |c: &ColumnShape| {
         let not_null = if c.nullable { "" } else { " NOT NULL" };
         let unique = if c.unique { " UNIQUE" } else { "" };
-        format!("{} {}{not_null}{unique}{}", quoted(&c.name), declared(c.ty), references(c))
+        format!("{} {}{not_null}{unique}{}", quoted(&c.name), type_of(c), references(c))
     };
     let key_list = list(&tables.tree.key);
     let shape = match &tables.tree.layout {
@@ -220,7 +221,7 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
         }
         Layout::Rows(shape) => shape,
     };
-    let key_type = |name: &String| shape.columns.iter().find(|c| c.name == *name).map_or("", |c| declared(c.ty));
+    let key_type = |name: &String| shape.columns.iter().find(|c| c.name == *name).map_or_else(String::new, type_of);
     let residue = shape.residue.iter().map(|r| format!("{} TEXT", quoted(r)));
     let is_rowid = matches!(tables.tree.key.as_slice(), [name]
         if shape.columns.iter().any(|c| c.name == *name && c.ty == FieldType::Int));
@@ -229,7 +230,7 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
         .iter()
         .map(|c| match tables.tree.key.contains(&c.name) {
             true if is_rowid => format!("{} INTEGER PRIMARY KEY NOT NULL{}", quoted(&c.name), references(c)),
-            true => format!("{} {} NOT NULL{}", quoted(&c.name), declared(c.ty), references(c)),
+            true => format!("{} {} NOT NULL{}", quoted(&c.name), type_of(c), references(c)),
             false => column(c),
         })
         .chain(residue)

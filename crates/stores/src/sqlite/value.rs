@@ -28,7 +28,7 @@ const FLOAT_BITS_PREFIX: &str = "f64:";
 
 /// Floats of integers up to here are exact, ± 2^53: SQLite may keep such a
 /// float as INTEGER in a column of NUMERIC affinity.
-const FLOAT_INTEGER_MAX: i64 = 1 << 53;
+pub(super) const FLOAT_INTEGER_MAX: i64 = 1 << 53;
 
 /// How SQLite holds values: by declared type alone, whatever the column.
 #[derive(Clone, Copy, Debug)]
