@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod faults;
 pub mod journal;
 mod mysql;
+mod postgres;
 mod relational;
 mod sqlite;
 
@@ -19,12 +20,15 @@ mod sqlite;
 /// missing database may be made (for a target, whose tables `provision` makes).
 ///
 /// URLs: `sqlite:PATH[?sync=full|normal]`;
+/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE[?schema=NAME&connections=N&sslmode=MODE&sslrootcert=FILE]`
+/// (`postgresql:` is the same);
 /// `mysql://USER:PASSWORD@HOST:PORT/DATABASE[?connections=N&tls=on|off|unchecked&tls_ca=FILE&socket=FILE]`
 /// (`mariadb:` is the same).
 pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<dyn Store>> {
     match Kind::of(url)? {
         Kind::MySql => Ok(Arc::new(mysql::open(url, layout, create).await?)),
         Kind::Sqlite => Ok(Arc::new(sqlite::open(url, layout, create).await?)),
+        Kind::Postgres => Ok(Arc::new(postgres::open(url, layout, create).await?)),
     }
 }
 
@@ -42,6 +46,7 @@ pub async fn inspect(url: &str) -> StoreResult<Inspection> {
     match Kind::of(url)? {
         Kind::MySql => mysql::inspect(url).await,
         Kind::Sqlite => sqlite::inspect(url).await,
+        Kind::Postgres => postgres::inspect(url).await,
     }
 }
 
@@ -50,6 +55,7 @@ pub async fn inspect(url: &str) -> StoreResult<Inspection> {
 enum Kind {
     MySql,
     Sqlite,
+    Postgres,
 }
 
 impl Kind {
@@ -58,9 +64,8 @@ impl Kind {
         match scheme {
             "mysql" | "mariadb" if url.contains(':') => Ok(Kind::MySql),
             "sqlite" if url.contains(':') => Ok(Kind::Sqlite),
-            "postgres" | "postgresql" | "mongodb" | "dynamodb" => {
-                Err(unknown(format!("this version has no connector for {scheme} yet")))
-            }
+            "postgres" | "postgresql" if url.contains(':') => Ok(Kind::Postgres),
+            "mongodb" | "dynamodb" => Err(unknown(format!("this version has no connector for {scheme} yet"))),
             _ if !url.contains(':') => Err(unknown("the URL has no scheme".to_owned())),
             // The scheme only: the rest of a URL may hold a password.
             _ => Err(unknown(format!("there is no kind of store called {scheme:?}"))),
@@ -70,5 +75,5 @@ impl Kind {
 
 fn unknown(what: String) -> StoreError {
     StoreError::new(StoreErrorKind::Unsupported, what)
-        .with_hint("stores that can be opened: sqlite:PATH, mysql://USER:PASSWORD@HOST/DATABASE")
+        .with_hint("stores that can be opened: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE")
 }

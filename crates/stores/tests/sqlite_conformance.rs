@@ -1,7 +1,6 @@
 //! SQLite passes the conformance suite in both layouts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +10,8 @@ use shearwater_core::shape::Layout;
 use shearwater_core::store::Store;
 use shearwater_stores::Create;
 use shearwater_stores::conformance::{self, Bench, DirectChange, Flavour};
+
+mod inputs;
 
 struct Sqlite {
     flavour: Flavour,
@@ -22,13 +23,8 @@ struct Sqlite {
 
 impl Sqlite {
     fn new(flavour: Flavour) -> Arc<Sqlite> {
-        let seed = match std::env::var("SHEARWATER_SEED") {
-            Ok(seed) => seed.parse().unwrap(),
-            Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64,
-        };
-        println!("SHEARWATER_SEED={seed}");
         let dir = tempfile::tempdir().unwrap();
-        Arc::new(Sqlite { flavour, dir, made: AtomicUsize::new(0), places: Mutex::default(), seed })
+        Arc::new(Sqlite { flavour, dir, made: AtomicUsize::new(0), places: Mutex::default(), seed: inputs::seed() })
     }
 
     fn path(&self, store: &Arc<dyn Store>) -> String {
@@ -80,12 +76,7 @@ impl Bench for Sqlite {
     }
 
     fn naughty_strings(&self) -> Vec<String> {
-        let data = std::env::var_os("SHEARWATER_DATA")
-            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
-        let file = data.join("nasty/naughty-strings/blns.json");
-        let text = std::fs::read(&file)
-            .unwrap_or_else(|e| panic!("{}: {e}; set SHEARWATER_DATA to the folder of the data sets", file.display()));
-        serde_json::from_slice(&text).unwrap()
+        inputs::naughty_strings()
     }
 
     fn seed(&self) -> u64 {

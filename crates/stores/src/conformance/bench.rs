@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use shearwater_core::shape::{ChildShape, ColumnShape, DocumentLayout, FieldType, Layout, TableShape};
 use shearwater_core::store::{Change, Expect, Fence, Image, Put, Role, Store, Write, Written};
 use shearwater_core::value::json;
-use shearwater_core::{Document, Key, Stamp};
+use shearwater_core::{Document, Key, Stamp, Value};
 
 /// The two layouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +28,27 @@ pub enum DirectChange {
     Rename(String, String),
 }
 
+/// Where a value of the `rows` layout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a key column.
+    Key,
+    /// In another column.
+    Column,
+}
+
 /// A kind of store under test.
 #[async_trait]
 pub trait Bench: Send + Sync {
     /// Which layout is tested.
     fn flavour(&self) -> Flavour;
+
+    /// Whether the columns that the store makes for a type hold a value of it in
+    /// the `rows` layout. What they do not hold must be refused by name; all
+    /// else, and everything in the `document` layout, must survive exactly.
+    fn holds(&self, _place: Place, _ty: FieldType, _value: &Value) -> bool {
+        true
+    }
 
     /// A new, empty place with a store of this layout in it, provisioned,
     /// without a sidecar.
@@ -181,6 +197,11 @@ pub(super) async fn write(store: &Arc<dyn Store>, changes: Vec<Change>) -> Vec<S
         Written::Applied(stamps) => stamps.into_iter().map(Option::unwrap).collect(),
         replayed => panic!("not applied: {replayed:?}"),
     }
+}
+
+/// Whether a store under test takes a value in one of the places where it stands.
+pub(super) fn holds(bench: &dyn Bench, place: Place, ty: FieldType, value: &Value) -> bool {
+    bench.flavour() == Flavour::Document || value.is_null() || bench.holds(place, ty, value)
 }
 
 /// The record under a key.

@@ -17,7 +17,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use bench::{Bench, DirectChange, Flavour, Random};
+pub use bench::{Bench, DirectChange, Flavour, Place, Random};
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 

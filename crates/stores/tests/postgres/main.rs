@@ -1,0 +1,6 @@
+//! PostgreSQL as a store, on a real server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod conformance;
+#[path = "../inputs/mod.rs"]
+mod inputs;
