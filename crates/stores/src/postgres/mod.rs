@@ -15,6 +15,7 @@ mod copy;
 mod error;
 mod facts;
 mod inspect;
+pub(crate) mod link;
 mod list;
 mod names;
 mod native;
