@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bad_input;
-mod journal;
 mod reference;
 mod terminal;
 mod transcript;

@@ -441,6 +441,15 @@ pub(super) enum Optimism {
     Low,
 }
 
+/// When deferrable constraints are checked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checks {
+    /// At the commit, where they are declared so.
+    AsDeclared,
+    /// After each statement.
+    AtOnce,
+}
+
 fn check_fence(table: &str, fence: Fence, epoch: u64) -> StoreResult<()> {
     if fence.epoch > epoch {
         return Err(StoreError::new(
@@ -534,11 +543,15 @@ async fn apply(
     }
     store.check_key(&session, &tables).await?;
     let mut last = None;
+    let mut checks = Checks::AsDeclared;
     for _ in 0..ATTEMPTS_MAX {
         let out = out.clone();
         let result: Result<_, Failure> = session
             .transaction(BEGIN, async {
                 let marked = open(&session, &tables, epoch, &prepared).await?;
+                if checks == Checks::AtOnce {
+                    session.batch("SET CONSTRAINTS ALL IMMEDIATE").await?;
+                }
                 let mut batch = Batch { session: &session, tables: &tables, puts: &prepared, out };
                 let learned = batch.run(&marked, store.optimism()).await?;
                 if let Some(step) = &checkpoint {
@@ -553,6 +566,11 @@ async fn apply(
                 return Ok(out);
             }
             Err(failure) if failure.is_race() => last = Some(failure.error),
+            // The commit was refused: which record it is can only be seen one by one.
+            Err(failure) if failure.is_refusal() && checks == Checks::AsDeclared => {
+                checks = Checks::AtOnce;
+                last = Some(failure.error);
+            }
             Err(failure) if failure.is_outdated_plan() => {
                 store.forget();
                 return Err(failure.error);

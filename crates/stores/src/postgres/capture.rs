@@ -121,7 +121,7 @@ async fn read_fence(session: &Session, tables: &Tables) -> Result<Option<Fence>,
 
 /// Runs `work` in a transaction that may have to wait for other programs'
 /// transactions: short tries, with pauses in which those that wait get through.
-async fn patiently<T, F>(session: &Session, work: impl Fn() -> F) -> StoreResult<T>
+pub(super) async fn patiently<T, F>(session: &Session, work: impl Fn() -> F) -> StoreResult<T>
 where
     F: Future<Output = Result<T, Failure>>,
 {
@@ -294,6 +294,12 @@ impl Capture for Postgres {
         let tables = self.tables_with(&session).await?;
         check_key(&session, &tables.schema, &tables.tree, &tables.facts).await?;
         Ok(ran)
+    }
+
+    async fn constrain(&self) -> StoreResult<Vec<String>> {
+        let session = self.pool.lease().await?;
+        let tables = self.tables_with(&session).await?;
+        super::foreign_keys::constrain(&session, &tables).await
     }
 
     async fn install(&self, fence: Fence) -> StoreResult<()> {

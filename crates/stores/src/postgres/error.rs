@@ -190,14 +190,16 @@ fn unquoted(columns: &str) -> String {
 }
 
 impl Failure {
-    /// The failure of a commit: when the connection was lost, the write may
-    /// have happened all the same.
+    /// The failure of a commit: when the connection was lost or its process was
+    /// ended, the write may have happened all the same. What a deferred
+    /// constraint, a trigger or a serializable transaction refuses did not.
     pub(super) fn of_commit(self) -> Failure {
-        match self.code {
-            Some(_) => self,
-            None => {
+        let class = self.code.as_ref().and_then(|code| code.code().get(..2));
+        match class {
+            Some("0A" | "21" | "22" | "23" | "25" | "2D" | "40" | "42" | "44" | "55" | "P0" | "SW") => self,
+            _ => {
                 let error = StoreError { kind: StoreErrorKind::OutcomeUnknown, ..self.error };
-                Failure { error, code: None, seen: self.seen }
+                Failure { error, ..self }
             }
         }
     }

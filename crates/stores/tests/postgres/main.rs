@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod conformance;
+mod crash;
+mod direct;
 #[path = "../inputs/mod.rs"]
 mod inputs;
+mod place;
