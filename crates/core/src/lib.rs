@@ -21,6 +21,8 @@ pub mod shape;
 pub mod spec;
 pub mod stamp;
 pub mod store;
+pub mod tables;
+mod toml_text;
 pub mod value;
 
 pub use key::Key;

@@ -413,6 +413,18 @@ pub struct Inspection {
     pub hazards: Vec<String>,
     /// What a text column that `provision` makes refuses.
     pub text: Bounds,
+    /// Whether the words of a declared type bound what its column holds.
+    pub declarations: Declarations,
+}
+
+/// What the words of a declared type mean to a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Declarations {
+    /// `varchar(40)` refuses longer texts.
+    #[default]
+    Bind,
+    /// Nothing is refused for them.
+    Hint,
 }
 
 /// A table as the store describes it.

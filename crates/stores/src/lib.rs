@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
-use shearwater_core::store::{Inspection, Store};
+use shearwater_core::store::{InspectedColumn, Inspection, Store};
 
 pub mod conformance;
 pub mod faults;
@@ -48,6 +48,35 @@ pub async fn inspect(url: &str) -> StoreResult<Inspection> {
         Kind::Sqlite => sqlite::inspect(url).await,
         Kind::Postgres => postgres::inspect(url).await,
     }
+}
+
+/// A type in the words of the store at `url` that holds exactly what a column
+/// of the store at `from` holds, for a table that `provision` makes; `None`: the
+/// connector's own choice for the field type does.
+pub fn native(url: &str, from: &str, column: &InspectedColumn, role: Role) -> StoreResult<Option<String>> {
+    let kind = Kind::of(url)?;
+    let origin = if Kind::of(from)? == kind { Origin::SameKind } else { Origin::OtherKind };
+    Ok(match kind {
+        Kind::MySql => mysql::words_for(column, origin, role),
+        Kind::Sqlite => sqlite::words_for(column, origin),
+        Kind::Postgres => postgres::words_for(column, origin, role),
+    })
+}
+
+/// Where a column stands, for [`native`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Beside the key.
+    Plain,
+    /// In the key, or in a unique index: texts are compared there.
+    Indexed,
+}
+
+/// Whether a column comes from a store of the same kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    SameKind,
+    OtherKind,
 }
 
 /// The kinds of store.

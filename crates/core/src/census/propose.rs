@@ -3,6 +3,7 @@
 use super::names::{Taken, in_child, snake};
 use super::{Census, Object, Place};
 use crate::path::{Path, Step};
+use crate::toml_text::{comment_line, counted, is_bare, list, quoted, toml_key};
 
 /// Columns of one table; rarer fields stay in the residue.
 const COLUMNS_MAX: usize = 100;
@@ -432,47 +433,4 @@ fn shares(place: &Place) -> String {
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let shares: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} in {count}")).collect();
     if shares.is_empty() { "none seen".to_owned() } else { shares.join(", ") }
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// A text as TOML writes it.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-fn is_bare(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-fn toml_key(name: &str) -> String {
-    if is_bare(name) { name.to_owned() } else { quoted(name) }
-}
-
-/// One text alone, several as an array.
-fn list(names: &[String]) -> String {
-    match names {
-        [one] => quoted(one),
-        names => format!("[{}]", names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// A comment on a line of its own, whatever names it holds.
-fn comment_line(out: &mut String, text: &str) {
-    out.push_str("# ");
-    out.extend(text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }));
-    out.push('\n');
 }

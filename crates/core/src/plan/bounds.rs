@@ -6,7 +6,7 @@ use super::{Finding, Weight};
 use crate::path::Step;
 use crate::shape::FieldType;
 use crate::spec::{FieldRule, LayoutSpec, RuleFrom, Spec};
-use crate::store::{Bounds, InspectedColumn, Inspection};
+use crate::store::{Bounds, Declarations, InspectedColumn, Inspection};
 
 /// Labels told of an enumeration: enough to see what is missing.
 const LABELS_TOLD_MAX: usize = 5;
@@ -52,7 +52,7 @@ pub(super) fn check(pairs: &[Pair<'_>], target: Option<&Inspection>, findings: &
             finding.hint = Some(hint_for(code).to_owned());
             findings.push(finding);
         }
-        if !narrower(&bounds, &pair.source.bounds).is_empty() {
+        if pair.target.is_some() && !narrower(&bounds, &pair.source.bounds).is_empty() {
             narrower_back.push(&pair.rule.name);
         }
         if pair.nullable && !pair.source.nullable && pair.target.is_none_or(|t| t.nullable) {
@@ -82,9 +82,19 @@ fn bounds_of(pair: &Pair<'_>, target: Option<&Inspection>) -> Bounds {
     if let Some(column) = pair.target {
         return column.bounds.clone();
     }
-    let mut bounds = pair.rule.native.as_deref().map(of_native).unwrap_or_default();
-    if pair.rule.ty == FieldType::Text {
-        bounds.refuses_nul = target.is_some_and(|look| look.text.refuses_nul);
+    let native = pair.rule.native.as_deref();
+    of_new(native, pair.rule.ty, target)
+}
+
+/// What a column refuses that the start makes, as far as it is known before.
+pub(super) fn of_new(native: Option<&str>, ty: FieldType, target: Option<&Inspection>) -> Bounds {
+    let Some(look) = target else { return Bounds::default() };
+    let mut bounds = match (native, look.declarations) {
+        (Some(native), Declarations::Bind) => of_native(native),
+        _ => Bounds::default(),
+    };
+    if ty == FieldType::Text {
+        bounds.refuses_nul = look.text.refuses_nul;
     }
     bounds
 }

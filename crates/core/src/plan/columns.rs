@@ -87,14 +87,17 @@ pub(super) fn column_of<'a>(table: &'a InspectedTable, name: &str) -> Option<&'a
 
 /// Whether a column can hold a field of a type.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Holds {
+pub(crate) enum Holds {
+    /// Every one of its values.
     Yes,
     /// Some of its values, or in some stores.
     Some,
+    /// None of them.
     No,
 }
 
-fn holds(column: FieldType, field: FieldType) -> Holds {
+/// Whether a column of a type can hold a field of another.
+pub(crate) fn holds(column: FieldType, field: FieldType) -> Holds {
     use FieldType::*;
     match (column, field) {
         (column, field) if column == field => Holds::Yes,

@@ -1,9 +1,9 @@
 //! Records against what the target's columns hold: the data's own answer where
 //! the declarations only say that something may not fit.
 
-use super::bounds::of_native;
+use super::bounds::of_new;
 use super::columns::column_of;
-use crate::shape::{ChildShape, ColumnShape, FieldType, Layout};
+use crate::shape::{ChildShape, ColumnShape, Layout};
 use crate::store::{Bounds, Inspection};
 use crate::value::{Decimal, Document, Instant, LocalTimestamp, Value};
 
@@ -65,11 +65,11 @@ fn of_table(table: &str, columns: &[ColumnShape], children: &[ChildShape], look:
             nullable: found.nullable || found.default.is_some(),
         },
         Some(None) => Limit { name: column.name.clone(), bounds: Bounds::default(), nullable: true },
-        None => {
-            let mut bounds = column.native.as_deref().map(of_native).unwrap_or_default();
-            bounds.refuses_nul = column.ty == FieldType::Text && look.is_some_and(|look| look.text.refuses_nul);
-            Limit { name: column.name.clone(), bounds, nullable: column.nullable }
-        }
+        None => Limit {
+            name: column.name.clone(),
+            bounds: of_new(column.native.as_deref(), column.ty, look),
+            nullable: column.nullable,
+        },
     };
     Limits {
         columns: columns.iter().map(limit).collect(),

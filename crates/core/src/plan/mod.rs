@@ -4,7 +4,7 @@
 //! all means is decided here.
 
 mod bounds;
-mod columns;
+pub(crate) mod columns;
 mod distinct;
 mod foreign_keys;
 mod limits;
@@ -15,7 +15,7 @@ mod tests;
 
 use crate::mapping::Mapping;
 use crate::shape::{ChildShape, Layout};
-use crate::spec::{RuleFrom, Spec, Unmapped};
+use crate::spec::{LayoutSpec, RuleFrom, Spec, Unmapped};
 use crate::store::{Estimate, InspectedTable, Inspection};
 
 pub use sample::{Refused, Sample};
@@ -216,7 +216,9 @@ fn of_spec(spec: &Spec, findings: &mut Vec<Finding>) {
             RuleFrom::Path(_) | RuleFrom::Sql { .. } | RuleFrom::Constant(_) => {}
         }
     }
-    if spec.unmapped == Unmapped::Refuse {
+    // Tables of declared columns have no other fields.
+    let has_others = !matches!(&spec.source.layout, LayoutSpec::Rows { residue: None, .. });
+    if spec.unmapped == Unmapped::Refuse && has_others {
         findings.push(
             Finding::new(
                 "plan/refuse",

@@ -1,11 +1,14 @@
 //! `init`: a spec from what the source holds.
 
+mod tables;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use shearwater_core::census::{Census, Proposal, propose};
+use shearwater_core::error::StoreErrorKind;
 use shearwater_core::shape::{DocumentLayout, Layout};
 use shearwater_core::spec::did_you_mean;
 use shearwater_core::store::{ChunkMax, InspectedTable, Inspection, Store};
@@ -25,7 +28,7 @@ const CHUNK: ChunkMax = ChunkMax { records: 1_000, bytes: 4 * 1024 * 1024 };
 /// Arguments of `init`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  shearwater init sqlite:legacy.db sqlite:app.db > users.toml\n  shearwater init sqlite:legacy.db sqlite:app.db --table users --key _id --output users.toml"
+    after_help = "Examples:\n  shearwater init sqlite:legacy.db sqlite:app.db > users.toml\n  shearwater init sqlite:legacy.db sqlite:app.db --table users --key _id --output users.toml\n  shearwater init sqlite:legacy.db sqlite:app.db --all --output specs"
 )]
 pub struct Init {
     /// The source's URL
@@ -35,10 +38,14 @@ pub struct Init {
     /// The source's table; needed when there are several
     #[arg(long)]
     table: Option<String>,
+    /// Write a spec for every table into the folder --output, numbered in the order in
+    /// which tables that others refer to come first
+    #[arg(long, requires = "output", conflicts_with_all = ["table", "key", "document", "target_table", "entity", "sample"])]
+    all: bool,
     /// The key field; repeat it for a key of several fields. Without it the table's own key
     #[arg(long, value_name = "FIELD")]
     key: Vec<String>,
-    /// The source's JSON column
+    /// The source's JSON column, for a table of documents. A table of plain columns has none
     #[arg(long, value_name = "COLUMN")]
     document: Option<String>,
     /// The target's table; without it the source's name
@@ -47,57 +54,126 @@ pub struct Init {
     /// The entity's name in the gateway's paths; without it the table's
     #[arg(long)]
     entity: Option<String>,
-    /// Look at so many records only; without it at all of them
+    /// Look at so many documents only; without it at all of them
     #[arg(long, value_name = "N")]
     sample: Option<u64>,
-    /// Write the spec into this file, which must not be there yet
+    /// Write the spec into this file, which must not be there yet; with --all, a folder
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 /// Writes a spec.
 pub async fn run(context: &Context, args: Init) -> Outcome<Exit> {
-    let look = shearwater_stores::inspect(&args.source).await?;
+    let look =
+        shearwater_stores::inspect(&args.source).await.map_err(|error| Failure::from(error).within("the source"))?;
+    let stores =
+        Stores { source_url: &args.source, target_url: &args.target, source: &look, target: target(&args).await? };
+    if let (true, Some(folder)) = (args.all, &args.output) {
+        return tables::all(context, &stores, folder).await;
+    }
     let table = choose_table(&look, args.table.as_deref())?;
-    let document = choose_document(table, args.document.as_deref())?;
-    let key = choose_key(table, &args.key)?;
-    let layout = DocumentLayout { table: table.name.clone(), key: key.clone(), document: document.clone() };
-    let store = shearwater_stores::open(&args.source, Layout::Document(layout), Create::Never).await?;
-    let (census, unreadable) = count(store.as_ref(), args.sample.unwrap_or(u64::MAX)).await?;
+    let names = Names::of(table, &args)?;
+    let spec = match choose_document(table, args.document.as_deref())? {
+        Some(document) => documents(context, &stores, table, names, document, args.sample.unwrap_or(u64::MAX)).await?,
+        None => tables::one(&stores, table, names)?,
+    };
+    // Whatever the source holds: what is written must be a spec that is read.
+    wiring::check_spec("the proposed spec", spec.text.clone(), context.console.colour)?;
+    answer(context, args.output.as_deref(), &spec)
+}
+
+/// Both stores, as far as they are there.
+struct Stores<'a> {
+    source_url: &'a str,
+    target_url: &'a str,
+    source: &'a Inspection,
+    /// `None`: there is no such database yet.
+    target: Option<Inspection>,
+}
+
+async fn target(args: &Init) -> Outcome<Option<Inspection>> {
+    match shearwater_stores::inspect(&args.target).await {
+        Ok(look) => Ok(Some(look)),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::from(error).within("the target")),
+    }
+}
+
+/// How things are to be called.
+struct Names {
+    key: Vec<String>,
+    entity: String,
+    /// `None`: as in the source, or as what is there already.
+    target_table: Option<String>,
+}
+
+impl Names {
+    fn of(table: &InspectedTable, args: &Init) -> Outcome<Names> {
+        Ok(Names {
+            key: choose_key(table, &args.key)?,
+            entity: args.entity.clone().unwrap_or_else(|| entity_name(&table.name)),
+            target_table: args.target_table.clone(),
+        })
+    }
+
+    fn migration(&self) -> String {
+        format!("{}-move", self.entity.to_lowercase().replace('_', "-"))
+    }
+}
+
+/// A proposed spec, and how many records it is about.
+struct Proposed {
+    text: String,
+    records: u64,
+}
+
+/// A spec for a table of documents.
+async fn documents(
+    context: &Context,
+    stores: &Stores<'_>,
+    table: &InspectedTable,
+    names: Names,
+    document: String,
+    records_max: u64,
+) -> Outcome<Proposed> {
+    let layout = DocumentLayout { table: table.name.clone(), key: names.key.clone(), document: document.clone() };
+    let store = shearwater_stores::open(stores.source_url, Layout::Document(layout), Create::Never).await?;
+    let (census, unreadable) = count(store.as_ref(), records_max).await?;
     if census.documents() == 0 {
         return Err(Failure::new(Exit::Problems, "init/empty", format!("table `{}` has no records", table.name))
             .hint("there is nothing to make a spec from"));
     }
-    let entity = args.entity.unwrap_or_else(|| entity_name(&table.name));
     let proposal = Proposal {
-        migration: format!("{}-move", entity.to_lowercase().replace('_', "-")),
-        entity,
-        source_url: args.source.clone(),
+        migration: names.migration(),
+        entity: names.entity,
+        source_url: stores.source_url.to_owned(),
         source_table: table.name.clone(),
-        source_key: key,
+        source_key: names.key,
         source_document: (document != DOCUMENT_DEFAULT).then_some(document),
-        target_url: args.target.clone(),
-        target_table: args.target_table.unwrap_or_else(|| table.name.clone()),
+        target_url: stores.target_url.to_owned(),
+        target_table: names.target_table.unwrap_or_else(|| table.name.clone()),
     };
-    let text = propose(&census, &proposal);
-    // Whatever the records hold: what is written must be a spec that is read.
-    wiring::check_spec("the proposed spec", text.clone(), context.console.colour)?;
     if unreadable > 0 {
         context
             .console
             .note(&format!("{} cannot be read and are not counted", amount::counted(unreadable, "row", "rows")));
     }
-    answer(context, args.output.as_deref(), &text, &census)
+    Ok(Proposed { text: propose(&census, &proposal), records: census.documents() })
 }
 
-fn answer(context: &Context, output: Option<&Path>, text: &str, census: &Census) -> Outcome<Exit> {
-    let records = census.documents();
+/// A spec that somebody worked on is not written over.
+fn write_new(file: &Path, text: &str) -> Outcome<()> {
+    let failed = |error: std::io::Error| Failure::file("write the spec", file, &error);
+    let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
+    out.write_all(text.as_bytes()).map_err(failed)
+}
+
+fn answer(context: &Context, output: Option<&Path>, spec: &Proposed) -> Outcome<Exit> {
+    let Proposed { text, records } = spec;
+    let records = *records;
     match output {
         Some(file) => {
-            let failed = |error: std::io::Error| Failure::file("write the spec", file, &error);
-            // A spec that somebody worked on is not written over.
-            let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
-            out.write_all(text.as_bytes()).map_err(failed)?;
+            write_new(file, text)?;
             let next = format!(
                 "{} looked at; the spec is in {}\nnext: shearwater plan {}\n",
                 amount::counted(records, "record", "records"),
@@ -131,18 +207,35 @@ fn choose_table<'a>(look: &'a Inspection, named: Option<&str>) -> Outcome<&'a In
     }
 }
 
-fn choose_document(table: &InspectedTable, named: Option<&str>) -> Outcome<String> {
+/// The column with documents; `None`: the table has plain columns.
+fn choose_document(table: &InspectedTable, named: Option<&str>) -> Outcome<Option<String>> {
+    let Some(wanted) = named else { return Ok(document_of(table).map(str::to_owned)) };
     let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-    let wanted = named.unwrap_or(DOCUMENT_DEFAULT);
     if names.contains(&wanted) {
-        return Ok(wanted.to_owned());
+        return Ok(Some(wanted.to_owned()));
     }
     let message = format!("table `{}` has no column `{wanted}` with documents", table.name);
-    let hint = format!(
-        "name the JSON column with --document; columns there: {}. A table of plain columns needs a spec by hand: [source.columns]",
-        names.join(", ")
-    );
+    let hint = format!("columns there: {}; without --document they are taken as plain columns", names.join(", "));
     Err(Failure::new(Exit::Problems, "init/document", message).hint(hint))
+}
+
+/// The JSON column of a table that has nothing else but its key.
+fn document_of(table: &InspectedTable) -> Option<&str> {
+    let key = own_key(table)?;
+    let mut others = table.columns.iter().filter(|column| !key.contains(&column.name));
+    match (others.next(), others.next()) {
+        (Some(only), None) if only.name == DOCUMENT_DEFAULT => Some(&only.name),
+        _ => None,
+    }
+}
+
+/// The primary key, or a unique one whose columns are never NULL.
+fn own_key(table: &InspectedTable) -> Option<&Vec<String>> {
+    let never_null = |key: &&Vec<String>| {
+        key.iter().all(|name| table.columns.iter().any(|column| column.name == *name && !column.nullable))
+    };
+    let primary = Some(&table.key).filter(|key| !key.is_empty());
+    primary.or_else(|| table.unique.iter().find(never_null))
 }
 
 fn choose_key(table: &InspectedTable, named: &[String]) -> Outcome<Vec<String>> {
@@ -151,11 +244,10 @@ fn choose_key(table: &InspectedTable, named: &[String]) -> Outcome<Vec<String>> 
         let message = format!("table `{}` has no column `{field}`", table.name);
         return Err(Failure::new(Exit::Problems, "init/key", message).hint("the key's fields are columns of their own"));
     }
-    let own = [&table.key].into_iter().chain(&table.unique).find(|key| !key.is_empty());
-    match (named, own) {
+    match (named, own_key(table)) {
         ([], Some(key)) => Ok(key.clone()),
         ([], None) => Err(Failure::new(Exit::Problems, "init/key", format!("table `{}` has no key", table.name))
-            .hint("name its key with --key FIELD")),
+            .hint("name its key with --key FIELD; plan wants a unique index over it")),
         (named, _) => Ok(named.to_vec()),
     }
 }

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod reference;
+mod tables;
 mod terminal;
 mod transcript;
 mod walk;

@@ -26,6 +26,7 @@ mod stored_json;
 mod tables;
 mod triggers;
 mod value;
+mod words;
 mod write;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,6 +42,7 @@ use self::error::{Failure, Tried};
 use self::names::{RESERVED_PREFIX, check_name, quoted};
 use self::session::{Pool, Session, connect};
 use self::tables::{Marks, Tables};
+pub(crate) use self::words::words_for;
 use crate::Create;
 
 /// Attempts of a transaction that lost to another one, or whose tables were

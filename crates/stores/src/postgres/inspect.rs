@@ -21,6 +21,7 @@ pub(super) async fn inspect(session: &Session, schema: &str) -> StoreResult<Insp
         tables: Vec::new(),
         hazards: server_hazards(session).await?,
         text: Bounds { refuses_nul: true, ..Bounds::default() },
+        ..Inspection::default()
     };
     let sql = "SELECT c.oid, c.relname::text, c.relkind::text FROM pg_class c \
                JOIN pg_namespace n ON n.oid = c.relnamespace \

@@ -28,6 +28,7 @@ mod tables;
 mod tls;
 mod triggers;
 mod value;
+mod words;
 mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,7 @@ use self::names::RESERVED_PREFIX;
 use self::scan::SeenSize;
 use self::session::{Pool, Session};
 use self::tables::{Sidecar, Tables};
+pub(crate) use self::words::words_for;
 use crate::Create;
 use crate::relational::Tree;
 

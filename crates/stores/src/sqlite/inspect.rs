@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 use shearwater_core::error::StoreResult;
 use shearwater_core::shape::FieldType;
-use shearwater_core::store::{Estimate, ForeignKey, Inspect, InspectedColumn, InspectedTable, Inspection};
+use shearwater_core::store::{
+    Declarations, Estimate, ForeignKey, Inspect, InspectedColumn, InspectedTable, Inspection,
+};
 
 use super::Sqlite;
 use super::census::fill_types;
@@ -22,6 +24,7 @@ pub(super) fn inspect(conn: &Connection) -> StoreResult<Inspection> {
         product: format!("SQLite {}", rusqlite::version()),
         tables: Vec::new(),
         hazards: file_hazards(conn)?,
+        declarations: Declarations::Hint,
         ..Inspection::default()
     };
     for (name, sql) in names.into_iter().filter(|(name, _)| !name.starts_with(RESERVED_PREFIX)) {

@@ -36,6 +36,7 @@ use self::config::Config;
 use self::facts::{AbsentTables, check_layout, spelled};
 use self::session::{Purpose, Readers, Session};
 use self::tables::{RESERVED_PREFIX, Tables};
+pub(crate) use self::value::words_for;
 use self::writer::Writer;
 use crate::Create;
 

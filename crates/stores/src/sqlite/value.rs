@@ -17,9 +17,11 @@ use std::str::FromStr;
 
 use shearwater_core::Value;
 use shearwater_core::shape::FieldType;
+use shearwater_core::store::InspectedColumn;
 use shearwater_core::value::{Decimal, Uuid, json};
 
 use super::cell::Cell;
+use crate::Origin;
 use crate::relational::document::{part_from_bytes, part_to_bytes};
 use crate::relational::{Codec, Place};
 
@@ -185,6 +187,14 @@ pub(super) fn declared(ty: FieldType) -> &'static str {
         | FieldType::Json
         | FieldType::Extended => "TEXT",
     }
+}
+
+/// A column's declared type when it is more than what `provision` would say; a
+/// type of another store may change what is stored.
+pub(crate) fn words_for(column: &InspectedColumn, origin: Origin) -> Option<String> {
+    let ty = column.ty?;
+    let is_more = !column.declared.is_empty() && !column.declared.eq_ignore_ascii_case(declared(ty));
+    (origin == Origin::SameKind && is_more).then(|| column.declared.clone())
 }
 
 /// A column's affinity: what SQLite does to a cell that is stored there.

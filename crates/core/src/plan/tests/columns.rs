@@ -2,7 +2,7 @@
 //! fills in by itself.
 
 use super::*;
-use crate::store::Bounds;
+use crate::store::{Bounds, Declarations};
 
 const ROWS: &str = r#"migration = "m"
 kind = "move"
@@ -153,6 +153,9 @@ fn bounds_of_a_table_that_the_start_makes() {
     };
     assert_eq!(found(&native("text"), &source, Some(&target)), Vec::<String>::new());
     assert_eq!(found(&native("varchar(40)"), &source, Some(&target)), ["hazard plan/length"]);
+    target.declarations = Declarations::Hint;
+    assert_eq!(found(&native("varchar(40)"), &source, Some(&target)), Vec::<String>::new(), "words alone bind nothing");
+    assert_eq!(found(&native("varchar(40)"), &source, None), Vec::<String>::new());
     target.text.refuses_nul = true;
     assert_eq!(found(ROWS, &source, Some(&target)), ["hazard plan/nul"]);
     for (native, expect) in [
