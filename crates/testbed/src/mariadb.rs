@@ -99,6 +99,8 @@ fn command(mariadbd: &Path, folder: &Path, port: u16, options: &Options) -> Vec<
     if options.flushes == Flushes::Off {
         set("innodb-flush-log-at-trx-commit", "0");
         set("sync-binlog", "0");
+        set("innodb-flush-method", "nosync");
+        set("sync-frm", "0");
     } else {
         set("innodb-flush-log-at-trx-commit", "1");
         set("sync-binlog", "1");

@@ -18,7 +18,7 @@ use super::names::places;
 use super::record::{Lock, Mark, Rows, insert_children, insert_roots, parked_to_cell, read_marks, row_places};
 use super::session::{Session, bind, text_of};
 use super::settle::{Batch, Work};
-use super::state::begin_applying;
+use super::state::{ForeignKeys, begin_applying};
 use super::tables::{Marks, Tables, mark_key_list};
 use super::{Inner, MySql, Reads, reading};
 use crate::relational::RawRecord;
@@ -73,7 +73,7 @@ async fn apply(
     puts: &[StoreResult<Prepared>],
     checkpoint: Option<&CheckpointStep>,
 ) -> Tried<Vec<Applied>> {
-    let fence = begin_applying(session, tables).await?;
+    let fence = begin_applying(session, tables, ForeignKeys::Unchecked).await?;
     check_fence(tables, fence, epoch)?;
     let mut out = vec![Applied::Unchanged; puts.len()];
     let mut rounds: Vec<Vec<usize>> = Vec::new();
@@ -294,11 +294,12 @@ async fn apply_until_done(
             tokio::task::spawn_blocking(move || asked.iter().map(|put| prepare(&its, put)).collect())
                 .await
                 .map_err(|_| StoreError::new(StoreErrorKind::Unavailable, "MySQL: preparing a batch failed"))?;
-        match apply(&mut session, &tables, epoch, &prepared, checkpoint.as_ref()).await {
-            Ok(answers) => {
-                session.commit().await?;
-                return Ok(answers);
-            }
+        let mut answers = apply(&mut session, &tables, epoch, &prepared, checkpoint.as_ref()).await;
+        if answers.is_ok() {
+            answers = session.commit().await.and(answers);
+        }
+        match answers {
+            Ok(answers) => return Ok(answers),
             Err(failure) => {
                 session.roll_back().await;
                 inner.again(failure, &mut attempt).await?;

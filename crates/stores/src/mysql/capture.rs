@@ -1,233 +1,21 @@
-//! The sidecar: installing and removing it, the fence, the marks.
-//!
-//! Changes of the schema are no transactions here, so installing is a sequence
-//! that may be cut anywhere: the row of state says `installed` last, and what
-//! was left half-done is removed before a new try. `CREATE TRIGGER` waits for
-//! every transaction that has used the table, so that no write that began
-//! without a trigger ends after the sidecar counts as installed.
-
-use std::sync::atomic::Ordering;
+//! The sidecar in use: the fence, the marks, foreign writes.
 
 use async_trait::async_trait;
 use mysql_async::Value as Wire;
-use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::error::{StoreErrorKind, StoreResult};
 use shearwater_core::store::{Capture, DirtyMark, Fence};
 use shearwater_core::{Key, Stamp};
 
 use super::cell::Cell;
 use super::error::{NO_SUCH_TABLE, Tried, no_sidecar};
-use super::facts::{self, Server};
-use super::names::{own_name, places, quoted};
+use super::facts::Server;
+use super::install::{install, names, provision, remove};
 use super::record::{KEYS_MAX, bind_keys, rounded};
-use super::session::{Session, bind, number_of, text_of};
-use super::state::{FORMAT, read_fence, role_number};
-use super::tables::{Marks, OwnTables, Tables, in_marks, is_mark, mark_key_list};
-use super::triggers::{trigger_names, triggers};
-use super::{Inner, MySql, Reads, provision, reading};
+use super::session::{Session, bind, number_of};
+use super::state::{read_fence, role_number};
+use super::tables::{Marks, Tables, in_marks, is_mark, mark_key_list};
+use super::{MySql, Reads, foreign_keys, reading};
 use crate::relational::Tree;
-
-/// Waiting for another process that installs or removes the same sidecar, s.
-const INSTALL_WAIT_S_MAX: u32 = 10;
-
-/// Bytes of an idempotency key, the gateway's prefix included: a few headers'
-/// worth, within what an index takes.
-pub(super) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 2_048;
-
-/// What a database has of one sidecar.
-struct Names {
-    /// The root table, as the schema spells it or as the layout does.
-    root: String,
-    tables: Vec<String>,
-    triggers: Vec<String>,
-}
-
-async fn names(session: &mut Session, server: &Server, tree: &Tree) -> StoreResult<Names> {
-    let mut user = Vec::new();
-    let children = tree.children.iter().map(|child| child.shape.table.as_str());
-    for table in std::iter::once(tree.layout.table()).chain(children) {
-        user.push(facts::spelled(session, server, table).await?.unwrap_or_else(|| table.to_owned()));
-    }
-    let triggers = trigger_names(user.iter().map(String::as_str));
-    let root = user.swap_remove(0);
-    Ok(Names { tables: OwnTables::names(&root), root, triggers })
-}
-
-impl Names {
-    /// Those that are there now.
-    async fn there(&self, session: &mut Session) -> StoreResult<Vec<String>> {
-        let (tables, triggers) = (places(self.tables.len()), places(self.triggers.len()));
-        let sql = format!(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN ({tables}) \
-             UNION ALL SELECT trigger_name FROM information_schema.triggers \
-             WHERE trigger_schema = DATABASE() AND trigger_name IN ({triggers})"
-        );
-        let cells: Vec<Cell> = self.tables.iter().chain(&self.triggers).map(Cell::text).collect();
-        let rows = session.rows("looking for the sidecar", &sql, bind(&cells)).await?;
-        let mut names: Vec<String> = rows.iter().filter_map(|row| row.first().and_then(text_of)).collect();
-        names.sort();
-        Ok(names)
-    }
-
-    async fn remove(&self, session: &mut Session) -> StoreResult<()> {
-        // From now on nobody relies on it, however far the rest gets.
-        let state = quoted(&own_name(&self.root, "state"));
-        match session.run("removing the sidecar", &format!("UPDATE {state} SET installed = 0"), Vec::new()).await {
-            Ok(_) => {}
-            Err(failure) if failure.code == NO_SUCH_TABLE => {}
-            Err(failure) => return Err(failure.error),
-        }
-        for trigger in &self.triggers {
-            let sql = format!("DROP TRIGGER IF EXISTS {}", quoted(trigger));
-            session.script("removing a trigger", &sql).await.map_err(in_use)?;
-        }
-        let tables: Vec<String> = self.tables.iter().map(|name| quoted(name)).collect();
-        session.script("removing the sidecar", &format!("DROP TABLE IF EXISTS {}", tables.join(", "))).await?;
-        Ok(())
-    }
-}
-
-/// A table that a transaction keeps from being changed.
-fn in_use(failure: super::error::Failure) -> StoreError {
-    let error = failure.error;
-    match error.kind {
-        StoreErrorKind::Unavailable if failure.code != 0 => {
-            error.with_hint("a transaction that has used the table is still open; end it, or wait for it")
-        }
-        _ => error,
-    }
-}
-
-/// Runs `work` while no other process installs or removes this sidecar.
-macro_rules! alone {
-    ($session:ident, $root:expr, $work:expr) => {{
-        let lock = lock_name($root);
-        take_lock($session, &lock).await?;
-        let result: StoreResult<_> = $work;
-        let released = $session.script("releasing", &format!("DO RELEASE_LOCK({lock})")).await;
-        released.map_err(StoreError::from).and(result)
-    }};
-}
-
-/// The lock's name as SQL: both servers take 64 characters, and have one space
-/// of names for all databases.
-fn lock_name(root: &str) -> String {
-    format!("LEFT(CONCAT('shearwater-{:016x}-', MD5(DATABASE())), 60)", Key::single(root).hash())
-}
-
-async fn take_lock(session: &mut Session, lock: &str) -> StoreResult<()> {
-    let sql = format!("SELECT GET_LOCK({lock}, {INSTALL_WAIT_S_MAX})");
-    let rows = session.script("waiting for another installation", &sql).await?;
-    if rows.first().and_then(|row| row.first()).and_then(number_of) == Some(1) {
-        return Ok(());
-    }
-    let what = "MySQL: another process is installing or removing the sidecar of the same table";
-    Err(StoreError::new(StoreErrorKind::Unavailable, what))
-}
-
-async fn install(inner: &Inner, session: &mut Session, fence: Fence) -> StoreResult<()> {
-    inner.forget();
-    let tables = inner.tables(session).await?;
-    if read_fence(session, &tables).await?.is_some() {
-        return Ok(());
-    }
-    tables.check_key()?;
-    alone!(session, &tables.name, {
-        let result = install_alone(session, &tables, fence).await;
-        if result.is_err() {
-            // The error itself says more than one of cleaning up would.
-            if let Ok(names) = names(session, &tables.server, &tables.tree).await {
-                let _told = names.remove(session).await;
-            }
-        }
-        result
-    })
-}
-
-async fn install_alone(session: &mut Session, tables: &Tables, fence: Fence) -> StoreResult<()> {
-    if read_fence(session, tables).await?.is_some() {
-        return Ok(());
-    }
-    let names = names(session, &tables.server, &tables.tree).await?;
-    if !names.there(session).await?.is_empty() {
-        names.remove(session).await?;
-    }
-    for sql in create_statements(tables)? {
-        session.script("installing the sidecar", &sql).await?;
-    }
-    // 63 bits, so that every client compares it as an integer.
-    let token = uuid::Uuid::new_v4().as_u64_pair().0 >> 1;
-    let state = format!(
-        "INSERT INTO {} (one, format, installed, role, epoch, token) VALUES (1, {FORMAT}, 0, {}, {}, {token})",
-        tables.own.state,
-        role_number(fence.role),
-        fence.epoch,
-    );
-    session.run("installing the sidecar", &state, Vec::new()).await?;
-    for trigger in triggers(tables, token) {
-        session.script("creating a trigger", &trigger).await.map_err(in_use)?;
-    }
-    let done = format!("UPDATE {} SET installed = 1 WHERE one = 1", tables.own.state);
-    session.run("installing the sidecar", &done, Vec::new()).await?;
-    Ok(())
-}
-
-fn create_statements(tables: &Tables) -> StoreResult<Vec<String>> {
-    let own = &tables.own;
-    let mut declared = String::new();
-    for (at, column) in tables.key.iter().enumerate() {
-        let ty = column.mark_type().map_err(|what| {
-            let what = format!("table {:?}, column {:?}: {what}", tables.name, column.name);
-            StoreError::new(StoreErrorKind::Unsupported, what)
-        })?;
-        declared.push_str(&format!("k{at} {ty} NOT NULL, "));
-    }
-    let keys = mark_key_list(tables.key.len());
-    let text = format!("LONGTEXT CHARACTER SET utf8mb4 COLLATE {}", tables.server.exact_collation());
-    let create =
-        |name: &str, columns: String| format!("CREATE TABLE {name} ({columns}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC");
-    Ok(vec![
-        create(
-            &own.state,
-            "one TINYINT NOT NULL PRIMARY KEY, format INT NOT NULL, installed TINYINT NOT NULL, role TINYINT NOT NULL, \
-             epoch BIGINT UNSIGNED NOT NULL, token BIGINT UNSIGNED NOT NULL"
-                .to_owned(),
-        ),
-        create(
-            &own.marks,
-            format!(
-                "{declared}epoch BIGINT UNSIGNED NOT NULL, counter BIGINT UNSIGNED NOT NULL, dirty TINYINT NOT NULL, \
-                 parked {text}, PRIMARY KEY ({keys}), KEY dirty (dirty, epoch, counter)"
-            ),
-        ),
-        create(&own.foreign, format!("{declared}PRIMARY KEY ({keys})")),
-        create(
-            &own.idempotency,
-            format!(
-                "k VARBINARY({IDEMPOTENCY_KEY_BYTES_MAX}) NOT NULL PRIMARY KEY, request_hash CHAR(32) CHARACTER SET ascii \
-                 NOT NULL, answer {text} NOT NULL, at_ms BIGINT NOT NULL, KEY at_ms (at_ms)"
-            ),
-        ),
-        create(
-            &own.checkpoints,
-            format!("run VARBINARY(512) NOT NULL, part INT UNSIGNED NOT NULL, body {text} NOT NULL, PRIMARY KEY (run, part)"),
-        ),
-    ])
-}
-
-async fn provision(inner: &Inner, session: &mut Session) -> StoreResult<Vec<String>> {
-    let server = Server::look(session).await?;
-    let tree = Tree::of(&inner.layout);
-    let mut ran = Vec::new();
-    for (name, sql) in provision::create_statements(&server, &tree)? {
-        if facts::spelled(session, &server, &name).await?.is_none() {
-            session.script("making a table", &sql).await?;
-            ran.push(sql);
-        }
-    }
-    inner.forget();
-    inner.tables(session).await?.check_key()?;
-    Ok(ran)
-}
 
 /// Sets the fence. Its row's lock is held by every transaction that a trigger
 /// or this program has let in, so that we wait for all of them.
@@ -279,13 +67,16 @@ async fn dirty(
     Ok(marks)
 }
 
+/// By the primary key: along the index of dirty marks it would wait for every
+/// writer under way.
 async fn clear(session: &mut Session, tables: &Tables, marks: &[(Vec<Cell>, Stamp)]) -> Tried<u64> {
     let one = format!("({} AND epoch = ? AND counter = ?)", is_mark("", tables.key.len()));
     let mut cleared = 0;
     for chunk in marks.chunks(KEYS_MAX) {
         let count = rounded(chunk.len());
         let any = vec![one.as_str(); count].join(" OR ");
-        let sql = format!("UPDATE {} SET dirty = 0 WHERE dirty = 1 AND ({any})", tables.own.marks);
+        let sql =
+            format!("UPDATE {} FORCE INDEX (PRIMARY) SET dirty = 0 WHERE dirty = 1 AND ({any})", tables.own.marks);
         let filled = chunk.iter().chain(chunk.last().into_iter().cycle()).take(count);
         let mut bound = Vec::with_capacity(count * (tables.key.len() + 2));
         for (key, stamp) in filled {
@@ -332,6 +123,16 @@ impl Capture for MySql {
         MySql::to_the_end(async move { provision(&inner, &mut inner.pool.session().await?).await }).await
     }
 
+    async fn constrain(&self) -> StoreResult<Vec<String>> {
+        let inner = self.0.clone();
+        MySql::to_the_end(async move {
+            let mut session = inner.pool.session().await?;
+            let tables = inner.tables(&mut session).await?;
+            foreign_keys::constrain(&mut session, &tables).await
+        })
+        .await
+    }
+
     async fn install(&self, fence: Fence) -> StoreResult<()> {
         let inner = self.0.clone();
         MySql::to_the_end(async move { install(&inner, &mut inner.pool.session().await?, fence).await }).await
@@ -339,21 +140,11 @@ impl Capture for MySql {
 
     async fn remove(&self) -> StoreResult<()> {
         let inner = self.0.clone();
-        MySql::to_the_end(async move {
-            let mut session = inner.pool.session().await?;
-            let session = &mut session;
-            let server = Server::look(session).await?;
-            let names = names(session, &server, &Tree::of(&inner.layout)).await?;
-            inner.installed.store(false, Ordering::Release);
-            alone!(session, &names.root, names.remove(session).await)
-        })
-        .await
+        MySql::to_the_end(async move { remove(&inner, &mut inner.pool.session().await?).await }).await
     }
 
     async fn fence(&self) -> StoreResult<Option<Fence>> {
-        let mut session = self.0.pool.session().await?;
-        let tables = self.0.tables(&mut session).await?;
-        read_fence(&mut session, &tables).await
+        reading!(self.0, Reads::One, |session, tables, _marks| read_fence(session, tables))
     }
 
     async fn set_fence(&self, expect: Fence, new: Fence) -> StoreResult<Fence> {
@@ -363,11 +154,12 @@ impl Capture for MySql {
             loop {
                 let mut session = inner.pool.session().await?;
                 let tables = inner.tables(&mut session).await?;
-                match try_set_fence(&mut session, &tables, expect, new).await {
-                    Ok(fence) => {
-                        session.commit().await?;
-                        return Ok(fence);
-                    }
+                let mut set = try_set_fence(&mut session, &tables, expect, new).await;
+                if set.is_ok() {
+                    set = session.commit().await.and(set);
+                }
+                match set {
+                    Ok(fence) => return Ok(fence),
                     Err(failure) if failure.code == NO_SUCH_TABLE => return Err(no_sidecar(&tables.name)),
                     Err(failure) => {
                         session.roll_back().await;

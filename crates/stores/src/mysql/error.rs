@@ -20,6 +20,10 @@ const DEADLOCK: u16 = 1213;
 const LOCK_TIMEOUT: u16 = 1205;
 const DEFINITION_CHANGED: u16 = 1412;
 
+/// Stands for the server's number where a connection was lost before anything
+/// was asked that could change something.
+const STALE: u16 = u16::MAX;
+
 /// A statement that failed.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -60,6 +64,26 @@ impl Failure {
     /// Whether the transaction lost to another one and may simply be run again.
     pub(super) fn is_lost_race(&self) -> bool {
         matches!(self.code, DEADLOCK | DEFINITION_CHANGED)
+    }
+
+    /// Whether the connection is gone: nothing more can be asked on it.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        match self.code {
+            0 => self.error.kind == StoreErrorKind::Unavailable,
+            1053 | 1077..=1080 | 1152 | 1158..=1161 | 1184 | 1927 | 2006 | 2013 | 2055 | 4031 => true,
+            _ => false,
+        }
+    }
+
+    /// The failure of what may simply be asked again on another connection,
+    /// when this one is gone.
+    pub(super) fn of_a_repeatable(self) -> Failure {
+        if self.is_lost_connection() { Failure { code: STALE, ..self } } else { self }
+    }
+
+    /// Whether another connection may do.
+    pub(super) fn is_stale(&self) -> bool {
+        self.code == STALE
     }
 
     /// Whether one record is to blame, so that the others may go in.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use shearwater_core::error::StoreResult;
-use shearwater_core::store::{Bounds, Estimate, ForeignKey, Inspect, InspectedColumn, InspectedTable, Inspection};
+use shearwater_core::store::{Bounds, Estimate, Inspect, InspectedColumn, InspectedTable, Inspection};
 
 use super::MySql;
 use super::cell::Cell;
@@ -20,7 +20,7 @@ pub(super) async fn inspect(session: &mut Session) -> StoreResult<Inspection> {
     let server = Server::look(session).await?;
     let columns = facts::columns(session, &server, None).await?;
     let unique = facts::unique_indexes(session, None).await?;
-    let foreign_keys = foreign_keys(session).await?;
+    let foreign_keys = super::foreign_keys::all(session).await?;
     let mut inspection =
         Inspection { product: server.product(), hazards: settings(session, &server).await?, ..Inspection::default() };
     inspection.hazards.extend(privileges(session).await?);
@@ -155,31 +155,6 @@ fn bounds(column: &Column) -> Bounds {
         | Kind::Unknown => {}
     }
     bounds
-}
-
-async fn foreign_keys(session: &mut Session) -> StoreResult<Vec<(String, ForeignKey)>> {
-    let sql = "SELECT k.table_name, k.constraint_name, k.column_name, k.referenced_table_name, k.referenced_column_name, \
-               r.update_rule, r.delete_rule FROM information_schema.key_column_usage k \
-               JOIN information_schema.referential_constraints r ON r.constraint_schema = k.constraint_schema \
-               AND r.constraint_name = k.constraint_name AND r.table_name = k.table_name \
-               WHERE k.table_schema = DATABASE() AND k.referenced_table_name IS NOT NULL \
-               ORDER BY k.table_name, k.constraint_name, k.ordinal_position";
-    let rows = session.rows("reading foreign keys", sql, Vec::new()).await?;
-    let mut found: Vec<(String, ForeignKey)> = Vec::new();
-    for row in &rows {
-        let text = |at: usize| row.get(at).and_then(text_of).unwrap_or_default();
-        let (table, name) = (text(0), text(1));
-        if !matches!(found.last(), Some((last, key)) if *last == table && key.name == name) {
-            let acts = |rule: &str| matches!(rule, "CASCADE" | "SET NULL" | "SET DEFAULT");
-            let cascades = acts(&text(5)) || acts(&text(6));
-            found.push((table, ForeignKey { name, table: text(3), cascades, ..ForeignKey::default() }));
-        }
-        if let Some((_, key)) = found.last_mut() {
-            key.columns.push(text(2));
-            key.references.push(text(4));
-        }
-    }
-    Ok(found)
 }
 
 /// Settings of the server that matter.

@@ -12,7 +12,9 @@ mod condition;
 mod config;
 mod error;
 mod facts;
+mod foreign_keys;
 mod inspect;
+mod install;
 mod list;
 mod names;
 mod native;
@@ -168,11 +170,12 @@ impl Inner {
 
     /// Whether the sidecar is there. One that was is taken to be: the first
     /// statement that misses it tells.
-    async fn marks(&self, session: &mut Session, tables: &Tables) -> StoreResult<Marks> {
+    async fn marks(&self, session: &mut Session, tables: &Tables) -> Tried<Marks> {
         if self.installed.load(Ordering::Acquire) {
             return Ok(Marks::Joined);
         }
-        let installed = state::read_fence(session, tables).await?.is_some();
+        let fence = state::read_fence(session, tables).await.map_err(Failure::of_a_repeatable)?;
+        let installed = fence.is_some();
         self.installed.store(installed, Ordering::Release);
         Ok(if installed { Marks::Joined } else { Marks::Absent })
     }
@@ -183,7 +186,7 @@ impl Inner {
         self.installed.store(false, Ordering::Release);
     }
 
-    async fn view(&self, reads: Reads) -> StoreResult<View> {
+    async fn view(&self, reads: Reads) -> Tried<View> {
         let mut session = self.pool.session().await?;
         let tables = self.tables(&mut session).await?;
         let marks = self.marks(&mut session, &tables).await?;
@@ -193,12 +196,12 @@ impl Inner {
         Ok(View { session, tables, marks })
     }
 
-    /// Ends an attempt; `None`: another one is due.
+    /// Ends an attempt to read (or to do what may be done twice); `None`: another one is due.
     async fn close<T>(&self, mut session: Session, result: Tried<T>, attempt: &mut usize) -> StoreResult<Option<T>> {
         session.roll_back().await;
         match result {
             Ok(done) => Ok(Some(done)),
-            Err(failure) => self.again(failure, attempt).await.map(|()| None),
+            Err(failure) => self.again(failure.of_a_repeatable(), attempt).await.map(|()| None),
         }
     }
 
@@ -210,7 +213,8 @@ impl Inner {
         }
         *attempt += 1;
         // A table that is not there at the second look is not there.
-        let worth = (failure.is_lost_race() && *attempt < ATTEMPTS_MAX) || (changed && *attempt < 2);
+        let worth =
+            (failure.is_lost_race() && *attempt < ATTEMPTS_MAX) || ((changed || failure.is_stale()) && *attempt < 2);
         if !worth {
             return Err(failure.error);
         }
@@ -225,7 +229,13 @@ macro_rules! reading {
     ($inner:expr, $reads:expr, |$session:ident, $tables:ident, $marks:ident| $work:expr) => {{
         let mut attempt = 0;
         loop {
-            let mut view = $inner.view($reads).await?;
+            let mut view = match $inner.view($reads).await {
+                Ok(view) => view,
+                Err(failure) => {
+                    $inner.again(failure, &mut attempt).await?;
+                    continue;
+                }
+            };
             let result: $crate::mysql::error::Tried<_> = {
                 let ($session, $tables, $marks) = (&mut view.session, &*view.tables, view.marks);
                 $work.await

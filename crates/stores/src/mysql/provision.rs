@@ -137,7 +137,8 @@ impl Provision<'_> {
     }
 
     fn column(&self, column: &ColumnShape) -> StoreResult<String> {
-        let role = if column.unique { Role::Indexed(INDEX_BYTES_MAX / CHAR_BYTES_MAX) } else { Role::Plain };
+        let is_indexed = column.unique || column.references.is_some();
+        let role = if is_indexed { Role::Indexed(INDEX_BYTES_MAX / CHAR_BYTES_MAX) } else { Role::Plain };
         let null = if column.nullable { "NULL" } else { "NOT NULL" };
         let unique = if column.unique { " UNIQUE" } else { "" };
         Ok(format!("{} {} {null}{unique}", quoted(&column.name), self.type_of(column, role)?))

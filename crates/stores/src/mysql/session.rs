@@ -47,6 +47,9 @@ fn settings() -> String {
     )
 }
 
+/// What a transaction of ours sets, unset.
+const RESET: &str = "SET @_shearwater_applying = NULL, foreign_key_checks = 1";
+
 /// Connections to one database.
 pub(super) struct Pool {
     config: Config,
@@ -159,11 +162,12 @@ impl Session {
     }
 
     fn failed(&mut self, doing: &str, error: &mysql_async::Error) -> Failure {
-        if !matches!(error, mysql_async::Error::Server(_)) {
+        let failure = failure(doing, error);
+        if failure.is_lost_connection() || !matches!(error, mysql_async::Error::Server(_)) {
             self.conn = None;
             self.pool.forget_idle();
         }
-        failure(doing, error)
+        failure
     }
 
     fn late(&mut self, doing: &str) -> Failure {
@@ -258,7 +262,8 @@ impl Session {
                     rows.push(cells(row));
                 }
                 if result.is_empty() {
-                    return Ok(rows);
+                    // The error of a statement after the first is only told now.
+                    return result.next().await.map(|_| rows);
                 }
             }
         };
@@ -293,23 +298,26 @@ impl Session {
     async fn begin(&mut self, sql: &str) -> Tried<Vec<Vec<Cell>>> {
         // Open from here on, whatever becomes of the statements.
         self.sound = Sound::No;
-        self.script("beginning", sql).await
+        self.script("beginning", sql).await.map_err(Failure::of_a_repeatable)
     }
 
-    /// Commits. When the connection is lost meanwhile nobody knows the outcome.
-    pub(super) async fn commit(&mut self) -> StoreResult<()> {
-        match self.script("committing", "COMMIT; SET @_shearwater_applying = NULL").await {
+    /// Commits. Only where the server says that the transaction lost is it
+    /// known not to be committed: whatever else comes instead of an answer may
+    /// have come after the commit (a killed connection, a server that stops).
+    pub(super) async fn commit(&mut self) -> Tried<()> {
+        match self.script("committing", &format!("COMMIT; {RESET}")).await {
             Ok(_) => {
                 self.sound = Sound::Yes;
                 Ok(())
             }
-            Err(failure) if failure.code == 0 => Err(StoreError::new(
-                StoreErrorKind::OutcomeUnknown,
-                "MySQL: the connection was lost while committing; whether it was committed is not known",
-            )),
-            Err(failure) => {
-                self.roll_back().await;
-                Err(failure.error)
+            Err(failure) if failure.is_lost_race() => Err(failure),
+            Err(_) => {
+                self.conn = None;
+                Err(StoreError::new(
+                    StoreErrorKind::OutcomeUnknown,
+                    "MySQL: the connection was lost while committing; whether it was committed is not known",
+                )
+                .into())
             }
         }
     }
@@ -318,7 +326,7 @@ impl Session {
     pub(super) async fn roll_back(&mut self) {
         // When even this fails the connection is not used again, and the
         // server rolls back by itself.
-        if self.script("rolling back", "ROLLBACK; SET @_shearwater_applying = NULL").await.is_ok() {
+        if self.script("rolling back", &format!("ROLLBACK; {RESET}")).await.is_ok() {
             self.sound = Sound::Yes;
         }
     }

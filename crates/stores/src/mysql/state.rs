@@ -49,21 +49,32 @@ fn fence_of(tables: &Tables, rows: &[Vec<Cell>]) -> StoreResult<Option<Fence>> {
 const COLUMNS: &str = "format, installed, role, epoch";
 
 /// The fence; `None`: no sidecar is installed.
-pub(super) async fn read_fence(session: &mut Session, tables: &Tables) -> StoreResult<Option<Fence>> {
+pub(super) async fn read_fence(session: &mut Session, tables: &Tables) -> Tried<Option<Fence>> {
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE one = 1", tables.own.state);
     match session.script("reading the fence", &sql).await {
-        Ok(rows) => fence_of(tables, &rows),
+        Ok(rows) => Ok(fence_of(tables, &rows)?),
         Err(failure) if failure.code == super::error::NO_SUCH_TABLE => Ok(None),
-        Err(failure) => Err(failure.error),
+        Err(failure) => Err(failure),
     }
+}
+
+/// Whether a transaction of ours obeys foreign keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForeignKeys {
+    /// The authority's writes do.
+    Checked,
+    /// The follower's do not: its rows come in any order, and what a cascade
+    /// changes in the authority comes as puts of its own.
+    Unchecked,
 }
 
 /// Begins a transaction of our own: the triggers stay silent, and the fence
 /// stays as it is until the transaction ends.
-pub(super) async fn begin_applying(session: &mut Session, tables: &Tables) -> Tried<Fence> {
+pub(super) async fn begin_applying(session: &mut Session, tables: &Tables, keys: ForeignKeys) -> Tried<Fence> {
     let state = &tables.own.state;
+    let unchecked = if keys == ForeignKeys::Unchecked { "SET foreign_key_checks = 0; " } else { "" };
     let more = format!(
-        "SELECT token INTO @_shearwater_applying FROM {state} WHERE one = 1 LOCK IN SHARE MODE; \
+        "{unchecked}SELECT token INTO @_shearwater_applying FROM {state} WHERE one = 1 LOCK IN SHARE MODE; \
          SELECT {COLUMNS} FROM {state} WHERE one = 1 LOCK IN SHARE MODE"
     );
     let rows = session.begin_writing(&more).await?;

@@ -11,16 +11,16 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::store::{Change, Expect, Fence, IdempotencyRow, Role, Write, Writer, Written};
 use shearwater_core::value::hash;
 
-use super::capture::IDEMPOTENCY_KEY_BYTES_MAX;
 use super::cell::Cell;
 use super::error::{Failure, Tried, no_sidecar, refused};
+use super::install::IDEMPOTENCY_KEY_BYTES_MAX;
 use super::names::{places, quoted};
 use super::record::{
     Lock, Mark, delete_children, delete_roots, insert_children, insert_roots, mark_of, parked_to_cell, update_root,
     with_children,
 };
 use super::session::{Session, bind, number_of, text_of};
-use super::state::begin_applying;
+use super::state::{ForeignKeys, begin_applying};
 use super::tables::{Marks, Tables, is_key, is_mark, mark_key_list};
 use super::triggers::COUNTER;
 use super::{Inner, MySql, Reads, reading};
@@ -203,7 +203,7 @@ async fn mark(session: &mut Session, tables: &Tables, change: &Prepared, held: &
 }
 
 async fn write(session: &mut Session, tables: &Tables, write: &Write, changes: &[Prepared]) -> Tried<Written> {
-    let fence = begin_applying(session, tables).await?;
+    let fence = begin_applying(session, tables, ForeignKeys::Checked).await?;
     check_fence(tables, fence, write.epoch)?;
     if let Some(asked) = &write.idempotency
         && let Some(row) = recall(session, tables, &asked.key).await?
@@ -293,15 +293,15 @@ async fn write_until_done(inner: &Inner, asked: &Write) -> StoreResult<Written> 
         let tables = inner.tables(&mut session).await?;
         tables.check_key()?;
         let changes = asked.changes.iter().map(|change| prepare(&tables, change)).collect::<StoreResult<Vec<_>>>()?;
-        let result = match inner.marks(&mut session, &tables).await? {
+        let mut result = match inner.marks(&mut session, &tables).await? {
             Marks::Joined => write(&mut session, &tables, asked, &changes).await,
             Marks::Absent => write_plain(&mut session, &tables, asked, &changes).await,
         };
+        if result.is_ok() {
+            result = session.commit().await.and(result);
+        }
         match result {
-            Ok(written) => {
-                session.commit().await?;
-                return Ok(written);
-            }
+            Ok(written) => return Ok(written),
             Err(failure) => {
                 session.roll_back().await;
                 inner.again(failure, &mut attempt).await?;

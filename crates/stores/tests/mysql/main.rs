@@ -1,4 +1,10 @@
 //! MySQL and MariaDB against a real MariaDB server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod breaks;
 mod conformance;
+mod direct;
+mod fence;
+mod foreign_keys;
+mod place;
+mod races;
