@@ -15,8 +15,10 @@ pub const LIST_RECORDS_DEFAULT: usize = 100;
 /// the pace's target latency, large enough to make the commit cheap.
 pub const CHUNK_RECORDS_MAX: usize = 5_000;
 
-/// Bytes of documents in one chunk, so that huge documents cannot fill memory.
-pub const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of documents in the chunks of all workers, so that huge documents
+/// cannot fill memory: as values they take about ten times as much, in up to
+/// four forms at once.
+pub const CHUNK_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Changes in one atomic bulk write: it holds the store's writer while it runs.
 pub const BULK_RECORDS_MAX: usize = 1_000;

@@ -102,6 +102,15 @@ pub struct Chunk {
     pub bytes: usize,
 }
 
+/// The keys that one scan call returned.
+#[derive(Clone, Debug)]
+pub struct KeyChunk {
+    /// Keys of existing records; a key that cannot be read is an `Err` in its place.
+    pub keys: Vec<Result<Key, BadRow>>,
+    /// Where to go on; `None` when the range is finished.
+    pub next: Option<Cursor>,
+}
+
 /// A row that the layout cannot read.
 #[derive(Clone, Debug)]
 pub struct BadRow {
@@ -137,6 +146,24 @@ pub trait Reader: Send + Sync {
 
     /// The next records of a range in scan order, after `after`.
     async fn scan(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<Chunk>;
+
+    /// As [`Reader::scan`], the keys only. A store that reads keys for less
+    /// than records says so by doing it itself.
+    async fn scan_keys(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<KeyChunk> {
+        let chunk = self.scan(range, after, max).await?;
+        let keys = chunk.records.into_iter().map(|record| match record {
+            Ok(fetched) => Ok(fetched.key),
+            Err(BadRow { key: Some(key), .. }) => Ok(key),
+            Err(bad) => Err(bad),
+        });
+        Ok(KeyChunk { keys: keys.collect(), next: chunk.next })
+    }
+
+    /// Whether there is a record under each key, in the order asked, from one
+    /// snapshot. A store may answer an error where a record cannot be read.
+    async fn present(&self, keys: &[Key]) -> StoreResult<Vec<bool>> {
+        Ok(self.fetch_many(keys).await?.into_iter().map(|fetched| fetched.image.is_some()).collect())
+    }
 
     /// Rough size, cheap.
     async fn estimate(&self) -> StoreResult<Estimate>;

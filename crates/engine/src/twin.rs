@@ -129,36 +129,43 @@ pub fn forward_chunk(mapping: &Mapping, records: Vec<Result<Fetched, BadRow>>) -
     scanned
 }
 
-/// The pairs whose target record is not what it must be.
-pub fn compare_chunk(expected: Vec<Expected>, found: &[Fetched]) -> Vec<Pair> {
-    let differing = expected
-        .into_iter()
-        .zip(found)
-        .filter(|(expected, found)| found.image.as_ref().map(image_hash) != Some(expected.hash));
-    differing.map(|(expected, _)| expected.pair()).collect()
+/// What the target holds under a chunk's keys.
+#[derive(Default)]
+pub struct Compared {
+    /// The pairs whose target record is not what it must be.
+    pub differing: Vec<Pair>,
+    /// Sum of the hashes of the target's records.
+    pub hash: u128,
 }
 
-/// A chunk of the target, its keys mapped back.
+/// Compares what the target holds with what it must.
+pub fn compare_chunk(expected: Vec<Expected>, found: &[Fetched]) -> Compared {
+    let mut compared = Compared::default();
+    for (expected, found) in expected.into_iter().zip(found) {
+        let held = found.image.as_ref().map(image_hash);
+        compared.hash = compared.hash.wrapping_add(held.unwrap_or(0));
+        if held != Some(expected.hash) {
+            compared.differing.push(expected.pair());
+        }
+    }
+    compared
+}
+
+/// A chunk of the target's keys, mapped back.
 #[derive(Default)]
 pub struct ScannedTarget {
     /// The records' keys.
     pub pairs: Vec<Pair>,
     /// Records that no source record can ever be behind.
     pub orphans: Vec<Finding>,
-    /// Sum of the hashes.
-    pub hash: u128,
 }
 
-/// Maps the keys of a chunk of the target back.
-pub fn scan_target(mapping: &Mapping, authority: Side, records: Vec<Result<Fetched, BadRow>>) -> ScannedTarget {
+/// Maps a chunk of the target's keys back.
+pub fn scan_target(mapping: &Mapping, authority: Side, keys: Vec<Result<Key, BadRow>>) -> ScannedTarget {
     let mut scanned = ScannedTarget::default();
-    for record in records {
-        let key = match record {
-            Ok(Fetched { key, image, .. }) => {
-                scanned.hash = scanned.hash.wrapping_add(image.as_ref().map_or(0, image_hash));
-                key
-            }
-            Err(BadRow { key: Some(key), .. }) => key,
+    for key in keys {
+        let key = match key {
+            Ok(key) | Err(BadRow { key: Some(key), .. }) => key,
             Err(BadRow { key: None, error }) => {
                 scanned.orphans.push(refused(None, None, error.message));
                 continue;
@@ -179,8 +186,8 @@ pub fn scan_target(mapping: &Mapping, authority: Side, records: Vec<Result<Fetch
 }
 
 /// The pairs that have no source record.
-pub fn extras(pairs: Vec<Pair>, found: &[Fetched]) -> Vec<Pair> {
-    pairs.into_iter().zip(found).filter(|(_, found)| found.image.is_none()).map(|(pair, _)| pair).collect()
+pub fn extras(pairs: Vec<Pair>, present: &[bool]) -> Vec<Pair> {
+    pairs.into_iter().zip(present).filter(|(_, present)| !**present).map(|(pair, _)| pair).collect()
 }
 
 fn refused(source: Option<&Key>, target: Option<&Key>, reason: String) -> Finding {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shearwater_core::compare::FieldDifference;
+use shearwater_core::error::Policy;
 use shearwater_core::journal::Event;
 use shearwater_core::lifecycle::VerifyTotals;
 use shearwater_core::store::{ChunkMax, Cursor, ScanRange, Side};
@@ -20,7 +21,7 @@ use crate::helm::{Course, Helm, Leash, patiently};
 use crate::ledger::Halt;
 use crate::progress::Progress;
 use crate::recheck::{Pair, Recheck, Settled};
-use crate::twin::{ScannedSource, ScannedTarget, compare_chunk, extras, forward_chunk, scan_target};
+use crate::twin::{ScannedSource, ScannedTarget, compare_chunk, extras, forward_chunk, image_hash, scan_target};
 
 /// The note that keeps the findings of the last verification: [`Findings`] as JSON.
 pub const MISMATCHES_NOTE: &str = "mismatches";
@@ -181,6 +182,14 @@ impl Tally {
     }
 }
 
+/// A chunk that was looked at: where to go on, its records, and its suspects.
+type Seen = (Option<Cursor>, u64, Vec<Pair>);
+
+/// Runs work of many records where it does not hold up the runtime's other tasks.
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Halt> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Halt::Broken(error.to_string()))
+}
+
 struct Pass {
     helm: Helm,
     recheck: Recheck,
@@ -223,15 +232,12 @@ impl Pass {
             let Some(range) = next else { return Ok(()) };
             let mut after: Option<Cursor> = None;
             loop {
-                let store = self.helm.setup.store(side);
-                let chunk = patiently(&mut leash, side, || store.scan(&range, after.as_ref(), CHUNK)).await?;
-                after = chunk.next.clone();
-                let read = chunk.records.len() as u64;
                 let found_before = self.tally()?.totals.mismatches();
-                let suspects = match side {
-                    Side::Source => self.source_chunk(chunk.records, &mut leash).await?,
-                    Side::Target => self.target_chunk(chunk.records, &mut leash).await?,
+                let (next, read, suspects) = match side {
+                    Side::Source => self.source_chunk(&range, after.as_ref(), &mut leash).await?,
+                    Side::Target => self.target_chunk(&range, after.as_ref(), &mut leash).await?,
                 };
+                after = next;
                 self.look_again(side, suspects, &mut leash).await?;
                 let found = self.tally()?.totals.mismatches().saturating_sub(found_before);
                 self.progress.add(read, 0, found).await?;
@@ -242,27 +248,25 @@ impl Pass {
         }
     }
 
-    /// The pairs of a source chunk that do not look equal.
-    async fn source_chunk(
-        &self,
-        records: Vec<Result<shearwater_core::store::Fetched, shearwater_core::store::BadRow>>,
-        leash: &mut Leash,
-    ) -> Result<Vec<Pair>, Halt> {
-        let read = records.len() as u64;
+    /// The next source chunk: where to go on, its records, and the pairs that
+    /// do not look equal.
+    async fn source_chunk(&self, range: &ScanRange, after: Option<&Cursor>, leash: &mut Leash) -> Result<Seen, Halt> {
+        let (source, target) = (&self.helm.setup.source, &self.helm.setup.target);
+        let chunk = patiently(leash, Side::Source, || source.scan(range, after, CHUNK)).await?;
+        let (next, read) = (chunk.next, chunk.records.len() as u64);
         let mapping = self.helm.setup.mapping.clone();
-        let forward = move || forward_chunk(&mapping, records);
         let ScannedSource { expected, mut suspects, unreadable, hash } =
-            tokio::task::spawn_blocking(forward).await.map_err(|error| Halt::Broken(error.to_string()))?;
+            off_the_runtime(move || forward_chunk(&mapping, chunk.records)).await?;
         let keys: Vec<_> = expected.iter().map(|e| e.target_key.clone()).collect();
-        let target = &self.helm.setup.target;
+        let mut target_hash = 0;
         match patiently(leash, Side::Target, || target.fetch_many(&keys)).await {
             Ok(found) => {
-                let compare = move || compare_chunk(expected, &found);
-                let differing = tokio::task::spawn_blocking(compare).await;
-                suspects.extend(differing.map_err(|error| Halt::Broken(error.to_string()))?);
+                let compared = off_the_runtime(move || compare_chunk(expected, &found)).await?;
+                suspects.extend(compared.differing);
+                target_hash = compared.hash;
             }
             // A row that cannot be read: every key of the chunk is looked at by itself.
-            Err(Halt::Store { error, .. }) if error.policy() == shearwater_core::error::Policy::DeadLetter => {
+            Err(Halt::Store { error, .. }) if error.policy() == Policy::DeadLetter => {
                 suspects.extend(expected.into_iter().map(|e| e.pair()));
             }
             Err(halt) => return Err(halt),
@@ -270,31 +274,45 @@ impl Pass {
         let mut tally = self.tally()?;
         tally.totals.compared += read;
         tally.source_hash = tally.source_hash.wrapping_add(hash);
+        tally.target_hash = tally.target_hash.wrapping_add(target_hash);
         unreadable.into_iter().for_each(|finding| tally.add(finding));
-        Ok(suspects)
+        Ok((next, read, suspects))
     }
 
-    /// The pairs of a target chunk that have no source record.
-    async fn target_chunk(
-        &self,
-        records: Vec<Result<shearwater_core::store::Fetched, shearwater_core::store::BadRow>>,
-        leash: &mut Leash,
-    ) -> Result<Vec<Pair>, Halt> {
+    /// The next target chunk: where to go on, its records, and the pairs that
+    /// have no source record. What the records hold was compared from the
+    /// source's side; only those that it does not have are read here.
+    async fn target_chunk(&self, range: &ScanRange, after: Option<&Cursor>, leash: &mut Leash) -> Result<Seen, Halt> {
+        let (source, target) = (&self.helm.setup.source, &self.helm.setup.target);
+        let chunk = patiently(leash, Side::Target, || target.scan_keys(range, after, CHUNK)).await?;
+        let (next, read) = (chunk.next, chunk.keys.len() as u64);
         let mapping = self.helm.setup.mapping.clone();
         let authority = self.recheck.course.authority;
-        let back = move || scan_target(&mapping, authority, records);
-        let ScannedTarget { pairs, orphans, hash } =
-            tokio::task::spawn_blocking(back).await.map_err(|error| Halt::Broken(error.to_string()))?;
-        {
-            let mut tally = self.tally()?;
-            tally.target_hash = tally.target_hash.wrapping_add(hash);
-            orphans.into_iter().for_each(|finding| tally.add(finding));
-        }
+        let ScannedTarget { pairs, orphans } =
+            off_the_runtime(move || scan_target(&mapping, authority, chunk.keys)).await?;
         let keys: Vec<_> = pairs.iter().map(|pair| pair.source.clone()).collect();
-        let source = &self.helm.setup.source;
-        match patiently(leash, Side::Source, || source.fetch_many(&keys)).await {
-            Ok(found) => Ok(extras(pairs, &found)),
-            Err(Halt::Store { error, .. }) if error.policy() == shearwater_core::error::Policy::DeadLetter => Ok(pairs),
+        let extra = match patiently(leash, Side::Source, || source.present(&keys)).await {
+            Ok(present) => extras(pairs, &present),
+            Err(Halt::Store { error, .. }) if error.policy() == Policy::DeadLetter => pairs,
+            Err(halt) => return Err(halt),
+        };
+        let hash = self.hash_of(&extra, leash).await?;
+        let mut tally = self.tally()?;
+        tally.target_hash = tally.target_hash.wrapping_add(hash);
+        orphans.into_iter().for_each(|finding| tally.add(finding));
+        Ok((next, read, extra))
+    }
+
+    /// The sum of the hashes of what the target holds under these pairs.
+    async fn hash_of(&self, pairs: &[Pair], leash: &mut Leash) -> Result<u128, Halt> {
+        let keys: Vec<_> = pairs.iter().map(|pair| pair.target.clone()).collect();
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let target = &self.helm.setup.target;
+        match patiently(leash, Side::Target, || target.fetch_many(&keys)).await {
+            Ok(found) => Ok(found.iter().filter_map(|f| f.image.as_ref()).map(image_hash).fold(0, u128::wrapping_add)),
+            Err(Halt::Store { error, .. }) if error.policy() == Policy::DeadLetter => Ok(0),
             Err(halt) => Err(halt),
         }
     }

@@ -47,6 +47,7 @@ checks! {
     reading::scans_keep_both_bounds,
     reading::scans_tell_stamps,
     reading::splits_cover_without_overlap,
+    reading::keys_alone_are_those_of_the_records,
     reading::estimates_count_records,
     writing::every_change_is_stamped_and_marked,
     writing::a_write_is_all_or_nothing,

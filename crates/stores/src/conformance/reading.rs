@@ -128,6 +128,34 @@ pub(super) async fn splits_cover_without_overlap(bench: &dyn Bench) {
     }
 }
 
+pub(super) async fn keys_alone_are_those_of_the_records(bench: &dyn Bench) {
+    let (store, mut keys) = filled(bench, 31).await;
+    write(&store, vec![delete_change("k003", Expect::Present), put_change("it's", 1, Expect::Absent)]).await;
+    keys.retain(|k| *k != key("k003"));
+    keys.push(key("it's"));
+    keys.sort();
+    for (parts, max) in [(1, 1), (1, 1_000), (4, 3)] {
+        let mut found = Vec::new();
+        for range in store.split(parts).await.unwrap() {
+            let mut after = None;
+            loop {
+                let some = store.scan_keys(&range, after.as_ref(), chunk(max)).await.unwrap();
+                assert!(some.keys.len() <= max);
+                found.extend(some.keys.into_iter().map(Result::unwrap));
+                after = some.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        found.sort();
+        assert_eq!(found, keys, "{parts} parts, chunks of {max}");
+    }
+    let asked = [key("k000"), key("k003"), key("nobody"), key("it's"), key("k000"), key("K000")];
+    assert_eq!(store.present(&asked).await.unwrap(), [true, false, false, true, true, false]);
+    assert_eq!(store.present(&[]).await.unwrap(), Vec::<bool>::new());
+}
+
 pub(super) async fn estimates_count_records(bench: &dyn Bench) {
     let (store, keys) = filled(bench, 40).await;
     let estimate = store.estimate().await.unwrap();

@@ -1,11 +1,11 @@
 //! Reading by key, scanning by cursor, splitting into ranges.
 
 use async_trait::async_trait;
-use rusqlite::{ToSql, params_from_iter};
+use rusqlite::params_from_iter;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
-use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, Image, Reader, ScanRange};
+use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, Image, KeyChunk, Reader, ScanRange};
 
 use super::Sqlite;
 use super::cell::{Cell, cells_from_text, cells_to_text};
@@ -129,6 +129,39 @@ fn position(text: &str, parts: usize, what: &str) -> StoreResult<Vec<Cell>> {
     cells_from_text(text).filter(|cells| cells.len() == parts).ok_or_else(|| bad_position(what))
 }
 
+/// The next rows `r` of a range, as a clause with its parameters.
+struct Window {
+    clause: String,
+    bound: Vec<Cell>,
+    from_the_beginning: bool,
+}
+
+impl Window {
+    fn of(tables: &Tables, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<Window> {
+        let parts = tables.tree.key.len();
+        let above = match (after, &range.low) {
+            (Some(cursor), _) => Some(position(&cursor.0, parts, "cursor")?),
+            (None, Some(low)) => Some(position(low, parts, "range")?),
+            (None, None) => None,
+        };
+        let upto = range.high.as_deref().map(|high| position(high, parts, "range")).transpose()?;
+        let from_the_beginning = above.is_none();
+        let key = tables.key_of_r();
+        let not_null = |k: &String| format!("r.{} IS NOT NULL", quoted(k));
+        let mut conditions: Vec<String> = tables.tree.key.iter().map(not_null).collect();
+        let mut bound: Vec<Cell> = Vec::new();
+        for (cells, sign) in [(above, ">"), (upto, "<=")] {
+            if let Some(cells) = cells {
+                conditions.push(format!("({key}) {sign} ({})", places(bound.len() + 1, parts)));
+                bound.extend(cells);
+            }
+        }
+        bound.push(Cell::Int(i64::try_from(max.records.max(1)).unwrap_or(i64::MAX)));
+        let clause = format!(" WHERE {} ORDER BY {key} LIMIT ?{}", conditions.join(" AND "), bound.len());
+        Ok(Window { clause, bound, from_the_beginning })
+    }
+}
+
 /// The next records of a range. A range's low end is the last key of the range
 /// before it and not part of it, so that no key falls between two ranges.
 fn scan(
@@ -140,36 +173,14 @@ fn scan(
     max: ChunkMax,
 ) -> StoreResult<Chunk> {
     let failed = |e| store_error("scanning", e);
-    let parts = tables.tree.key.len();
-    let above = match (after, &range.low) {
-        (Some(cursor), _) => Some(position(&cursor.0, parts, "cursor")?),
-        (None, Some(low)) => Some(position(low, parts, "range")?),
-        (None, None) => None,
-    };
-    let upto = range.high.as_deref().map(|high| position(high, parts, "range")).transpose()?;
+    let window = Window::of(tables, range, after, max)?;
     let mut chunk = Chunk { records: Vec::new(), next: None, bytes: 0 };
-    if above.is_none() {
-        chunk.records.extend(null_keys(session, tables)?);
+    if window.from_the_beginning {
+        chunk.records.extend(null_keys(session, tables)?.map(Err));
     }
-    let key = tables.key_of_r();
-    let mut conditions: Vec<String> = tables.tree.key.iter().map(|k| format!("r.{} IS NOT NULL", quoted(k))).collect();
-    let mut bound: Vec<&dyn ToSql> = Vec::new();
-    for (cells, sign) in [(&above, ">"), (&upto, "<=")] {
-        if let Some(cells) = cells {
-            conditions.push(format!("({key}) {sign} ({})", places(bound.len() + 1, parts)));
-            bound.extend(cells.iter().map(|c| c as &dyn ToSql));
-        }
-    }
-    let limit = i64::try_from(max.records.max(1)).unwrap_or(i64::MAX);
-    bound.push(&limit);
-    let sql = format!(
-        "{} WHERE {} ORDER BY {key} LIMIT ?{}",
-        tables.select_with_marks(sidecar),
-        conditions.join(" AND "),
-        bound.len()
-    );
+    let sql = format!("{}{}", tables.select_with_marks(sidecar), window.clause);
     let mut statement = prepared(session, &sql)?;
-    let mut rows = statement.query(params_from_iter(bound)).map_err(failed)?;
+    let mut rows = statement.query(params_from_iter(&window.bound)).map_err(failed)?;
     let mut elements = ElementReader::prepare(session, tables)?;
     let mut read = 0;
     while let Some(row) = rows.next().map_err(failed)? {
@@ -186,7 +197,7 @@ fn scan(
 }
 
 /// Rows without a key are no records, and are told rather than left out.
-fn null_keys(session: &Session, tables: &Tables) -> StoreResult<Option<Result<Fetched, BadRow>>> {
+fn null_keys(session: &Session, tables: &Tables) -> StoreResult<Option<BadRow>> {
     let conditions: Vec<String> = tables.tree.key.iter().map(|k| format!("{} IS NULL", quoted(k))).collect();
     let sql = format!("SELECT count(*) FROM {} WHERE {}", quoted(&tables.name), conditions.join(" OR "));
     let count: i64 = prepared(session, &sql)?
@@ -194,8 +205,56 @@ fn null_keys(session: &Session, tables: &Tables) -> StoreResult<Option<Result<Fe
         .map_err(|e| store_error("looking for rows without a key", e))?;
     Ok((count > 0).then(|| {
         let what = format!("{count} rows have a NULL key");
-        Err(BadRow { key: None, error: corrupt(&tables.name, &tables.tree.key.join(", "), what) })
+        BadRow { key: None, error: corrupt(&tables.name, &tables.tree.key.join(", "), what) }
     }))
+}
+
+/// The next keys of a range.
+fn scan_keys(
+    session: &Session,
+    tables: &Tables,
+    range: &ScanRange,
+    after: Option<&Cursor>,
+    max: ChunkMax,
+) -> StoreResult<KeyChunk> {
+    let failed = |e| store_error("scanning keys", e);
+    let window = Window::of(tables, range, after, max)?;
+    let mut chunk = KeyChunk { keys: Vec::new(), next: None };
+    if window.from_the_beginning {
+        chunk.keys.extend(null_keys(session, tables)?.map(Err));
+    }
+    let sql = format!("SELECT {} FROM {} r{}", tables.key_of_r(), quoted(&tables.name), window.clause);
+    let mut statement = prepared(session, &sql)?;
+    let mut rows = statement.query(params_from_iter(&window.bound)).map_err(failed)?;
+    let mut read = 0;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let cells = cells_of(row, 0, tables.tree.key.len()).map_err(failed)?;
+        chunk.keys.push(tables.key_from_cells(&cells).map_err(|error| BadRow { key: None, error }));
+        read += 1;
+        if read >= max.records.max(1) {
+            chunk.next = Some(Cursor(cells_to_text(&cells)));
+            break;
+        }
+    }
+    Ok(chunk)
+}
+
+/// Whether there is a row under exactly this key.
+fn is_present(session: &Session, tables: &Tables, key: &Key) -> StoreResult<bool> {
+    let failed = |e| store_error("looking for a record", e);
+    let cells = match tables.key_to_cells(key) {
+        Ok(cells) => cells,
+        // A key that this table cannot hold is a key without a record.
+        Err(error) if matches!(error.kind, StoreErrorKind::Refused { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut statement = prepared(session, &tables.select_key)?;
+    let mut rows = statement.query(params_from_iter(&cells)).map_err(failed)?;
+    match rows.next().map_err(failed)? {
+        // Found only by the column's affinity or collation is another key.
+        Some(row) => Ok(cells_of(row, 0, cells.len()).map_err(failed)? == cells),
+        None => Ok(false),
+    }
 }
 
 /// Ranges between quantiles of the key, found by stepping along the key's
@@ -280,6 +339,17 @@ impl Reader for Sqlite {
             scan(session, tables, session.facts(tables)?.sidecar, &range, after.as_ref(), max)
         })
         .await
+    }
+
+    async fn scan_keys(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<KeyChunk> {
+        let (range, after) = (range.clone(), after.cloned());
+        self.blocking_read(move |session, tables| scan_keys(session, tables, &range, after.as_ref(), max)).await
+    }
+
+    async fn present(&self, keys: &[Key]) -> StoreResult<Vec<bool>> {
+        let keys = keys.to_vec();
+        self.blocking_read(move |session, tables| keys.iter().map(|key| is_present(session, tables, key)).collect())
+            .await
     }
 
     async fn estimate(&self) -> StoreResult<Estimate> {

@@ -57,6 +57,8 @@ pub(super) struct Tables {
     pub(super) delete: String,
     /// `SELECT key…, values…` of one record.
     pub(super) select: String,
+    /// `SELECT key…` of one record.
+    pub(super) select_key: String,
     /// [`Tables::select_with_marks`] of one record, with and without a sidecar.
     select_one: [String; 2],
     /// `SELECT epoch, counter, dirty, parked` of one key.
@@ -93,6 +95,7 @@ impl Tables {
             upsert: format!("{into} ON CONFLICT ({key_list}) DO {update}"),
             delete: format!("DELETE FROM {table} WHERE {is_key}"),
             select: format!("SELECT {} FROM {table} WHERE {is_key}", selected.join(", ")),
+            select_key: format!("SELECT {key_list} FROM {table} WHERE {is_key}"),
             mark: format!("SELECT epoch, counter, dirty, parked FROM {marks} WHERE {}", equals(&mark_key, "")),
             set_mark: format!(
                 "INSERT INTO {marks} ({keys}, epoch, counter, dirty, parked) VALUES ({values}) \
