@@ -269,9 +269,20 @@ pub enum JournalError {
         /// The highest that we read.
         known: u32,
     },
+    /// There is no journal at this place.
+    #[error("there is no journal {0}")]
+    Absent(String),
     /// Could not read or write now.
     #[error("the journal cannot be used: {0}")]
     Unavailable(String),
+    /// The journal's server cannot be reached, or refuses.
+    #[error("the journal cannot be used: {why}")]
+    Server {
+        /// What happened, without secrets.
+        why: String,
+        /// What the reader can do.
+        hint: String,
+    },
     /// It is not a journal, or is damaged.
     #[error("the journal is damaged: {0}")]
     Damaged(String),

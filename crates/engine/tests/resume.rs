@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::params;
-use shearwater_core::journal::{Command, Event};
+use shearwater_core::journal::{Command, Event, Journal};
 use shearwater_core::lifecycle::{Phase, State};
 use shearwater_core::store::Side;
 use shearwater_core::value::json;
 use shearwater_core::{Document, Key};
 use shearwater_engine::ledger::{Halt, Lease, Ledger};
 use shearwater_engine::records::{ClientChange, Condition, Edit, Records, RecordsOptions, ServeError, Shape};
-use world::{Rng, World, assert_equal, document, entries, events, records};
+use shearwater_testbed::{Options, Postgres};
+use tokio::task::JoinHandle;
+use world::{Process, Rng, World, assert_equal, document, entries, events, records};
 
 fn doc(key: &str, n: i64) -> Document {
     json::parse_document(document(key, n).as_bytes()).unwrap()
@@ -64,36 +66,105 @@ async fn client(records: Arc<Records>, name: usize, stop: Arc<AtomicBool>) -> BT
     told
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_and_clients_all_the_way() {
-    let world = World::new(150);
-    let (a, b) = (world.process("a").await, world.process("b").await);
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut clients = Vec::new();
-    for (name, process) in [&a, &b, &a].into_iter().enumerate() {
-        let options = RecordsOptions { hold_ms_max: 10_000, ..RecordsOptions::default() };
-        let records = Arc::new(Records::new(process.setup.clone(), process.member.clone(), options));
-        clients.push(tokio::spawn(client(records, name, stop.clone())));
+/// Clients of two processes, each with keys of its own.
+struct Crowd {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<BTreeMap<String, Option<i64>>>>,
+}
+
+impl Crowd {
+    fn of(processes: [&Process; 3]) -> Crowd {
+        let stop = Arc::new(AtomicBool::new(false));
+        let join = |(name, process): (usize, &Process)| {
+            let options = RecordsOptions { hold_ms_max: 10_000, ..RecordsOptions::default() };
+            let records = Arc::new(Records::new(process.setup.clone(), process.member.clone(), options));
+            tokio::spawn(client(records, name, stop.clone()))
+        };
+        Crowd { clients: processes.into_iter().enumerate().map(join).collect(), stop: stop.clone() }
     }
+
+    /// Ends the clients in the reverse window; both stores must hold what they
+    /// were told last.
+    async fn leave(self, a: &Process) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut told = BTreeMap::new();
+        for client in self.clients {
+            told.extend(client.await.unwrap());
+        }
+        a.followed(Side::Target).await;
+        assert_equal(&a.setup, "under clients").await;
+        let source = records(a.setup.source.as_ref()).await;
+        for (key, n) in told {
+            let age = source.get(&key).map(|image| image.record.get("age").cloned().unwrap());
+            assert_eq!(age, n.map(shearwater_core::Value::Int), "{key} as acknowledged last");
+        }
+    }
+}
+
+async fn two_processes_and_clients(world: World) {
+    let (a, b) = (world.process("a").await, world.process("b").await);
+    let crowd = Crowd::of([&a, &b, &a]);
     a.forward_to(Phase::ReverseWindow).await;
     b.done(Command::Rollback).await;
     b.done(Command::Rollback).await;
     b.forward_to(Phase::ReverseWindow).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut told = BTreeMap::new();
-    for client in clients {
-        told.extend(client.await.unwrap());
-    }
-    a.followed(Side::Target).await;
-    assert_equal(&a.setup, "under clients").await;
-    let source = records(a.setup.source.as_ref()).await;
-    for (key, n) in told {
-        let age = source.get(&key).map(|image| image.record.get("age").cloned().unwrap());
-        assert_eq!(age, n.map(shearwater_core::Value::Int), "{key} as acknowledged last");
-    }
+    crowd.leave(&a).await;
     a.done(Command::Complete).await;
     a.stop().await;
     b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_and_clients_all_the_way() {
+    two_processes_and_clients(World::new(150)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_that_share_a_journal_on_a_server() {
+    let journal = shearwater_testbed::postgres().database("journal");
+    two_processes_and_clients(World::new(150).with_journal(journal)).await;
+}
+
+/// The server of the journal is killed whenever the journal has grown by a few
+/// entries, so in the middle of every kind of step, and comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_journals_server_dies_again_and_again_and_the_migration_goes_on() {
+    let server = Arc::new(Postgres::start(Options::new()));
+    let world = World::new(150).with_journal(server.database("journal"));
+    let (a, b) = (world.process("a").await, world.process("b").await);
+    let crowd = Crowd::of([&a, &b, &a]);
+    let done = Arc::new(AtomicBool::new(false));
+    let killer = tokio::spawn(kill_between(server.clone(), a.setup.journal.clone(), done.clone()));
+    a.forward_to(Phase::ReverseWindow).await;
+    b.done(Command::Rollback).await;
+    b.forward_to(Phase::ReverseWindow).await;
+    done.store(true, Ordering::Relaxed);
+    let kills = killer.await.unwrap();
+    assert!(kills >= 2, "the server was killed {kills} times");
+    crowd.leave(&a).await;
+    a.done(Command::Complete).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+/// Kills and restarts the server after each nine entries; answers how often.
+async fn kill_between(server: Arc<Postgres>, journal: Arc<dyn Journal>, done: Arc<AtomicBool>) -> u32 {
+    let (mut kills, mut at) = (0, 0);
+    while !done.load(Ordering::Relaxed) {
+        if journal.last_seq().await.is_ok_and(|last| last >= at + 9) {
+            let server = server.clone();
+            tokio::task::spawn_blocking(move || {
+                server.kill();
+                server.start_again();
+            })
+            .await
+            .unwrap();
+            kills += 1;
+            at = journal.last_seq().await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    kills
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shearwater_core::journal::{Command, Entry, Event, Journal};
+use shearwater_core::journal::{Command, Entry, Event, Journal, JournalError};
 use shearwater_core::lifecycle::State;
 use shearwater_core::mapping::Mapping;
 use shearwater_core::spec::{self, Colour, Spec};
@@ -13,7 +13,7 @@ use shearwater_engine::member::MemberOptions;
 use shearwater_engine::run::{self, Coordinator, CoordinatorOptions};
 use shearwater_engine::{Member, Setup};
 use shearwater_stores::Create;
-use shearwater_stores::journal::JournalFile;
+use shearwater_stores::journal::{JournalPlace, JournalStore};
 
 use crate::cli::exit::{Exit, Failure, Outcome};
 
@@ -86,24 +86,36 @@ fn problem_json(text: &str, problem: &spec::Problem) -> serde_json::Value {
     })
 }
 
-/// Opens a journal file that must be there.
-pub async fn open_journal(path: &Path) -> Outcome<JournalFile> {
-    if !path.exists() {
-        let message = format!("there is no journal {}", path.display());
-        return Err(Failure::new(Exit::Store, "journal/absent", message)
-            .hint("`shearwater start SPEC` makes one; or name another with --journal FILE"));
-    }
-    JournalFile::open(path, false).await.map_err(|error| Failure::from(error).within(&path.display().to_string()))
+/// Opens a journal that must be there.
+pub async fn open_journal(place: &JournalPlace) -> Outcome<JournalStore> {
+    JournalStore::open(place, Create::Never).await.map_err(|error| journal_failure(error, place))
 }
 
-/// Opens a journal file, or makes it.
-pub async fn make_journal(path: &Path) -> Outcome<JournalFile> {
-    JournalFile::open(path, true).await.map_err(|error| Failure::from(error).within(&path.display().to_string()))
+/// Opens a journal if there is one.
+pub async fn find_journal(place: &JournalPlace) -> Outcome<Option<JournalStore>> {
+    match JournalStore::open(place, Create::Never).await {
+        Ok(journals) => Ok(Some(journals)),
+        Err(JournalError::Absent(_)) => Ok(None),
+        Err(error) => Err(journal_failure(error, place)),
+    }
+}
+
+/// Opens a journal, or makes it.
+pub async fn make_journal(place: &JournalPlace) -> Outcome<JournalStore> {
+    JournalStore::open(place, Create::IfMissing).await.map_err(|error| journal_failure(error, place))
+}
+
+fn journal_failure(error: JournalError, place: &JournalPlace) -> Failure {
+    match error {
+        // It names its place already.
+        JournalError::Absent(_) => error.into(),
+        _ => Failure::from(error).within(&place.to_string()),
+    }
 }
 
 /// The journal of the migration that was named, or of the only one there is.
-pub async fn migration(file: &JournalFile, name: Option<&str>) -> Outcome<Arc<dyn Journal>> {
-    let names = file.names().await?;
+pub async fn migration(journals: &JournalStore, name: Option<&str>) -> Outcome<Arc<dyn Journal>> {
+    let names = journals.names().await?;
     let name = match (name, names.as_slice()) {
         (Some(name), _) if names.iter().any(|known| known == name) => name,
         (Some(name), _) => {
@@ -125,7 +137,7 @@ pub async fn migration(file: &JournalFile, name: Option<&str>) -> Outcome<Arc<dy
                 .hint(format!("name one with --migration: {}", names.join(", "))));
         }
     };
-    Ok(file.migration(name).await?)
+    Ok(journals.migration(name).await?)
 }
 
 /// Every entry of a migration.
@@ -210,9 +222,9 @@ pub struct Opened {
 }
 
 /// Opens the migration that a command is about.
-pub async fn open(journal: &Path, name: Option<&str>, colour: Colour) -> Outcome<Opened> {
-    let file = open_journal(journal).await?;
-    let journal = migration(&file, name).await?;
+pub async fn open(journal: &JournalPlace, name: Option<&str>, colour: Colour) -> Outcome<Opened> {
+    let journals = open_journal(journal).await?;
+    let journal = migration(&journals, name).await?;
     let spec = spec_of(journal.as_ref(), colour).await?;
     let setup = open_setup(journal, &spec).await?;
     Ok(Opened { setup, spec })

@@ -18,7 +18,7 @@ use shearwater_engine::member::MemberOptions;
 use shearwater_engine::run::{self, Coordinator, CoordinatorOptions};
 use shearwater_engine::{Member, Setup};
 use shearwater_stores::Create;
-use shearwater_stores::journal::JournalFile;
+use shearwater_stores::journal::{JournalPlace, JournalStore};
 
 pub const FIELDS: &str = r#"
 [fields]
@@ -39,13 +39,15 @@ pub struct World {
     pub dir: PathBuf,
     _temp: Option<tempfile::TempDir>,
     pub gates: String,
+    /// The journal's URL; `None`: a file in the directory.
+    pub journal: Option<String>,
 }
 
 impl World {
     /// A directory with a source of `records` documents.
     pub fn new(records: usize) -> World {
         let temp = tempfile::tempdir().unwrap();
-        let world = World { dir: temp.path().to_owned(), _temp: Some(temp), gates: GATES.to_owned() };
+        let world = World { dir: temp.path().to_owned(), _temp: Some(temp), gates: GATES.to_owned(), journal: None };
         let mut source = world.source();
         let tx = source.transaction().unwrap();
         tx.execute_batch("CREATE TABLE users (_id PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID").unwrap();
@@ -57,9 +59,14 @@ impl World {
         world
     }
 
+    /// The same with its journal on a server.
+    pub fn with_journal(self, url: String) -> World {
+        World { journal: Some(url), ..self }
+    }
+
     /// The same directory, as another process sees it.
     pub fn at(dir: &Path) -> World {
-        World { dir: dir.to_owned(), _temp: None, gates: GATES.to_owned() }
+        World { dir: dir.to_owned(), _temp: None, gates: GATES.to_owned(), journal: None }
     }
 
     pub fn spec(&self) -> String {
@@ -96,10 +103,14 @@ impl World {
         let spec = spec::parse(&text, &|_| None)
             .unwrap_or_else(|problems| panic!("{}", spec::render_problems("spec", &text, &problems)));
         let mapping = Mapping::compile(&spec).unwrap();
-        let file = JournalFile::open(&self.dir.join("journal"), true).await.unwrap();
-        let journal = match file.migration("users").await {
+        let place = match &self.journal {
+            Some(url) => JournalPlace::parse(url).unwrap(),
+            None => JournalPlace::File(self.dir.join("journal")),
+        };
+        let journals = JournalStore::open(&place, Create::IfMissing).await.unwrap();
+        let journal = match journals.migration("users").await {
             Ok(journal) => journal,
-            Err(_) => file.create("users", &text, "test").await.unwrap(),
+            Err(_) => journals.create("users", &text, "test").await.unwrap(),
         };
         let source = shearwater_stores::open(&spec.source.url, mapping.source().clone(), Create::Never).await.unwrap();
         let target =
@@ -150,10 +161,16 @@ impl Process {
         run::ask(&self.setup, command, WAIT).await.unwrap()
     }
 
-    /// Asks, and wants it done.
+    /// Asks, and wants it done; asks again while something else that is about
+    /// to end is under way: its end may be in the journal before it has ended.
     pub async fn done(&self, command: Command) -> serde_json::Value {
-        let shown = format!("{command:?}");
-        self.ask(command).await.unwrap_or_else(|refusal| panic!("{shown}: {} {refusal}", refusal.code))
+        loop {
+            match self.ask(command.clone()).await {
+                Ok(report) => return report,
+                Err(refusal) if refusal.code == "busy/activity" => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(refusal) => panic!("{command:?}: {} {refusal}", refusal.code),
+            }
+        }
     }
 
     /// Asks, and wants it refused with this code.

@@ -169,10 +169,17 @@ impl From<JournalError> for Failure {
                 "journal/unavailable",
                 "check the path given with --journal, its permissions and the disk",
             ),
+            JournalError::Absent(_) => (
+                Exit::Store,
+                "journal/absent",
+                "`shearwater start SPEC` makes one; or name another with --journal PLACE",
+            ),
+            JournalError::Server { hint, .. } => (Exit::Store, "journal/unavailable", hint.as_str()),
             JournalError::Damaged(_) => {
                 (Exit::Store, "journal/damaged", "is this file a journal? restore it from a copy if it was one")
             }
         };
+        let hint = hint.to_owned();
         Failure::new(exit, code, error.to_string()).hint(hint)
     }
 }

@@ -78,8 +78,8 @@ async fn of_url(context: &Context, args: Export) -> Outcome<Exit> {
 }
 
 async fn of_migration(context: &Context, args: Export) -> Outcome<Exit> {
-    let file = wiring::open_journal(&context.journal).await?;
-    let journal = wiring::migration(&file, Some(&args.what)).await?;
+    let journals = wiring::open_journal(&context.journal).await?;
+    let journal = wiring::migration(&journals, Some(&args.what)).await?;
     let state = wiring::state(journal.as_ref()).await?;
     let spec = wiring::spec_of(journal.as_ref(), context.console.colour).await?;
     let side = match (args.side, state.authority()) {

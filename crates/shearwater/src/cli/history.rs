@@ -18,8 +18,8 @@ pub struct History {}
 
 /// Shows what has happened.
 pub async fn run(context: &Context) -> Outcome<Exit> {
-    let file = wiring::open_journal(&context.journal).await?;
-    let journal = wiring::migration(&file, context.migration.as_deref()).await?;
+    let journals = wiring::open_journal(&context.journal).await?;
+    let journal = wiring::migration(&journals, context.migration.as_deref()).await?;
     let entries = wiring::entries(journal.as_ref()).await?;
     let rows: Vec<Vec<String>> = entries
         .iter()

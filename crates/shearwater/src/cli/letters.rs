@@ -45,8 +45,8 @@ pub async fn run(context: &Context, args: DeadLetters) -> Outcome<Exit> {
 }
 
 async fn show(context: &Context, max: usize) -> Outcome<Exit> {
-    let file = wiring::open_journal(&context.journal).await?;
-    let journal = wiring::migration(&file, context.migration.as_deref()).await?;
+    let journals = wiring::open_journal(&context.journal).await?;
+    let journal = wiring::migration(&journals, context.migration.as_deref()).await?;
     let total = journal.dead_letter_count().await?;
     let mut letters: Vec<DeadLetter> = Vec::new();
     while letters.len() < max {

@@ -16,10 +16,11 @@ mod status;
 mod steps;
 mod verify;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use shearwater_stores::journal::JournalPlace;
 
 use crate::render::{Console, Format};
 use exit::{Exit, Failure, Outcome, exits_text};
@@ -44,16 +45,11 @@ pub struct Shared {
     /// Answer with one JSON object, errors included
     #[arg(long, global = true, help_heading = "Everywhere")]
     json: bool,
-    /// The journal: the one truth about migrations
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "./shearwater.journal",
-        env = "SHEARWATER_JOURNAL",
-        help_heading = "Everywhere"
-    )]
-    journal: PathBuf,
+    /// The journal, the one truth about migrations: PATH, or postgres://… for processes on
+    /// several machines [env: SHEARWATER_JOURNAL] [default: ./shearwater.journal]
+    // Read by hand: clap would show a password in its messages.
+    #[arg(long, global = true, value_name = "PLACE", help_heading = "Everywhere")]
+    journal: Option<String>,
     /// The migration, when the journal has several
     #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
     migration: Option<String>,
@@ -113,8 +109,24 @@ enum Verb {
 /// What a command works with.
 pub struct Context {
     console: Console,
-    journal: PathBuf,
+    journal: JournalPlace,
     migration: Option<String>,
+}
+
+/// The journal when neither the command line nor the environment names one.
+const JOURNAL_DEFAULT: &str = "./shearwater.journal";
+
+/// The variable that names the journal; a URL with a password is out of sight there.
+const JOURNAL_VARIABLE: &str = "SHEARWATER_JOURNAL";
+
+/// Where the journal is.
+fn journal_place(given: Option<&str>) -> Outcome<JournalPlace> {
+    let variable = std::env::var(JOURNAL_VARIABLE).ok().filter(|text| !text.is_empty());
+    let text = given.or(variable.as_deref()).unwrap_or(JOURNAL_DEFAULT);
+    JournalPlace::parse(text).map_err(|why| {
+        Failure::new(Exit::Usage, "journal/place", why)
+            .hint("write --journal PATH or --journal postgres://HOST/DATABASE")
+    })
 }
 
 impl Context {
@@ -173,7 +185,8 @@ fn usage(console: &Console, error: &clap::Error) -> ExitCode {
 }
 
 async fn run(console: Console, cli: Cli) -> Outcome<Exit> {
-    let context = Context { console, journal: cli.shared.journal, migration: cli.shared.migration };
+    let journal = journal_place(cli.shared.journal.as_deref())?;
+    let context = Context { console, journal, migration: cli.shared.migration };
     match cli.verb {
         Verb::Init(args) => init::run(&context, args).await,
         Verb::Plan(args) => plan::run(&context, args).await,

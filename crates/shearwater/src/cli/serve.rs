@@ -71,14 +71,14 @@ fn token(variable: &str) -> Option<String> {
 
 /// The migrations to serve: the named one, or all that were not given up.
 async fn migrations(context: &Context) -> Outcome<Vec<ServedMigration>> {
-    let file = wiring::open_journal(&context.journal).await?;
+    let journals = wiring::open_journal(&context.journal).await?;
     let names = match &context.migration {
         Some(name) => vec![name.clone()],
-        None => file.names().await?,
+        None => journals.names().await?,
     };
     let mut served = Vec::new();
     for name in names {
-        let journal = wiring::migration(&file, Some(&name)).await?;
+        let journal = wiring::migration(&journals, Some(&name)).await?;
         if wiring::state(journal.as_ref()).await?.phase == Phase::Withdrawn && context.migration.is_none() {
             continue;
         }

@@ -97,10 +97,7 @@ pub(super) async fn written_down(context: &Context, spec: &SpecFile, file: &str)
 
 /// What an earlier command wrote down under this name.
 async fn earlier(context: &Context, spec: &SpecFile) -> Outcome<Option<Arc<dyn Journal>>> {
-    if !context.journal.exists() {
-        return Ok(None);
-    }
-    let journals = wiring::open_journal(&context.journal).await?;
+    let Some(journals) = wiring::find_journal(&context.journal).await? else { return Ok(None) };
     match journals.migration(&spec.spec.migration).await {
         Ok(journal) => {
             same_spec(journal.as_ref(), spec).await?;

@@ -61,8 +61,8 @@ struct Stores {
 
 /// Shows where the migration stands.
 pub async fn run(context: &Context, args: Status) -> Outcome<Exit> {
-    let file = wiring::open_journal(&context.journal).await?;
-    let journal = wiring::migration(&file, context.migration.as_deref()).await?;
+    let journals = wiring::open_journal(&context.journal).await?;
+    let journal = wiring::migration(&journals, context.migration.as_deref()).await?;
     let mut stores = Stores::default();
     loop {
         let standing = look(context, &journal, &mut stores).await?;

@@ -187,9 +187,12 @@ fn to_json(value: &impl serde::Serialize) -> Result<Value, Problem> {
 
 fn journal_problem(error: JournalError) -> Problem {
     match error {
-        JournalError::Unavailable(_) => Problem::new(Kind::Unavailable, error.to_string()).retry_after_ms(1_000),
+        JournalError::Unavailable(_) | JournalError::Server { .. } => {
+            Problem::new(Kind::Unavailable, error.to_string()).retry_after_ms(1_000)
+        }
         JournalError::Conflict { .. }
         | JournalError::Unknown(_)
+        | JournalError::Absent(_)
         | JournalError::Exists(_)
         | JournalError::Newer { .. }
         | JournalError::Damaged(_) => Problem::new(Kind::Broken, error.to_string()),

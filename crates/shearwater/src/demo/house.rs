@@ -14,7 +14,7 @@ use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{RecordsOptions, Shape};
 use shearwater_engine::run::{self, CoordinatorOptions};
 use shearwater_engine::{Member, Setup};
-use shearwater_stores::journal::JournalFile;
+use shearwater_stores::journal::{JournalPlace, JournalStore};
 use shearwater_stores::{Create, open};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -88,8 +88,8 @@ async fn setup(place: &Path, text: &str, sabotage: Sabotage) -> Result<Setup, De
         source = Arc::new(Forgetful::new(source)) as Arc<dyn Store>;
     }
     let target = open(&spec.target.url, mapping.target().clone(), Create::IfMissing).await?;
-    let journal = JournalFile::open(&place.join("shearwater.journal"), true).await?;
-    let journal = journal.create(&spec.migration, text, ACTOR).await?;
+    let journals = JournalStore::open(&JournalPlace::File(place.join("shearwater.journal")), Create::IfMissing).await?;
+    let journal = journals.create(&spec.migration, text, ACTOR).await?;
     Ok(Setup { spec: Arc::new(spec), mapping: Arc::new(mapping), journal, source, target })
 }
 

@@ -1,102 +1,133 @@
-//! The journal in SQLite: one file for any number of migrations and processes.
+//! The journal: in a file beside one process's stores, or on a server that
+//! processes on several machines share. Both mean the same.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::OptionalExtension;
-use shearwater_core::journal::{Event, Journal, JournalError};
+use shearwater_core::journal::{Journal, JournalError};
 
-mod migration;
-mod schema;
-mod worker;
+use crate::Create;
 
-use migration::MigrationJournal;
-use worker::Worker;
+mod postgres;
+mod sqlite;
 
-/// The wall clock, ms since 1970; replaced in tests of leases.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+pub use postgres::JournalServer;
+pub use sqlite::{Clock, JournalFile};
 
-/// A journal file.
-#[derive(Clone)]
-pub struct JournalFile {
-    shared: Arc<Shared>,
+/// Where a journal is. Shown without the user and the password of its URL.
+#[derive(Clone, PartialEq, Eq)]
+pub enum JournalPlace {
+    /// A file.
+    File(PathBuf),
+    /// A database's URL, as it was given.
+    Server(String),
 }
 
-/// What every migration's journal of one file uses.
-struct Shared {
-    /// Appends and everything else that must be durable.
-    writer: Worker,
-    /// Reads, so that they do not queue behind a commit's disk sync.
-    reader: Worker,
-    clock: Clock,
-}
-
-impl JournalFile {
-    /// Opens a journal, or makes it when `create` and there is none.
-    pub async fn open(path: &Path, create: bool) -> Result<JournalFile, JournalError> {
-        JournalFile::open_with_clock(path, create, Arc::new(wall_clock_ms)).await
+impl JournalPlace {
+    /// Reads a path or `postgres://…`.
+    pub fn parse(text: &str) -> Result<JournalPlace, String> {
+        match text.split_once("://") {
+            Some(("postgres" | "postgresql", _)) => {
+                postgres::place_of(text).map_err(|error| error.to_string())?;
+                Ok(JournalPlace::Server(text.to_owned()))
+            }
+            // The scheme only: the rest of a URL may hold a password.
+            Some((scheme, _)) => Err(format!(
+                "a journal is a file or a PostgreSQL database, not {scheme}://…; give PATH or postgres://…"
+            )),
+            None if text.is_empty() => Err("the journal's path is empty".to_owned()),
+            None => Ok(JournalPlace::File(PathBuf::from(text))),
+        }
     }
+}
 
-    /// As [`JournalFile::open`], with another clock for leases and entries.
-    pub async fn open_with_clock(path: &Path, create: bool, clock: Clock) -> Result<JournalFile, JournalError> {
-        let writer = Worker::open(path, create, "journal-writer").await?;
-        let reader = Worker::open(path, false, "journal-reader").await?;
-        Ok(JournalFile { shared: Arc::new(Shared { writer, reader, clock }) })
+impl fmt::Display for JournalPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JournalPlace::File(path) => write!(f, "{}", path.display()),
+            JournalPlace::Server(url) => match postgres::place_of(url) {
+                Ok(place) => write!(f, "postgres://{place}"),
+                Err(_) => write!(f, "postgres://…"),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for JournalPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// An open journal, for any number of migrations.
+#[derive(Clone)]
+pub struct JournalStore(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    File(JournalFile),
+    Server(JournalServer),
+}
+
+impl From<JournalFile> for JournalStore {
+    fn from(file: JournalFile) -> JournalStore {
+        JournalStore(Kind::File(file))
+    }
+}
+
+impl JournalStore {
+    /// Opens a journal; [`JournalError::Absent`] when there is none and `create`
+    /// does not say that it may be made. A server's database is never made.
+    pub async fn open(place: &JournalPlace, create: Create) -> Result<JournalStore, JournalError> {
+        Ok(JournalStore(match place {
+            JournalPlace::File(path) => {
+                Kind::File(JournalFile::open(Path::new(path), create == Create::IfMissing).await?)
+            }
+            JournalPlace::Server(url) => Kind::Server(JournalServer::open(url, create).await?),
+        }))
     }
 
     /// Writes a new migration down: its first entry is `Created`.
     pub async fn create(&self, migration: &str, spec: &str, actor: &str) -> Result<Arc<dyn Journal>, JournalError> {
-        let (name, now_ms) = (migration.to_owned(), (self.shared.clock)());
-        let event = Event::Created { spec: spec.to_owned() };
-        let actor = actor.to_owned();
-        let id = self
-            .shared
-            .writer
-            .run(move |connection| {
-                worker::immediate(connection, |tx| {
-                    let insert = "INSERT INTO migration (name, last_seq) VALUES (?1, 1) ON CONFLICT DO NOTHING";
-                    if tx.execute(insert, [&name])? == 0 {
-                        return Err(JournalError::Exists(name.clone()).into());
-                    }
-                    let id = tx.last_insert_rowid();
-                    migration::insert_entry(tx, id, 1, now_ms, &actor, &event)?;
-                    Ok(id)
-                })
-            })
-            .await?;
-        Ok(Arc::new(MigrationJournal::new(id, migration.to_owned(), self.shared.clone())))
+        match &self.0 {
+            Kind::File(file) => file.create(migration, spec, actor).await,
+            Kind::Server(server) => server.create(migration, spec, actor).await,
+        }
     }
 
     /// One migration's journal.
     pub async fn migration(&self, name: &str) -> Result<Arc<dyn Journal>, JournalError> {
-        let wanted = name.to_owned();
-        let found: Option<i64> = self
-            .shared
-            .reader
-            .run(move |connection| {
-                let mut find = connection.prepare_cached("SELECT id FROM migration WHERE name = ?1")?;
-                Ok(find.query_row([&wanted], |row| row.get(0)).optional()?)
-            })
-            .await?;
-        let id = found.ok_or_else(|| JournalError::Unknown(name.to_owned()))?;
-        Ok(Arc::new(MigrationJournal::new(id, name.to_owned(), self.shared.clone())))
+        match &self.0 {
+            Kind::File(file) => file.migration(name).await,
+            Kind::Server(server) => server.migration(name).await,
+        }
     }
 
     /// The names of the migrations, oldest first.
     pub async fn names(&self) -> Result<Vec<String>, JournalError> {
-        self.shared
-            .reader
-            .run(|connection| {
-                let mut all = connection.prepare_cached("SELECT name FROM migration ORDER BY id")?;
-                let names = all.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-                Ok(names)
-            })
-            .await
+        match &self.0 {
+            Kind::File(file) => file.names().await,
+            Kind::Server(server) => server.names().await,
+        }
     }
 }
 
-fn wall_clock_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_and_shown_without_secrets() {
+        let shown = |text: &str| JournalPlace::parse(text).map(|place| format!("{place} {place:?}"));
+        assert_eq!(shown("./a.journal").unwrap(), "./a.journal ./a.journal");
+        assert_eq!(
+            shown("postgres://me:s3cret@db.example:6/app").unwrap(),
+            "postgres://db.example:6/app postgres://db.example:6/app"
+        );
+        for bad in ["", "mysql://me:s3cret@h/d", "postgres://me:s3cret@h", "postgres://me:s3cret@h/d?sslmode=maybe"] {
+            let why = shown(bad).unwrap_err();
+            assert!(!why.contains("s3cret") && !why.is_empty(), "{bad}: {why}");
+        }
+    }
 }

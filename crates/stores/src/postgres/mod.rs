@@ -16,6 +16,7 @@ mod error;
 mod facts;
 mod foreign_keys;
 mod inspect;
+pub(crate) mod link;
 mod list;
 mod names;
 mod native;

@@ -47,7 +47,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    async fn open(config: &Config) -> StoreResult<Session> {
+    pub(super) async fn open(config: &Config) -> StoreResult<Session> {
         let doing = format!("connecting to {}", config.place());
         let failed = |error: tokio_postgres::Error| connect_error(&doing, &error);
         let client = match &config.tls {

@@ -129,7 +129,7 @@ pub(super) fn immediate<T>(
 
 fn connect(path: &PathBuf, create: bool) -> Result<Connection, Fault> {
     if !create && !path.exists() {
-        return Err(JournalError::Unavailable(format!("there is no file {}", path.display())).into());
+        return Err(JournalError::Absent(path.display().to_string()).into());
     }
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
