@@ -17,6 +17,7 @@ use std::sync::OnceLock;
 
 mod account;
 mod cache;
+mod client;
 mod install;
 mod mariadb;
 mod options;

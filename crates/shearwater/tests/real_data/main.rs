@@ -3,8 +3,10 @@
 //! in shape v1 must be what went in, byte for byte.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod databases;
 mod given;
 mod nasty;
 mod refused;
 mod sets;
+mod tables;
 mod walk;

@@ -1,7 +1,7 @@
 //! One whole migration, command by command.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value as Json;
@@ -11,7 +11,7 @@ use crate::given::{Key, Set, Trip};
 
 /// What a person decides beside what `init` proposes: on a busy machine a pause
 /// is longer, and is not what is judged here.
-const GATES: &str = "\n[gates]\npause_ms_max = 60_000\n";
+pub const GATES: &str = "\n[gates]\npause_ms_max = 60_000\n";
 
 /// A directory of its own, where commands are run.
 pub struct Place {
@@ -21,6 +21,10 @@ pub struct Place {
 impl Place {
     pub fn new() -> Place {
         Place { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
