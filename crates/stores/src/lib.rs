@@ -22,7 +22,7 @@ mod sqlite;
 /// URLs: `sqlite:PATH[?sync=full|normal]`;
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE[?schema=NAME&connections=N&sslmode=MODE&sslrootcert=FILE]`
 /// (`postgresql:` is the same);
-/// `mysql://USER:PASSWORD@HOST:PORT/DATABASE[?connections=N&tls=on|off|unchecked&tls_ca=FILE&socket=FILE]`
+/// `mysql://USER:PASSWORD@HOST:PORT/DATABASE[?connections=N&tls=on|off|unchecked&tls_ca=FILE&socket=FILE&replica=HOST:PORT]`
 /// (`mariadb:` is the same).
 pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<dyn Store>> {
     match Kind::of(url)? {

@@ -77,6 +77,9 @@ fn begin(mariadbd: &Path, folder: PathBuf, options: &Options) -> Outcome<Server>
     );
     let init = folder.join("accounts.sql");
     std::fs::write(&init, accounts).map_err(|e| format!("{}: {e}", init.display()))?;
+    // A server that starts removes what it takes for its own left-overs there.
+    let temporary = folder.join("tmp");
+    std::fs::create_dir_all(&temporary).map_err(|e| format!("{}: {e}", temporary.display()))?;
     account::give(&folder, ACCOUNT)?;
     let port = free_port()?;
     let command = command(mariadbd, &folder, port, options);
@@ -89,6 +92,7 @@ fn command(mariadbd: &Path, folder: &Path, port: u16, options: &Options) -> Vec<
     let mut set = |name: &str, value: &str| words.push(format!("--{name}={value}"));
     let file = |name: &str| folder.join(name).display().to_string();
     set("datadir", &file("data"));
+    set("tmpdir", &file("tmp"));
     set("port", &port.to_string());
     set("socket", &file("socket"));
     set("pid-file", &file("pid"));

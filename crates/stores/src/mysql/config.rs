@@ -37,6 +37,8 @@ pub(super) struct Config {
     pub(super) place: String,
     /// Connections at most.
     pub(super) connections: usize,
+    /// The server's replicas whose lag is watched, with the same account.
+    pub(super) replicas: Vec<Config>,
 }
 
 /// How the connection is encrypted.
@@ -51,8 +53,8 @@ enum Tls {
 }
 
 impl Config {
-    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE[?connections=N&tls=on|off|unchecked&tls_ca=FILE&socket=FILE]`;
-    /// `mariadb:` is the same.
+    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE[?connections=N&tls=on|off|unchecked&tls_ca=FILE&socket=FILE
+    /// &replica=HOST:PORT…]`; `mariadb:` is the same.
     pub(super) fn parse(text: &str) -> StoreResult<Config> {
         let url = Url::parse(text).map_err(|e| bad(format!("the URL cannot be read: {e}")))?;
         if !matches!(url.scheme(), "mysql" | "mariadb") {
@@ -96,13 +98,24 @@ impl Config {
             .stmt_cache_size(STATEMENTS_MAX)
             .tcp_keepalive(Some(Duration::from_millis(KEEPALIVE_MS)))
             .ssl_opts(ssl(tls, more.tls_ca)?);
-        Ok(Config { opts: opts.into(), database, place, connections: more.connections.unwrap_or(CONNECTIONS_DEFAULT) })
+        let opts = Opts::from(opts);
+        let replicas = more.replicas.into_iter().map(|(host, port)| replica(&opts, host, port)).collect();
+        let connections = more.connections.unwrap_or(CONNECTIONS_DEFAULT);
+        Ok(Config { opts, database, place, connections, replicas })
     }
 
     /// The same server without a database selected.
     pub(super) fn server(&self) -> Opts {
         OptsBuilder::from_opts(self.opts.clone()).db_name(None::<String>).into()
     }
+}
+
+/// A replica of a server: reached as that is, but for the place.
+fn replica(opts: &Opts, host: String, port: u16) -> Config {
+    let place = format!("{host}:{port}");
+    let opts = OptsBuilder::from_opts(opts.clone()).ip_or_hostname(host).tcp_port(port).db_name(None::<String>);
+    let opts = opts.socket(None::<String>).into();
+    Config { opts, database: String::new(), place, connections: 1, replicas: Vec::new() }
 }
 
 fn is_loopback(address: std::net::IpAddr) -> bool {
@@ -124,6 +137,7 @@ struct Parameters {
     tls: Option<Tls>,
     tls_ca: Option<String>,
     socket: Option<String>,
+    replicas: Vec<(String, u16)>,
 }
 
 impl Parameters {
@@ -142,6 +156,13 @@ impl Parameters {
                 ("tls", _) => return Err(bad("tls must be on, off or unchecked")),
                 ("tls_ca", file) if !file.is_empty() => found.tls_ca = Some(file.to_owned()),
                 ("socket", file) if !file.is_empty() => found.socket = Some(file.to_owned()),
+                ("replica", place) => {
+                    let split = place.rsplit_once(':').map(|(host, port)| (host.to_owned(), port.parse().ok()));
+                    match split {
+                        Some((host, Some(port))) if !host.is_empty() => found.replicas.push((host, port)),
+                        _ => return Err(bad("replica must be HOST:PORT")),
+                    }
+                }
                 (other, _) => return Err(bad(format!("the URL has a parameter {other:?} that is not known"))),
             }
         }
@@ -193,6 +214,10 @@ mod tests {
         assert_eq!((odd.opts.user(), odd.opts.pass()), (Some("a@b"), Some("p/:")));
         assert_eq!(odd.database, "with space");
         assert!(!odd.place.contains("p/:"), "no password in messages");
+        let watched = Config::parse("mysql://a:b@h/d?replica=r1:3307&replica=r2:3308&socket=%2Fs").unwrap();
+        let places: Vec<&str> = watched.replicas.iter().map(|replica| replica.place.as_str()).collect();
+        assert_eq!(places, ["r1:3307", "r2:3308"]);
+        assert_eq!((watched.replicas[0].opts.user(), watched.replicas[0].opts.socket()), (Some("a"), None));
     }
 
     #[test]
@@ -214,6 +239,7 @@ mod tests {
         check("mysql://u:secret@h/shop?tls=maybe", "tls must be");
         check("mysql://u:secret@h/shop?tls=off&tls_ca=x", "not checked");
         check("mysql://u:secret@h/shop?charset=x", "\"charset\"");
+        check("mysql://u:secret@h/shop?replica=r", "replica must be");
         check("mysql://u:secret@h/a%00b", "U+0000");
         check("mysql://u:secret@h:x/shop", "cannot be read");
     }

@@ -15,6 +15,8 @@ pub(super) const NO_SUCH_TABLE: u16 = 1146;
 pub(super) const NO_SUCH_DATABASE: u16 = 1049;
 /// A column that is not there.
 pub(super) const NO_SUCH_COLUMN: u16 = 1054;
+/// Triggers are for administrators only, the binary log being on.
+pub(super) const NOT_TRUSTED: u16 = 1419;
 const DUPLICATE: u16 = 1062;
 const DEADLOCK: u16 = 1213;
 const LOCK_TIMEOUT: u16 = 1205;
@@ -177,7 +179,7 @@ fn classify(code: u16, text: &str) -> (StoreErrorKind, Option<&'static str>) {
         1290 | 1792 | 1836 | 4166 => {
             (StoreErrorKind::Unavailable, Some("the server is read-only: a replica, or a primary being moved"))
         }
-        1419 => (
+        NOT_TRUSTED => (
             StoreErrorKind::Denied,
             Some("ask for SET GLOBAL log_bin_trust_function_creators = 1, or for SUPER, to create triggers"),
         ),

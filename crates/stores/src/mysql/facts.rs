@@ -106,6 +106,24 @@ pub(super) async fn spelled(session: &mut Session, server: &Server, table: &str)
     })
 }
 
+/// Refuses what keeps no transactions: a table of another engine, a view.
+pub(super) async fn check_engine(session: &mut Session, table: &str) -> StoreResult<()> {
+    let sql =
+        "SELECT table_type, engine FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?";
+    let rows = session.rows("looking at the table", sql, bind([&Cell::text(table)])).await?;
+    let text = |at: usize| rows.first().and_then(|row| row.get(at)).and_then(text_of).unwrap_or_default();
+    let (ty, engine) = (text(0), text(1));
+    let refused = |what: String, hint: &str| Err(StoreError::new(StoreErrorKind::Unsupported, what).with_hint(hint));
+    match (ty.as_str(), engine.as_str()) {
+        ("BASE TABLE", "InnoDB") => Ok(()),
+        ("BASE TABLE", _) => refused(
+            format!("table {table:?} is kept by {engine}, which has no transactions"),
+            "convert it first: ALTER TABLE … ENGINE=InnoDB",
+        ),
+        _ => refused(format!("{table:?} is no table that takes triggers"), "name the table that it reads from"),
+    }
+}
+
 const COLUMNS: &str = "SELECT c.table_name, c.column_name, c.data_type, c.column_type, c.character_maximum_length, \
      c.character_octet_length, c.numeric_precision, c.numeric_scale, c.datetime_precision, c.is_nullable, \
      c.column_default, c.extra, c.character_set_name, c.collation_name, c.column_comment, c.generation_expression \

@@ -15,8 +15,24 @@ use super::value::proposal;
 /// Tables with more rows by the server's estimate are not counted.
 const COUNTED_ROWS_MAX: u64 = 10_000;
 
+/// Whether the URL names replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// It does.
+    Some,
+    /// It does not.
+    None,
+}
+
+impl Watched {
+    /// By how many it names.
+    pub(super) fn of(replicas: usize) -> Watched {
+        if replicas == 0 { Watched::None } else { Watched::Some }
+    }
+}
+
 /// What is there.
-pub(super) async fn inspect(session: &mut Session) -> StoreResult<Inspection> {
+pub(super) async fn inspect(session: &mut Session, watched: Watched) -> StoreResult<Inspection> {
     let server = Server::look(session).await?;
     let columns = facts::columns(session, &server, None).await?;
     let unique = facts::unique_indexes(session, None).await?;
@@ -24,6 +40,7 @@ pub(super) async fn inspect(session: &mut Session) -> StoreResult<Inspection> {
     let mut inspection =
         Inspection { product: server.product(), hazards: settings(session, &server).await?, ..Inspection::default() };
     inspection.hazards.extend(privileges(session).await?);
+    inspection.hazards.extend(replicas(session, watched).await?);
     for row in tables(session).await? {
         let name = row.name.clone();
         if let Some(hazard) = row.unfit() {
@@ -185,9 +202,10 @@ async fn settings(session: &mut Session, server: &Server) -> StoreResult<Vec<Str
         if value("sync_binlog") != "1" {
             hazards.push("sync_binlog is not 1: after a power cut replicas may lack writes".to_owned());
         }
-        if !is_on("log_bin_trust_function_creators") && server.family == Family::MySql {
+        if !is_on("log_bin_trust_function_creators") && !has_super(session).await? {
             hazards.push(
-                "the binary log is on and log_bin_trust_function_creators is off: only a user with SUPER creates triggers"
+                "the binary log is on and log_bin_trust_function_creators is off: only a user with SUPER creates triggers; \
+                 ask for SET GLOBAL log_bin_trust_function_creators = 1"
                     .to_owned(),
             );
         }
@@ -206,6 +224,35 @@ async fn settings(session: &mut Session, server: &Server) -> StoreResult<Vec<Str
                     .to_owned(),
             );
         }
+    }
+    Ok(hazards)
+}
+
+/// Whether the user may do what only administrators may.
+async fn has_super(session: &mut Session) -> StoreResult<bool> {
+    let grants = session.script("reading privileges", "SHOW GRANTS").await?;
+    let grants = grants.iter().filter_map(|row| row.first().and_then(text_of));
+    let mut on_all = grants.filter_map(|grant| grant.split_once(" ON *.* ").map(|(what, _)| what.to_owned()));
+    Ok(on_all.any(|what| what.contains("ALL PRIVILEGES") || what.split([' ', ',']).any(|word| word == "SUPER")))
+}
+
+/// Replicas whose lag nobody watches, and what the user may not see.
+async fn replicas(session: &mut Session, watched: Watched) -> StoreResult<Vec<String>> {
+    let mut hazards = Vec::new();
+    let sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+    let rows = session.script("looking for replicas", sql).await?;
+    let found = rows.first().and_then(|row| row.first()).and_then(number_of).unwrap_or(0);
+    if found > 0 && watched == Watched::None {
+        hazards.push(format!(
+            "{found} replicas follow this server and the URL names none (replica=HOST:PORT): background work does not \
+             slow down for them"
+        ));
+    }
+    if session.script("reading lock waits", "SELECT COUNT(*) FROM information_schema.innodb_trx").await.is_err() {
+        hazards.push(
+            "the user has no PROCESS privilege: every lock wait on the server counts as if our own work caused it"
+                .to_owned(),
+        );
     }
     Ok(hazards)
 }
@@ -287,6 +334,6 @@ async fn hazards(session: &mut Session, table: &InspectedTable, columns: &[&Colu
 #[async_trait]
 impl Inspect for MySql {
     async fn inspect(&self) -> StoreResult<Inspection> {
-        inspect(&mut self.0.pool.session().await?).await
+        inspect(&mut self.0.pool.session().await?, Watched::of(self.0.replicas.len())).await
     }
 }

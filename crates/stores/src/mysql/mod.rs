@@ -28,6 +28,7 @@ mod stored_json;
 mod tables;
 mod triggers;
 mod value;
+mod vitals;
 mod words;
 mod write;
 
@@ -37,7 +38,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use mysql_async::prelude::Queryable;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
-use shearwater_core::store::{Inspection, Store};
+use shearwater_core::store::{Inspection, Store, Vitals};
 
 use self::config::Config;
 use self::error::{Failure, Tried};
@@ -60,6 +61,8 @@ pub(crate) struct MySql(Arc<Inner>);
 /// What every call works with.
 struct Inner {
     pool: Arc<Pool>,
+    /// One connection to each replica whose lag is watched.
+    replicas: Vec<Arc<Pool>>,
     layout: Layout,
     /// What was seen of the schema; `None`: not yet, or it has changed.
     seen: RwLock<Option<Arc<Tables>>>,
@@ -76,9 +79,10 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
     if create == Create::IfMissing {
         create_database(&config).await?;
     }
-    let pool = Pool::new(config);
+    let replicas = config.replicas.iter().cloned().map(Pool::new).collect();
     let inner = Inner {
-        pool,
+        pool: Pool::new(config),
+        replicas,
         layout,
         seen: RwLock::new(None),
         installed: AtomicBool::new(false),
@@ -99,8 +103,9 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
 
 /// Looks at a whole database: see [`crate::inspect`].
 pub(crate) async fn inspect(url: &str) -> StoreResult<Inspection> {
-    let pool = Pool::new(Config::parse(url)?);
-    inspect::inspect(&mut pool.session().await?).await
+    let config = Config::parse(url)?;
+    let watched = inspect::Watched::of(config.replicas.len());
+    inspect::inspect(&mut Pool::new(config).session().await?, watched).await
 }
 
 async fn create_database(config: &Config) -> StoreResult<()> {
@@ -275,5 +280,9 @@ impl Store for MySql {
 
     fn appliers(&self) -> usize {
         apply::APPLIERS
+    }
+
+    fn vitals(&self) -> Option<&dyn Vitals> {
+        Some(self)
     }
 }

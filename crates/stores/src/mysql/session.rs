@@ -1,5 +1,6 @@
 //! Connections: how they are opened, the pool of them, and running statements.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,8 @@ const RESET: &str = "SET @_shearwater_applying = NULL, foreign_key_checks = 1";
 pub(super) struct Pool {
     config: Config,
     idle: Mutex<Vec<(Conn, Instant)>>,
+    /// The server's numbers of the connections that are open now.
+    open: Mutex<HashSet<u32>>,
     turns: Arc<Semaphore>,
 }
 
@@ -61,7 +64,7 @@ impl Pool {
     /// A pool without connections.
     pub(super) fn new(config: Config) -> Arc<Pool> {
         let turns = Arc::new(Semaphore::new(config.connections));
-        Arc::new(Pool { config, idle: Mutex::default(), turns })
+        Arc::new(Pool { config, idle: Mutex::default(), open: Mutex::default(), turns })
     }
 
     /// The database as messages name it.
@@ -91,16 +94,27 @@ impl Pool {
             self.forget_idle();
         }
         let conn = connect(self.config.opts.clone(), self.place()).await?;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(conn.id());
         Ok(self.given(conn, turn))
     }
 
     fn given(self: &Arc<Pool>, conn: Conn, turn: OwnedSemaphorePermit) -> Session {
-        Session { conn: Some(conn), pool: self.clone(), sound: Sound::Yes, _turn: turn }
+        Session { id: conn.id(), conn: Some(conn), pool: self.clone(), sound: Sound::Yes, _turn: turn }
+    }
+
+    /// The server's numbers of our connections.
+    pub(super) fn open(&self) -> Vec<u32> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn closed(&self, id: u32) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     /// After a lost connection the others are most likely lost too.
     fn forget_idle(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        idle.iter().for_each(|(conn, _)| self.closed(conn.id()));
     }
 }
 
@@ -138,6 +152,7 @@ enum Sound {
 /// One connection in the hands of one caller. A caller that goes away in the
 /// middle takes it along: the server undoes what was not committed.
 pub(super) struct Session {
+    id: u32,
     conn: Option<Conn>,
     pool: Arc<Pool>,
     sound: Sound,
@@ -146,8 +161,11 @@ pub(super) struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let (Some(conn), Sound::Yes) = (self.conn.take(), self.sound) {
-            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push((conn, Instant::now()));
+        match (self.conn.take(), self.sound) {
+            (Some(conn), Sound::Yes) => {
+                self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push((conn, Instant::now()));
+            }
+            _ => self.pool.closed(self.id),
         }
     }
 }
@@ -247,6 +265,19 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The cells that a statement answers under one name, of every row;
+    /// `None`: it has no such column.
+    pub(super) async fn named(&mut self, doing: &str, sql: &str, names: &[&str]) -> Tried<Vec<Option<Cell>>> {
+        let running = self.conn()?.query::<Row, _>(sql);
+        let rows = match tokio::time::timeout(Duration::from_millis(STATEMENT_MS_MAX), running).await {
+            Ok(Ok(rows)) => rows,
+            Ok(Err(error)) => return Err(self.failed(doing, &error)),
+            Err(_) => return Err(self.late(doing)),
+        };
+        let find = |row: &Row| row.columns_ref().iter().position(|c| names.contains(&&*c.name_str()));
+        Ok(rows.into_iter().map(|row| find(&row).and_then(|at| cells(row).into_iter().nth(at))).collect())
     }
 
     /// Runs statements without bound values in one message; the rows of each,

@@ -116,6 +116,7 @@ impl Tables {
         let Some(name) = facts::spelled(session, &server, layout.table()).await? else {
             return Err(no_table(session, layout.table()).await?);
         };
+        facts::check_engine(session, &name).await?;
         let tree = Tree::of(layout);
         let root: Vec<Column> = columns_of(session, &server, &name).await?;
         let key = pick(&name, &root, tree.key.iter())?;
@@ -256,6 +257,7 @@ impl ChildTable {
         let Some(name) = facts::spelled(session, server, table).await? else {
             return Err(no_table(session, table).await?);
         };
+        facts::check_engine(session, &name).await?;
         let columns = columns_of(session, server, &name).await?;
         let mut own = vec!["id".to_owned(), "position".to_owned()];
         own.extend(child.parent.map(|_| "parent_id".to_owned()));

@@ -3,8 +3,11 @@
 
 mod breaks;
 mod conformance;
+mod denials;
 mod direct;
 mod fence;
 mod foreign_keys;
 mod place;
 mod races;
+mod seen;
+mod vitals;
