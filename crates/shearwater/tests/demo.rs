@@ -1,9 +1,15 @@
-//! The demo at a small size: it must find nothing wrong, and it must be able to.
+//! The demo at a small size, between stores of every kind: it must find nothing
+//! wrong, leave nothing behind, and be able to find something.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::time::Duration;
 
 use shearwater::demo::{self, DemoOptions, DemoReport, Output, Sabotage};
+use shearwater_core::error::Policy;
+use shearwater_stores::journal::JournalPlace;
+use shearwater_stores::open_outsider;
+use shearwater_stores::outsider::{Collection, is_fence};
+use shearwater_testbed::{mariadb, postgres};
 
 fn small() -> DemoOptions {
     DemoOptions {
@@ -29,9 +35,121 @@ async fn there_and_back_and_there_again() {
     assert_eq!(report.records, 400);
 }
 
+/// A demo between two databases, and what is left in them.
+async fn between(source: Option<String>, target: Option<String>) -> DemoReport {
+    let dwell = Duration::from_millis(200);
+    let report = demo::run(DemoOptions { source, target, records: 200, dwell, ..small() }).await.unwrap();
+    assert!(report.passed(), "{}", report.text());
+    assert!(report.requests > 100 && report.walks > 0 && report.direct_writes > 0, "{}", report.text());
+    assert!(report.direct_refused > 0, "{}", report.text());
+    report
+}
+
+fn tables_in_postgres(url: &str) -> Vec<Vec<Option<String>>> {
+    let sql = "SELECT table_schema, table_name FROM information_schema.tables \
+               WHERE table_schema NOT IN ('pg_catalog', 'information_schema')";
+    postgres().rows(url, sql)
+}
+
+fn tables_in_mariadb(url: &str) -> Vec<Vec<Option<String>>> {
+    mariadb().rows(url, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_sqlite_to_postgresql() {
+    let url = postgres().database("demo");
+    let report = between(None, Some(url.clone())).await;
+    assert_eq!((report.source.as_str(), report.target.as_str()), ("sqlite", "postgres"));
+    assert_eq!(tables_in_postgres(&url), Vec::<Vec<_>>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_postgresql_to_sqlite_with_a_journal_on_a_server() {
+    let url = postgres().database("demo");
+    let journal = postgres().database("journal");
+    let dwell = Duration::from_millis(200);
+    let place = Some(JournalPlace::parse(&journal).unwrap());
+    let options = DemoOptions { source: Some(url.clone()), journal: place, records: 200, dwell, ..small() };
+    let report = demo::run(options).await.unwrap();
+    assert!(report.passed(), "{}", report.text());
+    assert_eq!((report.source.as_str(), report.target.as_str()), ("postgres", "sqlite"));
+    assert_eq!(tables_in_postgres(&url), Vec::<Vec<_>>::new());
+    let entries = postgres().rows(&journal, "SELECT string_agg(event, ' ') FROM shearwater_journal.entry");
+    let entries = entries[0][0].clone().unwrap();
+    assert!(entries.contains("switch-began"), "{entries}");
+    assert!(!entries.contains("testbed:testbed"), "a password in the journal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_mariadb_to_postgresql() {
+    let (source, target) = (mariadb().database("demo"), postgres().database("demo"));
+    let report = between(Some(source.clone()), Some(target.clone())).await;
+    assert_eq!((report.source.as_str(), report.target.as_str()), ("mysql", "postgres"));
+    assert_eq!((tables_in_mariadb(&source), tables_in_postgres(&target)), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_postgresql_to_mariadb() {
+    let (source, target) = (postgres().database("demo"), mariadb().database("demo"));
+    let report = between(Some(source.clone()), Some(target.clone())).await;
+    assert_eq!((report.source.as_str(), report.target.as_str()), ("postgres", "mysql"));
+    assert_eq!((tables_in_postgres(&source), tables_in_mariadb(&target)), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_in_use_is_refused_and_left_alone() {
+    let url = postgres().database("demo");
+    postgres().run(&url, &["CREATE TABLE user_tags (mine text)", "INSERT INTO user_tags VALUES ('x')"]);
+    let error = demo::run(DemoOptions { target: Some(url.clone()), ..small() }).await.unwrap_err();
+    assert!(error.0.contains("the target has a table \"user_tags\""), "{error}");
+    assert_eq!(postgres().rows(&url, "SELECT mine FROM user_tags"), [[Some("x".to_owned())]]);
+    assert_eq!(tables_in_postgres(&url).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outsiders_of_every_kind_do_what_they_are_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", directory.path().join("it.db").display());
+    for url in [file, postgres().database("outsider"), mariadb().database("outsider")] {
+        let names = ["odd \"table\"", "_id", "do`c"].map(str::to_owned);
+        let [table, key, document] = names;
+        let collection = Collection { table: table.clone(), key, document };
+        let mut one = open_outsider(&url, collection.clone()).await.unwrap();
+        assert_eq!(one.tables().await.unwrap(), Vec::<String>::new(), "{url}");
+        let documents = (0..250).map(|n| (format!("k{n}"), format!("{{\"n\":{n}, \"zero\":-0.0}}")));
+        one.make(&mut documents.clone()).await.unwrap();
+        let mut two = open_outsider(&url, collection).await.unwrap();
+        assert_eq!(two.tables().await.unwrap(), std::slice::from_ref(&table), "{url}");
+        let taken = two.insert("k7", "{}").await.unwrap_err();
+        assert!(!is_fence(&taken) && taken.policy() != Policy::Retry, "{url}: {taken:?}");
+        two.insert("it's", "{\"new\":true}").await.unwrap();
+        assert!(two.update("k7", &mut |old| Some(old.replace('7', "700"))).await.unwrap(), "{url}");
+        assert!(!two.update("k8", &mut |_| None).await.unwrap(), "{url}");
+        assert!(!two.update("nobody", &mut |_| Some("{}".to_owned())).await.unwrap(), "{url}");
+        assert!(two.delete("k9").await.unwrap() && !two.delete("k9").await.unwrap(), "{url}");
+        let mut left = one.documents().await.unwrap();
+        let mut expect: Vec<String> = documents.map(|(_, document)| document).filter(|d| !d.contains(":9,")).collect();
+        expect[7] = expect[7].replace('7', "700");
+        expect.push("{\"new\":true}".to_owned());
+        left.sort();
+        expect.sort();
+        assert_eq!(left, expect, "{url}");
+        drop(two);
+        one.drop_tables(&[&table, "not there"]).await.unwrap();
+        assert_eq!(one.tables().await.unwrap(), Vec::<String>::new(), "{url}");
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the file that was made is gone");
+}
+
+/// The follower forgets in the reverse window, so the rollback loses writes,
+/// and no gate opens after it: the demo is given up there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_forgets_is_found_out() {
-    let report: DemoReport = demo::run(DemoOptions { sabotage: Sabotage::ForgetfulSource, ..small() }).await.unwrap();
+    let patience = Duration::from_secs(8);
+    let options = DemoOptions { sabotage: Sabotage::ForgetfulSource, patience, ..small() };
+    let report: DemoReport = demo::run(options).await.unwrap();
     assert!(!report.passed());
     assert!(report.lost > 0, "{}", report.text());
+    let told = report.text();
+    assert!(told.contains("an acknowledged write is gone") && told.contains("the demo stopped"), "{told}");
 }

@@ -7,10 +7,13 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{InspectedColumn, Inspection, Store};
 
+use self::outsider::{Collection, Outsider};
+
 pub mod conformance;
 pub mod faults;
 pub mod journal;
 mod mysql;
+pub mod outsider;
 mod postgres;
 mod relational;
 mod sqlite;
@@ -30,6 +33,16 @@ pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<
         Kind::Sqlite => Ok(Arc::new(sqlite::open(url, layout, create).await?)),
         Kind::Postgres => Ok(Arc::new(postgres::open(url, layout, create).await?)),
     }
+}
+
+/// Connects to a database as a program would that has never heard of us; a
+/// server's database must be there, a file is made.
+pub async fn open_outsider(url: &str, collection: Collection) -> StoreResult<Box<dyn Outsider>> {
+    Ok(match Kind::of(url)? {
+        Kind::MySql => Box::new(mysql::outsider::open(url, collection).await?),
+        Kind::Sqlite => Box::new(sqlite::outsider::open(url, collection)?),
+        Kind::Postgres => Box::new(postgres::outsider::open(url, collection).await?),
+    })
 }
 
 /// Whether opening may make a missing database.

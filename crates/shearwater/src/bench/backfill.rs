@@ -10,7 +10,8 @@ use shearwater_core::journal::Command as Verb;
 use shearwater_core::lifecycle::{BackfillState, BackfillTotals};
 use shearwater_engine::run;
 
-use crate::demo::{DemoError, Sabotage, house::House};
+use crate::demo::DemoError;
+use crate::demo::house::{House, Plan};
 
 /// How long a command may take.
 const COMMAND_MAX: Duration = Duration::from_secs(600);
@@ -111,7 +112,7 @@ pub fn in_a_process(place: &Path, records: u32) -> Result<Backfilled, DemoError>
 /// The child's part: prints its figures as JSON.
 pub async fn in_this_process(place: &Path, records: u32) -> Result<(), DemoError> {
     use std::io::Write;
-    let house = House::open(place, &spec_in(place), Sabotage::None).await?;
+    let house = House::open(Plan::plain(place, &spec_in(place))).await?;
     let totals = backfilled(&house).await?;
     if totals.changed != u64::from(records) {
         return Err(DemoError(format!("{} of {records} records arrived", totals.changed)));

@@ -99,3 +99,9 @@ fn insert(to: &mut Connection, batch: &[(&str, Vec<Vec<Value>>)]) -> Result<(), 
     transaction.commit()?;
     Ok(())
 }
+
+impl From<rusqlite::Error> for DemoError {
+    fn from(error: rusqlite::Error) -> DemoError {
+        DemoError(format!("SQLite: {error}"))
+    }
+}

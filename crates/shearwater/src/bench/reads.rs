@@ -16,10 +16,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::task::JoinSet;
 
 use super::backfill;
+use crate::demo::DemoError;
 use crate::demo::dice::Dice;
-use crate::demo::house::House;
+use crate::demo::house::{House, Plan};
 use crate::demo::http::{Ask, Http};
-use crate::demo::{DemoError, Sabotage};
 
 /// Records that are read from.
 const RECORDS: u32 = 20_000;
@@ -45,7 +45,7 @@ pub async fn measure(time_ms: u64) -> Result<Vec<Read>, DemoError> {
     let directory = tempfile::Builder::new().prefix("shearwater-bench-").tempdir()?;
     let place = directory.path();
     backfill::make_documents(place, RECORDS)?;
-    let house = House::open(place, &backfill::spec_in(place), Sabotage::None).await?;
+    let house = House::open(Plan::plain(place, &backfill::spec_in(place))).await?;
     let bare = Bare::open(place)?;
     let address = bare.serve().await?;
     let mut reads = vec![side_by_side("reads by key, planned, requests/s", house.address, address, time_ms).await?];

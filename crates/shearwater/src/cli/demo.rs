@@ -1,4 +1,4 @@
-//! `demo`: a whole migration under load, on this machine, judged.
+//! `demo`: a whole migration under load, between any two stores, judged.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,22 @@ use clap::Args;
 
 use super::Context;
 use super::exit::{Exit, Failure, Outcome};
+use crate::demo::plot::{SOURCE_VARIABLE, TARGET_VARIABLE};
 use crate::demo::{DemoOptions, Output};
 use crate::render::Format;
 
 /// Arguments of `demo`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater demo\n  shearwater demo --records 100000 --clients 32 --json")]
+#[command(after_help = "Examples:\n  shearwater demo\n  shearwater demo --records 100000 --clients 32 --json\n  \
+    shearwater demo --source mysql://me@localhost/legacy --target postgres://me@localhost/app")]
 pub struct Demo {
+    /// A database for the legacy store, without tables of the demo's names; it is left without
+    /// them [default: a SQLite file]
+    #[arg(long, value_name = "URL", env = SOURCE_VARIABLE, hide_env_values = true)]
+    source: Option<String>,
+    /// The same for the new store [default: a SQLite file]
+    #[arg(long, value_name = "URL", env = TARGET_VARIABLE, hide_env_values = true)]
+    target: Option<String>,
     /// Records in the legacy store
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     records: u32,
@@ -22,7 +31,7 @@ pub struct Demo {
     /// The seed of data and choices; without it a new one, which is told
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Leave stores, spec and journal in this directory
+    /// Leave spec, journal and SQLite files in this directory, and tables where they are
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
@@ -34,6 +43,9 @@ pub async fn run(context: &Context, args: Demo) -> Outcome<Exit> {
         Format::Json => Output::Json,
     };
     let options = DemoOptions {
+        source: args.source,
+        target: args.target,
+        journal: context.journal_flag.clone(),
         records: args.records,
         clients: args.clients,
         seed: args.seed,

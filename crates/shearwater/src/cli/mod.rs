@@ -96,7 +96,7 @@ enum Verb {
     Import(import::Import),
     /// Write records as JSON lines, in key order
     Export(export::Export),
-    /// A whole migration under load, on this machine, judged
+    /// A whole migration under load, between any two stores, judged
     Demo(demo::Demo),
     /// Completions for a shell
     Completions(shell::Completions),
@@ -110,6 +110,9 @@ enum Verb {
 pub struct Context {
     console: Console,
     journal: JournalPlace,
+    /// The journal if the command line names it: the demo plays in no other one
+    /// that is in use.
+    journal_flag: Option<JournalPlace>,
     migration: Option<String>,
 }
 
@@ -186,7 +189,8 @@ fn usage(console: &Console, error: &clap::Error) -> ExitCode {
 
 async fn run(console: Console, cli: Cli) -> Outcome<Exit> {
     let journal = journal_place(cli.shared.journal.as_deref())?;
-    let context = Context { console, journal, migration: cli.shared.migration };
+    let journal_flag = cli.shared.journal.map(|_| journal.clone());
+    let context = Context { console, journal, journal_flag, migration: cli.shared.migration };
     match cli.verb {
         Verb::Init(args) => init::run(&context, args).await,
         Verb::Plan(args) => plan::run(&context, args).await,

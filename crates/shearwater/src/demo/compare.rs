@@ -2,9 +2,7 @@
 //! what the acknowledged history says that they must hold.
 
 use std::collections::HashMap;
-use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
 use shearwater_core::mapping::Mapping;
 use shearwater_core::store::{ChunkMax, Image, Side, Store};
 use shearwater_core::value::{hash, json};
@@ -64,14 +62,10 @@ impl Left {
         Ok(())
     }
 
-    /// Reads the source as any program would, not through a connector.
-    pub fn in_source(stage: &Stage, file: &Path) -> Result<Left, DemoError> {
-        let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    /// Takes the source's documents, read as any program would, not through a connector.
+    pub fn in_source(stage: &Stage, documents: &[String]) -> Result<Left, DemoError> {
         let mut left = Left::default();
-        let mut select = connection.prepare("SELECT doc FROM users")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let text: String = row.get(0)?;
+        for text in documents {
             let record = json::parse_document(text.as_bytes())
                 .map_err(|error| DemoError(format!("a document in the source cannot be read: {error}")))?;
             left.add(stage, &record, Side::Source);
@@ -149,31 +143,33 @@ fn differs(stage: &Stage, key: KeyId, version: Version, shape: Shape, side: Side
 
 #[cfg(test)]
 mod tests {
-    use super::super::plot;
+    use std::collections::BTreeMap;
+
     use super::super::register::Register;
     use super::*;
 
-    fn stage(records: u32) -> Stage {
-        Stage::new(Register::new((0..records).map(people::key_text)), 7)
-    }
+    const SEED: u64 = 7;
 
-    fn source(change: &str) -> (Stage, Left) {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("legacy.db");
-        plot::make_legacy(&file, 50, 7).unwrap();
-        Connection::open(&file).unwrap().execute_batch(change).unwrap();
-        let stage = stage(50);
-        let left = Left::in_source(&stage, &file).unwrap();
+    fn source(change: impl FnOnce(&mut BTreeMap<String, Document>)) -> (Stage, Left) {
+        let person = |n| {
+            let key = people::key_text(n);
+            (key.clone(), people::person(SEED, KeyId(n), &key, Version(0)))
+        };
+        let mut records: BTreeMap<String, Document> = (0..50).map(person).collect();
+        change(&mut records);
+        let stage = Stage::new(Register::new((0..50).map(people::key_text)), SEED);
+        let documents: Vec<String> = records.values().map(json::document_to_string).collect();
+        let left = Left::in_source(&stage, &documents).unwrap();
         (stage, left)
     }
 
-    fn disagreements(change: &str) -> u64 {
+    fn disagreements(change: impl FnOnce(&mut BTreeMap<String, Document>)) -> u64 {
         source(change).0.register.disagreements().0
     }
 
     #[test]
     fn untouched_records_are_as_expected() {
-        let (stage, left) = source("");
+        let (stage, left) = source(|_| {});
         assert_eq!((left.len(), stage.register.disagreements().0), (50, 0));
         assert_eq!(left.differences(&left), 0);
         assert!(left.acts(&stage).iter().all(|op| op.act == Act::Left(Seen::Version(Version(0)))));
@@ -181,12 +177,14 @@ mod tests {
 
     #[test]
     fn a_changed_a_foreign_and_a_missing_record_are_found() {
-        assert_eq!(disagreements("UPDATE users SET doc = json_set(doc, '$.notes', 'x') WHERE _id = 'u-0000001'"), 1);
-        assert_eq!(disagreements("INSERT INTO users VALUES ('zz', '{\"_id\": \"zz\", \"v\": 0}')"), 1);
-        assert_eq!(disagreements("UPDATE users SET doc = json_remove(doc, '$.v') WHERE _id = 'u-0000001'"), 1);
-        let (stage, left) = source("DELETE FROM users WHERE _id = 'u-0000001'");
+        let one = "u-0000001";
+        assert_eq!(disagreements(|records| drop(records.get_mut(one).unwrap().set("notes", "x"))), 1);
+        let foreign = Document::from_iter([("_id", Value::from("zz")), ("v", Value::Int(0))]);
+        assert_eq!(disagreements(|records| drop(records.insert("zz".to_owned(), foreign))), 1);
+        assert_eq!(disagreements(|records| drop(records.get_mut(one).unwrap().remove("v"))), 1);
+        let (stage, left) = source(|records| drop(records.remove(one)));
         assert_eq!(left.acts(&stage)[1].act, Act::Left(Seen::Absent));
-        assert_eq!(left.differences(&source("").1), 1);
-        assert_eq!(source("").1.differences(&left), 1);
+        let (_, all) = source(|_| {});
+        assert_eq!((left.differences(&all), all.differences(&left)), (1, 1));
     }
 }

@@ -14,9 +14,6 @@ use super::DemoError;
 use super::progress::Screen;
 use super::stage::Stage;
 
-/// How long one command may take before the demo is given up.
-const COMMAND_MAX: Duration = Duration::from_secs(120);
-
 /// The pause before a command is asked again that a gate refused for now.
 const GATE_POLL: Duration = Duration::from_millis(50);
 
@@ -81,6 +78,8 @@ pub struct Conductor {
     pub stage: Arc<Stage>,
     /// How long clients work in each step that listens.
     pub dwell: Duration,
+    /// How long one command may take before the demo is given up.
+    pub patience: Duration,
 }
 
 impl Conductor {
@@ -146,10 +145,10 @@ impl Conductor {
     async fn command(&self, command: Command) -> Result<(), DemoError> {
         let began = Instant::now();
         loop {
-            let outcome = run::ask(&self.setup, command.clone(), COMMAND_MAX).await?;
+            let outcome = run::ask(&self.setup, command.clone(), self.patience).await?;
             match outcome {
                 Ok(_) => return Ok(()),
-                Err(refusal) if may_pass(&refusal) && began.elapsed() < COMMAND_MAX => {
+                Err(refusal) if may_pass(&refusal) && began.elapsed() < self.patience => {
                     tokio::time::sleep(GATE_POLL).await;
                 }
                 Err(refusal) => {
@@ -167,7 +166,7 @@ impl Conductor {
             if matches!(self.member.view().state.backfill, BackfillState::Done { .. }) {
                 return Ok(());
             }
-            if began.elapsed() > COMMAND_MAX {
+            if began.elapsed() > self.patience {
                 return Err(DemoError("the backfill did not end".to_owned()));
             }
             screen.backfill(&self.setup).await;
@@ -183,7 +182,7 @@ impl Conductor {
             _ => &self.setup.source,
         };
         while authority.dirty_count().await? > 0 {
-            if began.elapsed() > COMMAND_MAX {
+            if began.elapsed() > self.patience {
                 return Err(DemoError("the follower did not catch up".to_owned()));
             }
             tokio::time::sleep(GATE_POLL).await;

@@ -1,15 +1,15 @@
-//! The forgotten cron job: writes into the source's file with its own
-//! connection, behind the gateway's back. Capture must see every write of it,
+//! The forgotten cron job: writes into the source with its own connection,
+//! behind the gateway's back. Capture must see every write of it,
 //! and the fence must refuse every one while the target is the authority.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use shearwater_core::error::{Policy, StoreResult};
 use shearwater_core::value::json;
 use shearwater_core::{Document, Value};
 use shearwater_engine::records::Shape;
+use shearwater_stores::outsider::{self, Outsider};
 
 use super::dice::Dice;
 use super::history::{Act, Before, History, KeyId, Op, SortFields, Version};
@@ -20,8 +20,8 @@ use super::traffic::BY_SCORE;
 /// The rest between two direct writes: a busy cron job, not a second gateway.
 const REST: Duration = Duration::from_millis(8);
 
-/// How long it waits for the file's lock.
-const BUSY: Duration = Duration::from_secs(10);
+/// How often a write is tried that lost to other transactions: each try meets others.
+const TRIES_MAX: u32 = 20;
 
 /// One try of the direct writer, for the question whether the fence held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,44 +46,34 @@ pub struct Directly {
 /// The writer; runs on a thread of its own, as another program would.
 pub struct DirectWriter {
     stage: Arc<Stage>,
-    file: PathBuf,
+    legacy: Box<dyn Outsider>,
     dice: Dice,
     did: Directly,
     made: Vec<KeyId>,
 }
 
 impl DirectWriter {
-    /// A writer into this file.
-    pub fn new(stage: Arc<Stage>, file: PathBuf) -> DirectWriter {
+    /// A writer with this connection.
+    pub fn new(stage: Arc<Stage>, legacy: Box<dyn Outsider>) -> DirectWriter {
         let dice = Dice::new(stage.seed, 400);
-        DirectWriter { stage, file, dice, did: Directly::default(), made: Vec::new() }
+        DirectWriter { stage, legacy, dice, did: Directly::default(), made: Vec::new() }
     }
 
     /// Writes until the stage stops.
-    pub fn run(mut self) -> Directly {
-        match self.work() {
-            Ok(()) => {}
-            Err(error) => self.stage.error(format!("direct writer: {error}")),
+    pub async fn run(mut self) -> Directly {
+        while !self.stage.stopping() {
+            self.write().await;
+            tokio::time::sleep(REST).await;
         }
         self.did
     }
 
-    fn work(&mut self) -> rusqlite::Result<()> {
-        let mut connection = Connection::open(&self.file)?;
-        connection.busy_timeout(BUSY)?;
-        while !self.stage.stopping() {
-            self.write(&mut connection);
-            std::thread::sleep(REST);
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, connection: &mut Connection) {
+    async fn write(&mut self) {
         let begun_ns = self.stage.now_ns();
         let done = match self.dice.below(100) {
-            0..70 => self.update(connection),
-            70..90 => self.insert(connection),
-            _ => self.delete(connection),
+            0..70 => self.update().await,
+            70..90 => self.insert().await,
+            _ => self.delete().await,
         };
         let ended_ns = self.stage.now_ns();
         let refused = match done {
@@ -93,80 +83,93 @@ impl DirectWriter {
             }
             // Nothing to write: the record was not there.
             Ok(None) => return,
-            Err(error) if is_fence(&error) => true,
+            Err(error) if outsider::is_fence(&error) => true,
             Err(error) => return self.stage.error(format!("direct write: {error}")),
         };
         self.did.tries.push(Try { begun_ns, ended_ns, refused });
     }
 
-    fn update(&mut self, connection: &mut Connection) -> rusqlite::Result<Option<(KeyId, Act)>> {
+    async fn update(&mut self) -> StoreResult<Option<(KeyId, Act)>> {
         let rank = self.stage.zipf.draw(&mut self.dice);
         let key = self.stage.popular(rank);
         let text = self.stage.register.text(key);
         let version = self.stage.register.next_version();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found: Option<String> = {
-            let mut select = transaction.prepare_cached("SELECT doc FROM users WHERE _id = ?1")?;
-            let mut rows = select.query([&*text])?;
-            rows.next()?.map(|row| row.get(0)).transpose()?
+        let score = people::score(&mut self.dice).unwrap_or(Value::Null);
+        let cron = format!("pass {}", self.dice.below(1_000));
+        let mut held = None;
+        let stage = self.stage.clone();
+        let mut change = |found: &str| {
+            let (mut record, before) = read(&stage, found)?;
+            held = Some(before);
+            record.set("v", i64::from(version.0));
+            record.set("score", score.clone());
+            record.set("cron", cron.as_str());
+            // Noted before it can be seen; if the commit fails nobody will see it.
+            stage.register.looks("direct update", key, version, Shape::V1, &record);
+            Some(json::document_to_string(&record))
         };
-        let Some(found) = found else { return Ok(None) };
-        let Some((mut record, held)) = self.read(&found) else { return Ok(None) };
-        record.set("v", i64::from(version.0));
-        record.set("score", people::score(&mut self.dice).unwrap_or(Value::Null));
-        record.set("cron", format!("pass {}", self.dice.below(1_000)));
-        transaction
-            .prepare_cached("UPDATE users SET doc = ?2 WHERE _id = ?1")?
-            .execute(params![&*text, json::document_to_string(&record)])?;
-        // Noted before it can be seen; if the commit fails nobody will see it.
-        self.stage.register.looks("direct update", key, version, Shape::V1, &record);
-        transaction.commit()?;
-        Ok(Some((key, Act::Wrote { version, before: Before::Version(held), touched: BY_SCORE })))
+        let mut tries = 0;
+        let updated = loop {
+            tries += 1;
+            match self.legacy.update(&text, &mut change).await {
+                Err(error) if error.policy() == Policy::Retry && tries < TRIES_MAX => {}
+                done => break done?,
+            }
+        };
+        let act = |before| Act::Wrote { version, before: Before::Version(before), touched: BY_SCORE };
+        Ok(held.filter(|_| updated).map(|before| (key, act(before))))
     }
 
-    fn read(&self, text: &str) -> Option<(Document, Version)> {
-        let read = json::parse_document(text.as_bytes()).ok().and_then(|record| {
-            let version = match record.get("v") {
-                Some(Value::Int(version)) => u32::try_from(*version).ok(),
-                _ => None,
-            };
-            version.map(|version| (record, Version(version)))
-        });
-        if read.is_none() {
-            self.stage.error("direct writer: a document that cannot be read");
-        }
-        read
-    }
-
-    fn insert(&mut self, connection: &mut Connection) -> rusqlite::Result<Option<(KeyId, Act)>> {
+    async fn insert(&mut self) -> StoreResult<Option<(KeyId, Act)>> {
         let (key, text) = self.stage.register.add_new(|id| format!("d-{}", id.0));
         let version = self.stage.register.next_version();
         let record = people::person(self.stage.seed ^ u64::from(version.0), key, &text, version);
         self.stage.register.looks("direct insert", key, version, Shape::V1, &record);
-        connection
-            .prepare_cached("INSERT INTO users (_id, doc) VALUES (?1, ?2)")?
-            .execute(params![&*text, json::document_to_string(&record)])?;
+        let document = json::document_to_string(&record);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.legacy.insert(&text, &document).await {
+                Err(error) if error.policy() == Policy::Retry && tries < TRIES_MAX => {}
+                done => break done?,
+            }
+        }
         self.made.push(key);
         Ok(Some((key, Act::Wrote { version, before: Before::Absent, touched: SortFields::ALL })))
     }
 
     /// Deletes a record that this writer made: what a clean-up job does.
-    fn delete(&mut self, connection: &mut Connection) -> rusqlite::Result<Option<(KeyId, Act)>> {
+    async fn delete(&mut self) -> StoreResult<Option<(KeyId, Act)>> {
         if self.made.is_empty() {
             return Ok(None);
         }
         let at = self.dice.below(self.made.len());
         let key = self.made[at];
         let text = self.stage.register.text(key);
-        let deleted = connection.prepare_cached("DELETE FROM users WHERE _id = ?1")?.execute([&*text])?;
+        let mut tries = 0;
+        let deleted = loop {
+            tries += 1;
+            match self.legacy.delete(&text).await {
+                Err(error) if error.policy() == Policy::Retry && tries < TRIES_MAX => {}
+                done => break done?,
+            }
+        };
         self.made.swap_remove(at);
-        Ok((deleted == 1).then_some((key, Act::Deleted { before: Before::Present })))
+        Ok(deleted.then_some((key, Act::Deleted { before: Before::Present })))
     }
 }
 
-/// Whether the store's fence refused the write: its trigger raises a constraint.
-fn is_fence(error: &rusqlite::Error) -> bool {
-    matches!(error, rusqlite::Error::SqliteFailure(failure, message)
-        if failure.code == rusqlite::ErrorCode::ConstraintViolation
-            && message.as_deref().is_some_and(|m| m.contains("shearwater")))
+/// The document and its version.
+fn read(stage: &Stage, text: &str) -> Option<(Document, Version)> {
+    let read = json::parse_document(text.as_bytes()).ok().and_then(|record| {
+        let version = match record.get("v") {
+            Some(Value::Int(version)) => u32::try_from(*version).ok(),
+            _ => None,
+        };
+        version.map(|version| (record, Version(version)))
+    });
+    if read.is_none() {
+        stage.error("direct writer: a document that cannot be read");
+    }
+    read
 }

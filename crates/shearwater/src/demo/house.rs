@@ -15,6 +15,7 @@ use shearwater_engine::records::{RecordsOptions, Shape};
 use shearwater_engine::run::{self, CoordinatorOptions};
 use shearwater_engine::{Member, Setup};
 use shearwater_stores::journal::{JournalPlace, JournalStore};
+use shearwater_stores::outsider::Outsider;
 use shearwater_stores::{Create, open};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -30,6 +31,27 @@ use crate::gateway::{ServeHandle, ServeOptions, ServedMigration, serve};
 /// Who the journal says did it.
 const ACTOR: &str = "demo";
 
+/// What a house is opened with.
+pub struct Plan<'a> {
+    /// The directory.
+    pub place: &'a Path,
+    /// The spec.
+    pub spec: &'a str,
+    /// What the spec's references stand for.
+    pub variables: &'a dyn Fn(&str) -> Option<String>,
+    /// The journal; `None`: a file in the directory.
+    pub journal: Option<&'a JournalPlace>,
+    /// A protection to weaken.
+    pub sabotage: Sabotage,
+}
+
+impl<'a> Plan<'a> {
+    /// A spec without references, and the journal in the directory.
+    pub fn plain(place: &'a Path, spec: &'a str) -> Plan<'a> {
+        Plan { place, spec, variables: &|_| None, journal: None, sabotage: Sabotage::None }
+    }
+}
+
 /// A migration, opened and served in this process.
 pub struct House {
     /// Journal, stores, mapping.
@@ -42,10 +64,14 @@ pub struct House {
 }
 
 impl House {
-    /// Writes spec and journal into a directory whose legacy store is there,
-    /// starts a coordinator and opens the gateway.
-    pub async fn open(place: &Path, spec: &str, sabotage: Sabotage) -> Result<House, DemoError> {
-        let setup = setup(place, spec, sabotage).await?;
+    /// Writes the spec into a directory, and the journal too unless it is
+    /// elsewhere; the legacy store must be there.
+    pub async fn open(plan: Plan<'_>) -> Result<House, DemoError> {
+        House::serve(setup(plan).await?).await
+    }
+
+    /// Starts a coordinator and opens the gateway.
+    async fn serve(setup: Setup) -> Result<House, DemoError> {
         let member = Member::join(&setup, ACTOR, MemberOptions::default()).await?;
         let coordinator = run::spawn(setup.clone(), member.clone(), CoordinatorOptions::default());
         let served = ServedMigration {
@@ -78,9 +104,10 @@ pub fn place(keep: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>)
     Ok((keep.canonicalize()?, None))
 }
 
-async fn setup(place: &Path, text: &str, sabotage: Sabotage) -> Result<Setup, DemoError> {
+async fn setup(plan: Plan<'_>) -> Result<Setup, DemoError> {
+    let Plan { place, spec: text, variables, journal, sabotage } = plan;
     std::fs::write(place.join("users-move.toml"), text)?;
-    let spec = spec::parse(text, &|_| None)
+    let spec = spec::parse(text, variables)
         .map_err(|problems| DemoError(spec::render_problems("users-move.toml", text, &problems)))?;
     let mapping = Mapping::compile(&spec).map_err(|error| DemoError(format!("the mapping: {error}")))?;
     let mut source = open(&spec.source.url, mapping.source().clone(), Create::Never).await?;
@@ -88,14 +115,10 @@ async fn setup(place: &Path, text: &str, sabotage: Sabotage) -> Result<Setup, De
         source = Arc::new(Forgetful::new(source)) as Arc<dyn Store>;
     }
     let target = open(&spec.target.url, mapping.target().clone(), Create::IfMissing).await?;
-    let journals = JournalStore::open(&JournalPlace::File(place.join("shearwater.journal")), Create::IfMissing).await?;
+    let beside = JournalPlace::File(place.join("shearwater.journal"));
+    let journals = JournalStore::open(journal.unwrap_or(&beside), Create::IfMissing).await?;
     let journal = journals.create(&spec.migration, text, ACTOR).await?;
     Ok(Setup { spec: Arc::new(spec), mapping: Arc::new(mapping), journal, source, target })
-}
-
-/// Runs work that blocks on a thread of its own.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DemoError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| DemoError(error.to_string()))
 }
 
 /// Everybody who works on the house at one time.
@@ -106,10 +129,11 @@ pub struct Crowd {
 
 impl Crowd {
     /// Lets clients, walkers and the direct writer in.
-    pub fn open(house: &House, stage: &Arc<Stage>, clients: u32, legacy: PathBuf) -> Crowd {
+    pub fn open(house: &House, stage: &Arc<Stage>, clients: u32, legacy: Box<dyn Outsider>) -> Crowd {
         let mut crowd = Crowd::open_gateway_clients(house, stage, 0..clients);
         let writer = DirectWriter::new(stage.clone(), legacy);
-        crowd.direct = Some(tokio::task::spawn_blocking(move || writer.run()));
+        let here = tokio::runtime::Handle::current();
+        crowd.direct = Some(tokio::task::spawn_blocking(move || here.block_on(writer.run())));
         crowd
     }
 

@@ -1,45 +1,67 @@
-//! What the demo is played with: the spec, and the legacy store that it moves.
+//! What the demo is played with: the spec, and the places of the two stores.
 
 use std::path::Path;
 
-use rusqlite::{Connection, params};
-use shearwater_core::value::json;
-
-use super::history::{KeyId, Version};
-use super::people;
-
 /// The spec as users can read it; the demo's differs in the places of the two
-/// files only.
+/// stores and in its gate on the pause.
 pub const SPEC: &str = include_str!("../../../../examples/users-move.toml");
 
-/// The spec for stores in this directory, with this gate on the pause.
-pub fn spec_in(directory: &Path, pause_ms_max: u64) -> String {
-    let place = |file: &str| {
-        // In a TOML basic string, backslashes and quotes are escaped.
-        let path = directory.join(file).display().to_string();
-        format!("\"sqlite:{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
-    };
-    SPEC.replace("pause_ms_max     = 300", &format!("pause_ms_max     = {pause_ms_max}"))
-        .replace("\"sqlite:legacy.db\"", &place("legacy.db"))
-        .replace("\"sqlite:users.db\"", &place("users.db"))
+/// The variable that holds the source's URL, for the command line and in the spec.
+pub const SOURCE_VARIABLE: &str = "SHEARWATER_DEMO_SOURCE";
+
+/// The variable that holds the target's URL.
+pub const TARGET_VARIABLE: &str = "SHEARWATER_DEMO_TARGET";
+
+/// Where a store is.
+#[derive(Clone)]
+pub struct Place {
+    /// Its URL.
+    pub url: String,
+    /// How the spec writes it. A URL that was given may hold a password, so
+    /// the spec, which goes into the journal, only refers to it.
+    in_spec: String,
 }
 
-/// Makes the legacy store: a table with a key and a JSON document, as an
-/// application that knows nothing of Shearwater would have made it.
-pub fn make_legacy(file: &Path, records: u32, seed: u64) -> rusqlite::Result<()> {
-    let mut connection = Connection::open(file)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.execute_batch("CREATE TABLE users (_id PRIMARY KEY NOT NULL, doc TEXT NOT NULL)")?;
-    let transaction = connection.transaction()?;
-    {
-        let mut insert = transaction.prepare("INSERT INTO users (_id, doc) VALUES (?1, ?2)")?;
-        for n in 0..records {
-            let key = people::key_text(n);
-            let person = people::person(seed, KeyId(n), &key, Version(0));
-            insert.execute(params![key, json::document_to_string(&person)])?;
+impl Place {
+    /// A SQLite file.
+    pub fn file(path: &Path) -> Place {
+        let url = format!("sqlite:{}", path.display());
+        // In a TOML basic string, backslashes and quotes are escaped.
+        Place { in_spec: url.replace('\\', "\\\\").replace('"', "\\\""), url }
+    }
+
+    /// A URL that was given.
+    pub fn given(url: &str, variable: &str) -> Place {
+        Place { url: url.to_owned(), in_spec: format!("${{{variable}}}") }
+    }
+}
+
+/// Where the two stores are.
+#[derive(Clone)]
+pub struct Places {
+    /// The legacy store.
+    pub source: Place,
+    /// The new one.
+    pub target: Place,
+}
+
+impl Places {
+    /// What the spec's references stand for.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        match name {
+            SOURCE_VARIABLE => Some(self.source.url.clone()),
+            TARGET_VARIABLE => Some(self.target.url.clone()),
+            _ => None,
         }
     }
-    transaction.commit()
+
+    /// The spec, with this name and this gate on the pause.
+    pub fn spec(&self, migration: &str, pause_ms_max: u64) -> String {
+        SPEC.replace("migration = \"users-move\"", &format!("migration = \"{migration}\""))
+            .replace("pause_ms_max     = 300", &format!("pause_ms_max     = {pause_ms_max}"))
+            .replace("\"sqlite:legacy.db\"", &format!("\"{}\"", self.source.in_spec))
+            .replace("\"sqlite:users.db\"", &format!("\"{}\"", self.target.in_spec))
+    }
 }
 
 #[cfg(test)]
@@ -48,14 +70,21 @@ mod tests {
     use shearwater_core::spec;
     use shearwater_core::store::{Image, Side};
 
+    use super::super::history::{KeyId, Version};
+    use super::super::people;
     use super::*;
 
     fn mapping() -> Mapping {
-        let text = spec_in(Path::new("some \"odd\\ place"), 250);
-        let spec = spec::parse(&text, &|_| None)
+        let source = Place::file(Path::new("some \"odd\\ place/legacy.db"));
+        let target = Place::given("postgres://me:s3cret@localhost/app", TARGET_VARIABLE);
+        let places = Places { source, target };
+        let text = places.spec("mine", 250);
+        assert!(!text.contains("s3cret"), "{text}");
+        let spec = spec::parse(&text, &|name| places.variable(name))
             .unwrap_or_else(|problems| panic!("{}", spec::render_problems("users-move.toml", &text, &problems)));
-        assert_eq!(spec.gates.pause_ms_max, 250);
+        assert_eq!((spec.migration.as_str(), spec.gates.pause_ms_max), ("mine", 250));
         assert_eq!(spec.source.url, "sqlite:some \"odd\\ place/legacy.db");
+        assert_eq!(spec.target.url, places.target.url);
         Mapping::compile(&spec).unwrap()
     }
 
@@ -69,23 +98,6 @@ mod tests {
             assert_eq!(mapping.reverse(&v2).unwrap(), v1);
             let key = mapping.key_of(Side::Target, &v2).unwrap();
             assert_eq!(key, shearwater_core::Key::single(people::key_text(n)));
-        }
-    }
-
-    #[test]
-    fn the_legacy_store_holds_everybody() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("legacy.db");
-        make_legacy(&file, 200, 7).unwrap();
-        let connection = Connection::open(&file).unwrap();
-        let count: u32 = connection.query_row("SELECT count(*) FROM users", [], |row| row.get(0)).unwrap();
-        assert_eq!(count, 200);
-        let mut select = connection.prepare("SELECT _id, doc FROM users").unwrap();
-        let mut rows = select.query([]).unwrap();
-        while let Some(row) = rows.next().unwrap() {
-            let (key, doc): (String, String) = (row.get(0).unwrap(), row.get(1).unwrap());
-            let record = json::parse_document(doc.as_bytes()).unwrap();
-            assert_eq!(record.get("_id"), Some(&key.as_str().into()));
         }
     }
 }

@@ -44,6 +44,10 @@ pub struct StepReport {
 /// The result of a demo. Every count from `errors` to `unchecked_keys` must be 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct DemoReport {
+    /// The kind of the source's store.
+    pub source: String,
+    /// The kind of the target's store.
+    pub target: String,
     /// Records in the legacy store at the beginning.
     pub records: u64,
     /// HTTP requests sent by all clients and walkers, repetitions included.
@@ -164,11 +168,11 @@ impl DemoReport {
         if wrong.is_empty() {
             return format!(
                 "\nNothing lost, nothing back from the dead, no read backwards, no list with repeats or gaps;\n\
-                 the stores are equal. There, back, and there again in {:.1} s (seed {}).\n",
-                self.duration_s, self.seed
+                 the stores are equal. From {} to {}, back, and there again in {:.1} s (seed {}).\n",
+                self.source, self.target, self.duration_s, self.seed
             );
         }
-        format!("\nFAILED: {} (seed {})\n", wrong.join(", "), self.seed)
+        format!("\nFAILED from {} to {}: {} (seed {})\n", self.source, self.target, wrong.join(", "), self.seed)
     }
 
     fn step_table(&self) -> Table {

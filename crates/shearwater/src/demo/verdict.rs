@@ -55,6 +55,8 @@ pub fn judge(evidence: Evidence, chronicle: &Chronicle, stage: &Stage) -> DemoRe
     let of = |doing| evidence.timed.iter().filter(move |t| t.doing == doing).map(took_ns).collect();
     let paused = |from| pauses(held_ns(&evidence.timed, &windows, from));
     DemoReport {
+        source: String::new(),
+        target: String::new(),
         records: u64::from(evidence.records),
         requests: stage.requests(),
         errors,

@@ -18,6 +18,7 @@ mod install;
 mod list;
 mod names;
 mod native;
+pub(crate) mod outsider;
 mod provision;
 mod record;
 mod scan;

@@ -21,6 +21,7 @@ mod list;
 mod names;
 mod native;
 mod numeric;
+pub(crate) mod outsider;
 mod provision;
 mod record;
 mod scan;

@@ -15,6 +15,7 @@ mod facts;
 mod foreign_keys;
 mod inspect;
 mod list;
+pub(crate) mod outsider;
 mod record;
 mod replaced;
 mod scan;
