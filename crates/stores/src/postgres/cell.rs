@@ -81,7 +81,7 @@ impl<'a> FromSql<'a> for Cell {
 }
 
 /// Cells of one column as the binary form of an array of a type.
-pub(super) fn array_cell<'a>(element_oid: u32, cells: impl ExactSizeIterator<Item = &'a Cell>) -> Cell {
+pub(super) fn array_cell<'a>(element_oid: u32, cells: impl ExactSizeIterator<Item = &'a Cell> + Clone) -> Cell {
     let mut out = BytesMut::with_capacity(20 + cells.len() * 16);
     if cells.len() == 0 {
         out.put_i32(0);
@@ -90,7 +90,8 @@ pub(super) fn array_cell<'a>(element_oid: u32, cells: impl ExactSizeIterator<Ite
         return Cell::Raw(out.to_vec());
     }
     out.put_i32(1);
-    out.put_i32(1);
+    // Whether there is a NULL, as the server says it: equal arrays are equal bytes.
+    out.put_i32(i32::from(cells.clone().any(|cell| *cell == Cell::Null)));
     out.put_u32(element_oid);
     out.put_i32(i32::try_from(cells.len()).unwrap_or(i32::MAX));
     out.put_i32(1);

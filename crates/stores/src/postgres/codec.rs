@@ -7,7 +7,7 @@ use shearwater_core::value::{json, order};
 use super::cell::{Cell, hex};
 use super::facts::{Column, Facts};
 use super::native::{Native, Wire};
-use super::value::{from_cell, json_text, to_cell};
+use super::value::{from_cell, json_text, jsonb_keeps, to_cell};
 use crate::relational::{Codec, Place};
 
 /// What a key's part begins with in a text column when the part is no plain text.
@@ -98,6 +98,7 @@ impl Codec for Facts {
     fn to_json_cell(&self, place: Place, text: String) -> Result<Cell, String> {
         Ok(match self.column(place)?.native.wire {
             Wire::Jsonb => {
+                jsonb_keeps(&text)?;
                 let mut raw = Vec::with_capacity(text.len() + 1);
                 raw.push(1);
                 raw.extend_from_slice(text.as_bytes());

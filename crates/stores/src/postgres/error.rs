@@ -156,6 +156,9 @@ fn classify(told: &DbError) -> (StoreErrorKind, Option<&'static str>) {
         "42P01" | "42703" | "3F000" => (Kind::NotFound, Some("the table changed since it was looked at")),
         "22P05" => (refused(), Some("jsonb cannot hold U+0000 or a lone surrogate; use a json column")),
         "54000" => (refused(), Some("the value is too long for an index")),
+        "0A000" if told.message().contains("during recovery") => {
+            (Kind::Denied, Some("the server is a standby: connect to the primary"))
+        }
         "0A000" if told.message().contains("cached plan") => {
             (Kind::Unavailable, Some("the table was changed; it will be tried again"))
         }

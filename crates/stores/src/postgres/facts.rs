@@ -44,7 +44,8 @@ pub(super) struct Facts {
 pub(super) enum Copies {
     /// It can.
     Straight,
-    /// A column's type is known to the server only, or is computed.
+    /// A column's type is known to the server only, or is computed; or a trigger
+    /// or a rule of the user may change what is written, which COPY does not tell.
     Never,
 }
 
@@ -68,7 +69,9 @@ WITH RECURSIVE rel AS (
   SELECT b.attnum, t.typbasetype, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE b.typmod END, true
   FROM base b JOIN pg_type t ON t.oid = b.typ WHERE t.typtype = 'd'
 )
-SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), format_type(b.typ, NULL), b.typmod, b.is_domain,
+SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), 
+  CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN format_type(b.typ, -1)
+    ELSE quote_ident(y.nspname) || '.' || quote_ident(t.typname) END, b.typmod, b.is_domain,
   t.typname::text, t.typtype::text, t.typnamespace = 'pg_catalog'::regnamespace AS is_builtin,
   CASE WHEN t.typcategory = 'A' THEN e.typname::text END AS element,
   coalesce(e.typnamespace = 'pg_catalog'::regnamespace, false) AS element_is_builtin,
@@ -81,6 +84,7 @@ SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), format_type(b.typ,
 FROM base b
 JOIN pg_attribute a ON a.attrelid = (SELECT oid FROM rel) AND a.attnum = b.attnum
 JOIN pg_type t ON t.oid = b.typ AND t.typtype <> 'd'
+JOIN pg_namespace y ON y.oid = t.typnamespace
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typelem <> 0
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
@@ -110,7 +114,7 @@ fn column_of(row: &tokio_postgres::Row) -> StoreResult<Column> {
         None => Wire::Server,
     };
     let order = match &collation {
-        _ if !deterministic => Collation::Folding,
+        _ if !deterministic || typname == "citext" => Collation::Folding,
         Some(name) if !is_by_bytes(name) => Collation::Language,
         _ => Collation::Bytes,
     };
@@ -192,8 +196,11 @@ impl Facts {
         if !all_there {
             return Ok(None);
         }
-        check_kind(session, schema, tree).await?;
-        let facts = Facts::pick(tree, &root, &children)?;
+        let changes = check_kind(session, schema, tree).await?;
+        let mut facts = Facts::pick(tree, &root, &children)?;
+        if changes == Changes::Possible {
+            facts.copies = Copies::Never;
+        }
         facts.check_types(tree)?;
         Ok(Some(facts))
     }
@@ -339,16 +346,30 @@ async fn no_table(session: &Session, schema: &str, table: &str) -> StoreResult<S
     }))
 }
 
+/// Whether something of the user may change what is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Changes {
+    Possible,
+    None,
+}
+
 /// Refuses what is no plain table: a view has no rows of its own, and a table
 /// that others inherit from shows rows that its triggers do not see.
-async fn check_kind(session: &Session, schema: &str, tree: &Tree) -> StoreResult<()> {
+async fn check_kind(session: &Session, schema: &str, tree: &Tree) -> StoreResult<Changes> {
     let sql = "SELECT c.relkind::text, EXISTS (SELECT 1 FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent \
-               WHERE p.relkind = 'r' AND (i.inhparent = c.oid OR i.inhrelid = c.oid)) FROM pg_class c \
+               WHERE p.relkind = 'r' AND (i.inhparent = c.oid OR i.inhrelid = c.oid)), \
+               EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid IN (SELECT c.oid UNION SELECT relid FROM \
+               pg_partition_tree(c.oid)) AND NOT t.tgisinternal AND NOT starts_with(t.tgname::text, '_shearwater_')) \
+               OR EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1') FROM pg_class c \
                JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
     let children = tree.children.iter().map(|child| child.shape.table.as_str());
+    let mut changes = Changes::None;
     for table in std::iter::once(tree.layout.table()).chain(children) {
         let row = session.one(sql, &[&schema, &table]).await?;
         let (kind, inherits): (String, bool) = (get(&row, 0)?, get(&row, 1)?);
+        if get(&row, 2)? {
+            changes = Changes::Possible;
+        }
         let what = match kind.as_str() {
             "r" | "p" if inherits => "has or is an inheriting table: rows of one show in the other, uncaptured",
             "r" | "p" => continue,
@@ -358,7 +379,7 @@ async fn check_kind(session: &Session, schema: &str, tree: &Tree) -> StoreResult
         };
         return Err(StoreError::new(StoreErrorKind::Unsupported, format!("PostgreSQL: {table:?} {what}")));
     }
-    Ok(())
+    Ok(changes)
 }
 
 /// Refuses a table whose key does not identify its rows exactly.

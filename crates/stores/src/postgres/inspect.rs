@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use shearwater_core::error::StoreResult;
+use shearwater_core::shape::FieldType;
 use shearwater_core::store::{Bounds, ForeignKey, Inspect, InspectedColumn, InspectedTable, Inspection};
 
 use super::Postgres;
@@ -87,7 +88,10 @@ fn inspected(schema: &str, table: &str, column: &Column) -> InspectedColumn {
         generated: column.generated,
         identity: column.identity,
         renumber: column.identity.then(|| renumber(schema, table, &column.name)),
-        ty: Some(if native.labels.is_empty() { ty } else { shearwater_core::shape::FieldType::Text }),
+        ty: Some(match native.labels.is_empty() && !native.base.ends_with(".citext") {
+            true => ty,
+            false => FieldType::Text,
+        }),
         bounds: bounds(column),
         collation: (native.collation != Collation::Bytes).then(|| column.collation.clone()).flatten(),
         folds: native.collation == Collation::Folding,
@@ -155,7 +159,7 @@ async fn server_hazards(session: &Session) -> Result<Vec<String>, Failure> {
                current_setting('synchronous_commit'), current_setting('default_transaction_read_only') = 'on', \
                has_database_privilege(current_database(), 'CREATE'), \
                (SELECT count(*) FROM pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid), \
-               (SELECT setting::int8 FROM pg_settings WHERE name = 'max_connections')";
+               EXISTS (SELECT 1 FROM pg_stat_replication r WHERE r.state IS NULL)";
     // What a subscription feeds may be seen by administrators only.
     let row = match session.one(sql, &[]).await {
         Ok(row) => row,
@@ -184,6 +188,10 @@ async fn server_hazards(session: &Session) -> Result<Vec<String>, Failure> {
     note(
         get::<i64>(&row, 5)? > 0,
         "a subscription feeds tables of this database: what it applies is captured row by row",
+    );
+    note(
+        get(&row, 6)?,
+        "the user in the URL may not see how far the replicas are behind: GRANT pg_monitor, or watch them by hand",
     );
     Ok(hazards)
 }

@@ -30,6 +30,7 @@ mod tables;
 mod tls;
 mod triggers;
 mod value;
+mod vitals;
 mod words;
 mod write;
 
@@ -38,7 +39,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
-use shearwater_core::store::{Inspection, Store};
+use shearwater_core::store::{Inspection, Store, Vitals};
 
 use self::apply::Optimism;
 use self::config::Config;
@@ -198,5 +199,9 @@ impl Store for Postgres {
 
     fn appliers(&self) -> usize {
         APPLIERS
+    }
+
+    fn vitals(&self) -> Option<&dyn Vitals> {
+        Some(self)
     }
 }

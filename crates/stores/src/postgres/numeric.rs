@@ -10,6 +10,9 @@ const NAN: u16 = 0xc000;
 const INFINITY: u16 = 0xd000;
 const NEG_INFINITY: u16 = 0xf000;
 
+/// What the server sends as the scale of an infinity: equal values are equal bytes.
+const INFINITY_SCALE: u16 = 32;
+
 /// Digits after the point that `numeric` keeps.
 const SCALE_MAX: usize = 16_383;
 
@@ -19,9 +22,9 @@ const WHOLE_DIGITS_MAX: usize = 131_072;
 /// The binary form, or why `numeric` cannot hold the decimal exactly.
 pub(super) fn encode(decimal: &Decimal) -> Result<Vec<u8>, String> {
     let (negative, digits, scale) = match decimal {
-        Decimal::NaN => return Ok(special(NAN)),
-        Decimal::Infinity => return Ok(special(INFINITY)),
-        Decimal::NegInfinity => return Ok(special(NEG_INFINITY)),
+        Decimal::NaN => return Ok(special(NAN, 0)),
+        Decimal::Infinity => return Ok(special(INFINITY, INFINITY_SCALE)),
+        Decimal::NegInfinity => return Ok(special(NEG_INFINITY, INFINITY_SCALE)),
         Decimal::Finite { negative, digits, scale } => (*negative, digits.as_slice(), *scale),
     };
     if negative && decimal.is_zero() {
@@ -43,9 +46,10 @@ pub(super) fn encode(decimal: &Decimal) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-fn special(sign: u16) -> Vec<u8> {
+fn special(sign: u16, scale: u16) -> Vec<u8> {
     let mut out = vec![0; 8];
     out[4..6].copy_from_slice(&sign.to_be_bytes());
+    out[6..8].copy_from_slice(&scale.to_be_bytes());
     out
 }
 

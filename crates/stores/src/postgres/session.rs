@@ -24,16 +24,23 @@ const SERVER_VERSION_MIN: u32 = 120_000;
 /// lists make more, of which the oldest are forgotten together.
 const STATEMENTS_MAX: usize = 256;
 
+/// Processes remembered for each connection that the pool may have: those of
+/// lost connections end by themselves, and their numbers are not used again soon.
+const PIDS_PER_CONNECTION_MAX: usize = 4;
+
 /// What makes texts of values and the meaning of statements the same whatever
-/// the server's configuration says, and bounds what a call may wait for: a
+/// the server's configuration says (the user's search path stays behind the
+/// catalogue's, for the triggers of the user that our writes run), and bounds what a call may wait for: a
 /// lock longer than any of our own transactions takes, ms; a statement longer
 /// than a scan of a large table, ms; a transaction that lost its program, ms.
 const SETTINGS: &str = "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; \
-     SET extra_float_digits = 3; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET search_path = pg_catalog; \
+     SET extra_float_digits = 3; SET bytea_output = 'hex'; SET lc_monetary = 'C'; \
      SET standard_conforming_strings = on; SET xmlbinary = 'base64'; SET client_encoding = 'UTF8'; \
      SET lock_timeout = 5000; SET statement_timeout = 600000; SET idle_in_transaction_session_timeout = 60000; \
      SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
-     SET client_min_messages = warning; SET jit = off; \
+     SET client_min_messages = warning; \
+     SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) IS NOT NULL; \
+     SELECT set_config('search_path', 'pg_catalog, ' || current_setting('search_path'), false); \
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// One connection.
@@ -41,6 +48,8 @@ pub(super) struct Session {
     /// The connection.
     pub(super) client: Client,
     statements: Mutex<HashMap<String, Statement>>,
+    /// Its process in the server.
+    pid: i32,
     /// Whether it must not be used again: a transaction was left open, or its
     /// statements no longer fit the tables.
     spoiled: AtomicBool,
@@ -64,23 +73,8 @@ impl Session {
             }
         };
         client.batch_execute(SETTINGS).await.map_err(failed)?;
-        let session = Session { client, statements: Mutex::new(HashMap::new()), spoiled: AtomicBool::new(false) };
-        session.check_server(config).await?;
-        Ok(session)
-    }
-
-    async fn check_server(&self, config: &Config) -> StoreResult<()> {
-        let sql = "SELECT current_setting('server_version_num')::int8, current_setting('server_encoding')";
-        let row = self.one(sql, &[]).await?;
-        let version: i64 = get(&row, 0)?;
-        let encoding: String = get(&row, 1)?;
-        if version < i64::from(SERVER_VERSION_MIN) {
-            return Err(unfit(config, &format!("the server is version {}; 12 or later is needed", version / 10_000)));
-        }
-        if encoding != "UTF8" {
-            return Err(unfit(config, &format!("the database's encoding is {encoding}; UTF8 is needed")));
-        }
-        Ok(())
+        let pid = check_server(&client, config).await?;
+        Ok(Session { client, statements: Mutex::new(HashMap::new()), pid, spoiled: AtomicBool::new(false) })
     }
 
     /// A statement, prepared once for this connection.
@@ -158,6 +152,26 @@ impl Session {
     }
 }
 
+/// Refuses a server that is not supported; the session's process in it.
+async fn check_server(client: &Client, config: &Config) -> StoreResult<i32> {
+    let sql =
+        "SELECT current_setting('server_version_num')::int8, current_setting('server_encoding'), pg_backend_pid()";
+    let row = client.query_one(sql, &[]).await.map_err(|e| store_error("looking at the server", &e))?;
+    let (version, encoding): (i64, String) = (get(&row, 0)?, get(&row, 1)?);
+    check_fit(version, &encoding).map_err(|what| unfit(config, &what))?;
+    get(&row, 2)
+}
+
+fn check_fit(version: i64, encoding: &str) -> Result<(), String> {
+    if version < i64::from(SERVER_VERSION_MIN) {
+        return Err(format!("the server is version {}; 12 or later is needed", version / 10_000));
+    }
+    if encoding != "UTF8" {
+        return Err(format!("the database's encoding is {encoding}; UTF8 is needed"));
+    }
+    Ok(())
+}
+
 /// Reads a column.
 pub(super) fn get<'r, T: tokio_postgres::types::FromSql<'r>>(row: &'r Row, at: usize) -> StoreResult<T> {
     row.try_get(at).map_err(|e| store_error("reading an answer", &e))
@@ -218,6 +232,8 @@ pub(super) struct Pool {
     config: Config,
     turns: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Session>>>,
+    /// The processes of connections that were made; some may have ended.
+    pids: Mutex<Vec<i32>>,
 }
 
 /// A connection while one caller uses it.
@@ -233,6 +249,7 @@ impl Pool {
         let first = Session::open(&config).await?;
         Ok(Pool {
             turns: Arc::new(Semaphore::new(config.connections)),
+            pids: Mutex::new(vec![first.pid]),
             idle: Arc::new(Mutex::new(vec![first])),
             config,
         })
@@ -246,10 +263,27 @@ impl Pool {
             let session = match idle {
                 Some(session) if session.is_fit() => session,
                 Some(_) => continue,
-                None => Session::open(&self.config).await?,
+                None => {
+                    let session = Session::open(&self.config).await?;
+                    self.remember(session.pid);
+                    session
+                }
             };
             return Ok(Lease { session: Some(session), idle: self.idle.clone(), _turn: turn });
         }
+    }
+
+    fn remember(&self, pid: i32) {
+        let mut pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner);
+        if pids.len() >= PIDS_PER_CONNECTION_MAX * self.config.connections {
+            pids.remove(0);
+        }
+        pids.push(pid);
+    }
+
+    /// The processes of our connections in the server, the latest ones.
+    pub(super) fn pids(&self) -> Vec<i32> {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The schema of the user's tables.
@@ -274,5 +308,26 @@ impl Drop for Lease {
         {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_are_not_supported_are_told_why() {
+        let check = |version: i64, encoding: &str, says: &str| {
+            let told = check_fit(version, encoding).unwrap_err();
+            assert!(told.contains(says), "{told}");
+            let config = Config::parse("postgres://u:s3cret@h/d").unwrap();
+            let error = unfit(&config, &told);
+            assert!(error.kind == StoreErrorKind::Unsupported && error.hint.is_some(), "{error:?}");
+            assert!(error.message.contains("h:5432/d") && !error.message.contains("s3cret"), "{error}");
+        };
+        check(110_022, "UTF8", "version 11; 12 or later");
+        check(90_624, "UTF8", "version 9");
+        check(150_000, "LATIN1", "LATIN1");
+        assert_eq!(check_fit(120_000, "UTF8"), Ok(()));
     }
 }

@@ -144,8 +144,11 @@ fn to_wire(native: &Native, wire: &Wire, value: &Value) -> Result<Vec<u8>, Strin
         (Wire::Uuid, Value::Uuid(uuid)) => uuid.as_bytes().to_vec(),
         (Wire::Json, value) => json::to_string(value).into_bytes(),
         (Wire::Jsonb, value) => {
-            let mut raw = vec![1];
-            json::write(value, &mut raw);
+            let text = json::to_string(value);
+            jsonb_keeps(&text)?;
+            let mut raw = Vec::with_capacity(text.len() + 1);
+            raw.push(1);
+            raw.extend_from_slice(text.as_bytes());
             raw
         }
         (Wire::Array(element), Value::Array(items)) => array(native, element, items)?,
@@ -367,6 +370,43 @@ pub(super) fn json_text<'a>(wire: &Wire, raw: &'a [u8]) -> Result<&'a [u8], Stri
     match wire {
         Wire::Jsonb => raw.strip_prefix(&[1]).ok_or_else(|| "the server's jsonb is of an unknown version".to_owned()),
         _ => Ok(raw),
+    }
+}
+
+/// Refuses a JSON text that would come out of a `jsonb` column as another
+/// value: there, numbers are `numeric`, which writes exponents out and knows no
+/// negative zero, and texts hold no U+0000. (It may sort a document's fields.)
+pub(super) fn jsonb_keeps(json: &str) -> Result<(), String> {
+    let mut rest = json.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = match first {
+            b'"' => text_end(after)?,
+            b'-' | b'0'..=b'9' => {
+                let length = rest.iter().take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
+                let (number, after) = rest.split_at(length.count());
+                let is_zero = number.iter().all(|b| matches!(b, b'-' | b'0' | b'.'));
+                if number.contains(&b'e') || number.contains(&b'E') || (number.starts_with(b"-") && is_zero) {
+                    return Err("holds a number that jsonb keeps in another form; a json column keeps it".into());
+                }
+                after
+            }
+            _ => after,
+        };
+    }
+    Ok(())
+}
+
+/// What follows a JSON string, whose first quote is read already.
+fn text_end(mut rest: &[u8]) -> Result<&[u8], String> {
+    loop {
+        rest = match rest {
+            [b'"', after @ ..] => return Ok(after),
+            [b'\\', b'u', b'0', b'0', b'0', b'0', ..] => {
+                return Err("holds U+0000, which jsonb cannot hold; a json column can".into());
+            }
+            [b'\\', _, after @ ..] | [_, after @ ..] => after,
+            [] => return Ok(rest),
+        };
     }
 }
 

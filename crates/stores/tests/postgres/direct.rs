@@ -4,10 +4,14 @@
 use bytes::Bytes;
 use futures::SinkExt;
 use shearwater_core::error::StoreErrorKind;
-use shearwater_core::store::{Applied, Role};
+use shearwater_core::shape::{ChildShape, FieldType, Layout, TableShape};
+use shearwater_core::store::{Applied, Change, Role};
+use shearwater_core::{Document, Value};
 use shearwater_testbed::Privileges;
 
-use crate::place::{Copy, accounts, change, code, direct, fence, key, made, open, place, put, until, waiting, write};
+use crate::place::{
+    Copy, accounts, change, code, column, direct, fence, key, made, open, place, put, until, waiting, write,
+};
 
 /// Statements, and the keys that each must mark.
 const STATEMENTS: &[(&str, &[i64])] = &[
@@ -309,4 +313,127 @@ async fn what_logical_replication_applies_is_captured() {
     until(&subscriber, "SELECT count(*) = 0 FROM accounts").await;
     assert_eq!(copy.drain(&store).await, [1]);
     subscriber.batch_execute("DROP SUBSCRIPTION s").await.unwrap();
+}
+
+/// A delete of nothing holds no row, so only the stamp tells that somebody was faster.
+#[tokio::test]
+async fn a_delete_that_meets_an_insert_comes_after_it() {
+    let (url, store) = place(Role::Authority).await;
+    let (client, watcher) = (direct(&url).await, direct(&url).await);
+    client.batch_execute("BEGIN; INSERT INTO accounts VALUES (5, 1, 'a')").await.unwrap();
+    let deleting = tokio::spawn({
+        let store = store.clone();
+        let gone = Change { image: None, ..change(5, 0, "") };
+        async move { store.write(write(vec![gone], "d")).await }
+    });
+    waiting(&watcher, "wait_event_type = 'Lock'").await;
+    client.batch_execute("COMMIT").await.unwrap();
+    deleting.await.unwrap().unwrap();
+    assert_eq!(store.fetch(&key(5)).await.unwrap().image, None);
+    let mut copy = Copy::default();
+    assert_eq!(copy.drain(&store).await, [5]);
+    copy.check(&client, "the delete came last").await;
+}
+
+/// Elements are written without their record's lock.
+#[tokio::test]
+async fn a_record_that_meets_its_elements_comes_after_them() {
+    let url = shearwater_testbed::postgres().database("elements");
+    let shape = ChildShape {
+        field: "items".into(),
+        table: "items".into(),
+        columns: vec![column("x", FieldType::Int)],
+        children: vec![],
+        residue: None,
+    };
+    let Layout::Rows(root) = accounts() else { panic!() };
+    let layout = Layout::Rows(TableShape { children: vec![shape], ..root });
+    let store = shearwater_stores::open(&url, layout, shearwater_stores::Create::IfMissing).await.unwrap();
+    store.provision().await.unwrap();
+    store.install(fence(Role::Authority, 1)).await.unwrap();
+    let (client, watcher) = (direct(&url).await, direct(&url).await);
+    let with_items = |n: i64| {
+        let mut change = change(1, n, "a");
+        let mut item = Document::new();
+        item.set("x", n);
+        if let Some(image) = &mut change.image {
+            image.record.set("items", Value::Array(vec![Value::Document(item)]));
+        }
+        change
+    };
+    store.write(write(vec![with_items(1)], "1")).await.unwrap();
+    let before = store.fetch(&key(1)).await.unwrap().stamp;
+    client
+        .batch_execute("BEGIN; INSERT INTO items (record_id, id, position, x) VALUES (1, 'direct', 1, 9)")
+        .await
+        .unwrap();
+    let writing = tokio::spawn({
+        let (store, change) = (store.clone(), with_items(2));
+        async move { store.write(write(vec![change], "2")).await }
+    });
+    waiting(&watcher, "wait_event_type = 'Lock'").await;
+    client.batch_execute("COMMIT").await.unwrap();
+    writing.await.unwrap().unwrap();
+    let fetched = store.fetch(&key(1)).await.unwrap();
+    let expected = with_items(2).image.unwrap().record;
+    assert_eq!(fetched.image.unwrap().record, expected, "the whole record, as it was written");
+    assert!(fetched.stamp > before);
+    client.batch_execute("DELETE FROM items").await.unwrap();
+    assert!(
+        store.fetch(&key(1)).await.unwrap().stamp > fetched.stamp,
+        "a change of an element is a change of its record"
+    );
+}
+
+#[tokio::test]
+async fn triggers_of_the_user_run_as_they_do_for_everybody() {
+    let url = shearwater_testbed::postgres().database("audited");
+    let client = direct(&url).await;
+    let table = crate::place::TABLE;
+    client
+        .batch_execute(&format!(
+            "{table}; CREATE TABLE audit (id bigint); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO audit VALUES (NEW.id); RETURN NEW; END'; \
+             CREATE TRIGGER notes AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION note(); \
+             CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN NEW.name := upper(NEW.name); RETURN NEW; END'; \
+             CREATE TRIGGER shouts BEFORE INSERT OR UPDATE ON accounts FOR EACH ROW WHEN (NEW.id > 50) EXECUTE FUNCTION shout()"
+        ))
+        .await
+        .unwrap();
+    let store = open(&url, accounts()).await;
+    store.install(fence(Role::Authority, 1)).await.unwrap();
+    store.write(write(vec![change(1, 1, "a")], "k")).await.unwrap();
+    let audited: i64 = client.query_one("SELECT count(*) FROM audit WHERE id = 1", &[]).await.unwrap().get(0);
+    assert_eq!(audited, 1);
+    let error = store.write(write(vec![change(51, 1, "quiet")], "l")).await.unwrap_err();
+    assert_eq!(
+        error.kind,
+        StoreErrorKind::Refused { field: Some("name".into()) },
+        "{error}: it would be another value"
+    );
+    store.set_fence(fence(Role::Authority, 1), fence(Role::Closed, 2)).await.unwrap();
+    let puts = (60..80).map(|id| put(id, 1, &format!("quiet{id}"))).collect();
+    let answers = store.apply(2, puts, None).await.unwrap();
+    assert!(answers.iter().all(|answer| matches!(answer, Applied::Refused(_))), "{answers:?}");
+}
+
+#[tokio::test]
+async fn deferred_constraints_refuse_their_record_alone() {
+    let url = shearwater_testbed::postgres().database("deferred");
+    let client = direct(&url).await;
+    client
+        .batch_execute(
+            "CREATE TABLE accounts (id bigint PRIMARY KEY, n bigint, name text, \
+             UNIQUE (name) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .await
+        .unwrap();
+    let store = open(&url, accounts()).await;
+    store.install(fence(Role::Follower, 1)).await.unwrap();
+    let puts = vec![put(1, 1, "a"), put(2, 2, "a"), put(3, 3, "c")];
+    let answers = store.apply(1, puts, None).await.unwrap();
+    assert_eq!((&answers[0], &answers[2]), (&Applied::Changed, &Applied::Changed));
+    let Applied::Refused(error) = &answers[1] else { panic!("{answers:?}") };
+    assert_eq!(error.kind, StoreErrorKind::Refused { field: Some("name".into()) });
 }

@@ -6,4 +6,6 @@ mod crash;
 mod direct;
 #[path = "../inputs/mod.rs"]
 mod inputs;
+mod looking;
 mod place;
+mod types;
