@@ -1,13 +1,18 @@
-//! `cargo xtask bench [--quick] [--json]`: the ratios that DESIGN promises,
-//! measured side by side by the `ratios` bench of the `shearwater` crate.
+//! `cargo xtask bench [servers] [--quick] [--json]`: the ratios that DESIGN
+//! promises, measured side by side by the benches of the `shearwater` crate:
+//! `ratios` on the embedded store, `servers` between real ones.
 
 use std::path::Path;
 use std::process::Command;
 
 /// Builds the bench optimised and runs it; fails when a goal is missed.
 pub fn run(root: &Path, words: &[&str]) -> Result<(), String> {
+    let (bench, words) = match words {
+        ["servers", rest @ ..] => ("servers", rest),
+        words => ("ratios", words),
+    };
     let status = Command::new(env!("CARGO"))
-        .args(["bench", "--quiet", "--package", "shearwater", "--bench", "ratios", "--"])
+        .args(["bench", "--quiet", "--package", "shearwater", "--bench", bench, "--"])
         .args(words)
         .current_dir(root)
         .status()

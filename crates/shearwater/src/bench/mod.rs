@@ -7,7 +7,7 @@
 mod backfill;
 mod plain;
 mod reads;
-mod sheet;
+pub mod sheet;
 
 use std::io::Write;
 use std::path::Path;

@@ -90,6 +90,11 @@ impl Sheet {
 
     /// The table, with what it does not say.
     pub fn text(&self) -> String {
+        format!("{}\n{LIMITS}\n", self.table())
+    }
+
+    /// The table alone.
+    pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(TABLE_COLUMNS);
@@ -111,7 +116,7 @@ impl Sheet {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        format!("{table}\n\n{LIMITS}\n")
+        format!("{table}\n")
     }
 
     /// The same as JSON.

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use serde_json::Value as Json;
 use shearwater_core::import::Form;
+use shearwater_core::value::Value;
 
 use crate::given::{Key, Set, Trip, bytes, palbum};
-use crate::walk::walk;
+use crate::walk::{Walk, walk};
 
 /// Every so many-th image is taken in the default run.
 const IMAGES_STEP: usize = 10;
@@ -45,6 +46,39 @@ fn restaurants(numbers: &[u8]) -> Vec<u8> {
 fn restaurants_with_dated_grades() {
     let made = Key::Made("number");
     let walk = walk(Set::of("restaurants", restaurants(&[1, 2, 3, 4, 6]), Form::MongoDb, made, 24));
+    assert_eq!(walk.count("SELECT count(*) FROM restaurants"), 24);
+}
+
+/// The later files are written by another program while the migration goes on,
+/// a file in each phase, and again as updates after the rollback.
+#[test]
+fn restaurants_that_come_while_the_others_move() {
+    let key = Key::Fields(&["restaurant_id"]);
+    let file =
+        |number: u8, count: usize| Set::of("restaurants", restaurants(&[number]), Form::MongoDb, key, count).records();
+    let mut walk = Walk::begin(Set::of("restaurants", restaurants(&[1]), Form::MongoDb, key, 6));
+    walk.write_directly(file(2, 4));
+    walk.verify();
+    walk.step(&["advance"], "shadow-read");
+    walk.write_directly(file(3, 5));
+    walk.verify();
+    walk.step(&["advance"], "read-ramp");
+    walk.write_directly(file(4, 8));
+    walk.step(&["ramp", "100%"], "read-ramp");
+    walk.step(&["advance"], "reverse-window");
+    walk.check_target();
+    walk.is_fenced(file(6, 1));
+    walk.rollback();
+    // Now they come again, each with one grade less.
+    let mut again = [file(2, 4), file(3, 5), file(4, 8), file(6, 1)].concat();
+    for restaurant in &mut again {
+        if let Some(Value::Array(grades)) = restaurant.get("grades").cloned() {
+            restaurant.set("grades", Value::Array(grades.into_iter().skip(1).collect()));
+        }
+    }
+    walk.write_directly(again);
+    walk.cut_over();
+    walk.complete();
     assert_eq!(walk.count("SELECT count(*) FROM restaurants"), 24);
 }
 

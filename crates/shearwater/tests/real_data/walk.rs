@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value as Json;
-use shearwater_core::value::json::document_to_string;
+use shearwater_core::Document;
+use shearwater_core::value::Value;
+use shearwater_core::value::json::{document_to_string, parse_document};
 
 use crate::given::{Key, Set, Trip};
 
@@ -94,10 +96,7 @@ pub struct Walk {
 
 /// The whole migration of a set; what is left can be looked at.
 pub fn walk(set: Set) -> Walk {
-    let expected = sorted(set.records().iter().map(document_to_string));
-    let walk = Walk { place: Place::new(), set, expected };
-    walk.import();
-    walk.start();
+    let walk = Walk::begin(set);
     walk.cut_over();
     if walk.set.trip == Trip::AndBackAndThere {
         walk.rollback();
@@ -108,6 +107,60 @@ pub fn walk(set: Set) -> Walk {
 }
 
 impl Walk {
+    /// Imported, started, and copied.
+    pub fn begin(set: Set) -> Walk {
+        let expected = sorted(set.records().iter().map(document_to_string));
+        let walk = Walk { place: Place::new(), set, expected };
+        walk.import();
+        walk.start();
+        walk
+    }
+
+    /// Another program writes these into the source, new or over what is there.
+    pub fn write_directly(&mut self, records: Vec<Document>) {
+        for record in records {
+            self.try_directly(&record).unwrap();
+            let key = self.key_of(&record);
+            let is_other = |line: &String| self.key_of(&parse_document(line.as_bytes()).unwrap()) != key;
+            let others: Vec<String> = self.expected.iter().filter(|line| is_other(line)).cloned().collect();
+            self.expected = sorted(others.into_iter().chain([document_to_string(&record)]));
+        }
+    }
+
+    /// The source takes no such write any more.
+    pub fn is_fenced(&self, records: Vec<Document>) {
+        for record in records {
+            let refused = self.try_directly(&record).unwrap_err().to_string();
+            assert!(refused.contains("closed for writes"), "{refused}");
+        }
+    }
+
+    fn try_directly(&self, record: &Document) -> rusqlite::Result<usize> {
+        let source = rusqlite::Connection::open(self.place.path("source.db")).unwrap();
+        let (table, key) = (self.set.name, self.key_field());
+        let sql =
+            format!("INSERT INTO {table} ({key}, doc) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET doc = excluded.doc");
+        source.execute(&sql, [self.key_of(record), document_to_string(record)])
+    }
+
+    fn key_field(&self) -> &'static str {
+        let Key::Fields([field]) = self.set.key else { panic!("written directly are sets with a key of one field") };
+        field
+    }
+
+    fn key_of(&self, record: &Document) -> String {
+        match record.get(self.key_field()) {
+            Some(Value::Text(key)) => key.clone(),
+            other => panic!("no text as key: {other:?}"),
+        }
+    }
+
+    /// A command that leads into a phase.
+    pub fn step(&self, command: &[&str], phase: &str) {
+        self.place.json(command);
+        assert_eq!(self.place.json(&["status"])["phase"], phase, "{command:?}");
+    }
+
     /// The migration's name, as `init` makes it of the table's.
     fn migration(&self) -> String {
         format!("{}-move", self.set.name)
@@ -151,27 +204,32 @@ impl Walk {
         assert_eq!(started["dead_letters"], 0, "{}: {started}", self.set.name);
     }
 
-    fn verify(&self) {
+    pub fn verify(&self) {
         let verified = self.place.json(&["verify"]);
         assert_eq!(verified["mismatches"], 0, "{}: {verified}", self.set.name);
+        assert_eq!(verified["report"]["unsettled"], 0, "{}: {verified}", self.set.name);
     }
 
     /// From dual-write into the reverse window.
-    fn cut_over(&self) {
+    pub fn cut_over(&self) {
         self.verify();
         for step in [&["advance"][..], &["advance"], &["ramp", "100%"], &["advance"]] {
             self.place.json(step);
         }
         assert_eq!(self.place.json(&["status"])["phase"], "reverse-window");
+        self.check_target();
+    }
+
+    pub fn check_target(&self) {
         self.check("of the target in v1", &self.place.exported(&[&self.migration(), "--shape", "v1"]));
     }
 
-    fn rollback(&self) {
+    pub fn rollback(&self) {
         assert_eq!(self.place.json(&["rollback"])["phase"], "dual-write");
         self.check("after the rollback", &self.place.exported(&[&self.migration()]));
     }
 
-    fn complete(&self) {
+    pub fn complete(&self) {
         self.verify();
         self.place.json(&["complete"]);
         let export = self.place.exported(&[&self.migration(), "--side", "target", "--shape", "v1"]);

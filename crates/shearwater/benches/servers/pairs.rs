@@ -1,0 +1,157 @@
+//! The pairs of stores, and the tables that are moved between them.
+
+use mysql_async::prelude::Queryable;
+use shearwater_testbed as testbed;
+
+/// From where to where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    PostgresToPostgres,
+    MariadbToPostgres,
+    DocumentsToPostgres,
+}
+
+/// One pair of stores.
+pub struct Pair {
+    pub name: &'static str,
+    pub kind: Kind,
+}
+
+pub const ALL: &[Pair] = &[
+    Pair { name: "PostgreSQL to PostgreSQL", kind: Kind::PostgresToPostgres },
+    Pair { name: "MariaDB to PostgreSQL", kind: Kind::MariadbToPostgres },
+    Pair { name: "documents to PostgreSQL with a child table", kind: Kind::DocumentsToPostgres },
+];
+
+/// Two databases with a filled source.
+pub struct Place {
+    pub kind: Kind,
+    pub source: String,
+    pub target: String,
+    /// An empty database of the target's server for the peers.
+    pub spare: String,
+    pub spec: String,
+    /// The target's tables, the root first.
+    pub tables: &'static [&'static str],
+}
+
+impl Pair {
+    pub async fn place(&self, records: u64) -> Place {
+        let (target, spare) = (testbed::postgres().database("target"), testbed::postgres().database("spare"));
+        let (source, source_spec, fields) = match self.kind {
+            Kind::PostgresToPostgres => {
+                let source = testbed::postgres().database("source");
+                fill_postgres(&source, TABLE, &rows(records)).await;
+                (source, COLUMNS.replace("JOINED", "instant"), FIELDS.replace("JOINED", "instant"))
+            }
+            Kind::MariadbToPostgres => {
+                let source = testbed::mariadb().database("source");
+                fill_mariadb(&source, records).await;
+                (source, COLUMNS.replace("JOINED", "timestamp"), FIELDS.replace("JOINED", "timestamp"))
+            }
+            Kind::DocumentsToPostgres => {
+                let source = testbed::postgres().database("source");
+                fill_postgres(&source, DOCUMENTS, &documents(records)).await;
+                (source, DOCUMENT_LAYOUT.to_owned(), DOCUMENT_FIELDS.to_owned())
+            }
+        };
+        let key = if self.kind == Kind::DocumentsToPostgres { "_id" } else { "id" };
+        let spec = format!(
+            "migration = \"bench\"\nkind = \"move\"\nentity = \"users\"\n\
+             [source]\nurl = \"{source}\"\ntable = \"users\"\nkey = \"{key}\"\n{source_spec}\n\
+             [target]\nurl = \"{target}\"\ntable = \"users\"\nkey = \"id\"\n{fields}\n\
+             [pace]\nduty_percent_max = 100\nforeground_ms_max = 60000\n"
+        );
+        let tables: &[&str] = match self.kind {
+            Kind::DocumentsToPostgres => &["users", "user_addresses"],
+            Kind::PostgresToPostgres | Kind::MariadbToPostgres => &["users"],
+        };
+        Place { kind: self.kind, source, target, spare, spec, tables }
+    }
+}
+
+const COLUMNS: &str = "[source.columns]\nid = { type = \"int\", required = true }\nemail = \"text\"\nname = \"text\"\n\
+                       score = \"float\"\nvisits = \"int\"\njoined = \"JOINED\"\nnotes = \"text\"\n";
+
+const FIELDS: &str = r#"[fields]
+id     = { from = "id", type = "int" }
+email  = { from = "email", type = "text" }
+name   = { from = "name", type = "text" }
+score  = { from = "score", type = "float" }
+visits = { from = "visits", type = "int" }
+joined = { from = "joined", type = "JOINED" }
+notes  = { from = "notes", type = "text" }
+[unmapped]
+refuse = true
+"#;
+
+const DOCUMENT_LAYOUT: &str = "layout = \"document\"\n";
+
+const DOCUMENT_FIELDS: &str = r#"[fields]
+id        = { from = "_id", type = "text" }
+email     = { from = "email", type = "text" }
+name      = { from = "name", type = "text" }
+score     = { from = "score", type = "float" }
+visits    = { from = "visits", type = "int" }
+addresses = { from = "addresses", table = "user_addresses", fields = { street = { from = "street", type = "text" }, city = { from = "city", type = "text" }, zip = { from = "zip", type = "text" } } }
+[unmapped]
+keep_in = "extra"
+"#;
+
+const TABLE: &str = "CREATE TABLE users (id bigint PRIMARY KEY, email text, name text, score double precision, \
+                     visits bigint, joined timestamptz, notes text)";
+
+const DOCUMENTS: &str = "CREATE TABLE users (_id text COLLATE \"C\" PRIMARY KEY, doc json NOT NULL)";
+
+fn rows(records: u64) -> String {
+    format!(
+        "INSERT INTO users SELECT n, 'user' || n || '@mail.example', 'Maria Ivanova ' || n, (n % 1000) / 7.0, n % 977, \
+         timestamptz '2021-03-04 05:06:07Z' + n * interval '1 second', repeat('lorem ', (n % 10)::int) \
+         FROM generate_series(1::bigint, {records}) n"
+    )
+}
+
+fn documents(records: u64) -> String {
+    format!(
+        "INSERT INTO users SELECT 'u-' || lpad(n::text, 8, '0'), json_build_object('_id', 'u-' || lpad(n::text, 8, '0'), \
+         'email', 'user' || n || '@mail.example', 'name', 'Maria Ivanova ' || n, 'score', (n % 1000)::float8 / 7 + 0.5, \
+         'visits', n % 977, 'addresses', (SELECT json_agg(json_build_object('street', 'Harbour Road ' || (n % 200 + m), \
+         'city', 'Lisboa', 'zip', '1100-201')) FROM generate_series(0, n % 3) m)) \
+         FROM generate_series(1::bigint, {records}) n"
+    )
+}
+
+/// A connection whose other half runs beside us.
+pub async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn fill_postgres(url: &str, table: &str, rows: &str) {
+    let client = connect(url).await;
+    for sql in [table, rows, "VACUUM ANALYZE users"] {
+        client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+async fn fill_mariadb(url: &str, records: u64) {
+    let mut connection = mysql_async::Conn::from_url(url).await.unwrap();
+    connection
+        .query_drop(
+            "CREATE TABLE users (id bigint PRIMARY KEY, email varchar(100), name varchar(100), score double, \
+             visits bigint, joined datetime(6), notes text) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        )
+        .await
+        .unwrap();
+    connection
+        .query_drop(format!(
+            "INSERT INTO users SELECT seq, concat('user', seq, '@mail.example'), concat('Maria Ivanova ', seq), \
+             (seq % 1000) / 7e0, seq % 977, timestamp('2021-03-04 05:06:07') + interval seq second, \
+             repeat('lorem ', seq % 10) FROM seq_1_to_{records}"
+        ))
+        .await
+        .unwrap();
+    connection.query_drop("ANALYZE TABLE users").await.unwrap();
+    connection.disconnect().await.unwrap();
+}
