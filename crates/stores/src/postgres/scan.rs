@@ -48,10 +48,7 @@ impl SeenSize {
     /// server sends what it was asked for even when nobody reads it.
     fn records(&self, max: ChunkMax) -> usize {
         let bytes_each = self.bytes_each.load(Ordering::Relaxed);
-        let fit = match bytes_each {
-            0 => FIRST_SCAN_RECORDS,
-            each => max.bytes / each + 1,
-        };
+        let fit = max.bytes.checked_div(bytes_each).map_or(FIRST_SCAN_RECORDS, |records| records + 1);
         fit.clamp(1, max.records.max(1))
     }
 

@@ -149,10 +149,10 @@ impl Attempt<'_> {
                 Some(fence) => Some(self.stamp(change, &known[at], fence).await?),
                 None => None,
             });
-            for later in at + 1..self.changes.len() {
-                if self.changes[later].key == change.key {
+            for (later, known) in self.changes.iter().zip(&mut known).skip(at + 1) {
+                if later.key == change.key {
                     let raw = change.image.as_ref().map(|(raw, _)| raw.clone());
-                    known[later] = Known { exists: raw.is_some(), raw, stamp: None };
+                    *known = Known { exists: raw.is_some(), raw, stamp: None };
                 }
             }
         }
