@@ -71,7 +71,7 @@ fn of_table(
     let there = look.tables.iter().find(|t| t.name.eq_ignore_ascii_case(table));
     for column in columns {
         if let Some(found) = there.and_then(|table| column_of(table, &column.name)) {
-            each(column, found, &[place, &[column.name.clone()]].concat());
+            each(column, found, &[place, std::slice::from_ref(&column.name)].concat());
         }
     }
     for child in children {

@@ -3,12 +3,12 @@
 use mysql_async::prelude::Queryable;
 use shearwater_testbed as testbed;
 
-/// From where to where.
+/// From where; the way is to PostgreSQL.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    PostgresToPostgres,
-    MariadbToPostgres,
-    DocumentsToPostgres,
+    Postgres,
+    Mariadb,
+    Documents,
 }
 
 /// One pair of stores.
@@ -18,9 +18,9 @@ pub struct Pair {
 }
 
 pub const ALL: &[Pair] = &[
-    Pair { name: "PostgreSQL to PostgreSQL", kind: Kind::PostgresToPostgres },
-    Pair { name: "MariaDB to PostgreSQL", kind: Kind::MariadbToPostgres },
-    Pair { name: "documents to PostgreSQL with a child table", kind: Kind::DocumentsToPostgres },
+    Pair { name: "PostgreSQL to PostgreSQL", kind: Kind::Postgres },
+    Pair { name: "MariaDB to PostgreSQL", kind: Kind::Mariadb },
+    Pair { name: "documents to PostgreSQL with a child table", kind: Kind::Documents },
 ];
 
 /// Two databases with a filled source.
@@ -39,23 +39,23 @@ impl Pair {
     pub async fn place(&self, records: u64) -> Place {
         let (target, spare) = (testbed::postgres().database("target"), testbed::postgres().database("spare"));
         let (source, source_spec, fields) = match self.kind {
-            Kind::PostgresToPostgres => {
+            Kind::Postgres => {
                 let source = testbed::postgres().database("source");
                 fill_postgres(&source, TABLE, &rows(records)).await;
                 (source, COLUMNS.replace("JOINED", "instant"), FIELDS.replace("JOINED", "instant"))
             }
-            Kind::MariadbToPostgres => {
+            Kind::Mariadb => {
                 let source = testbed::mariadb().database("source");
                 fill_mariadb(&source, records).await;
                 (source, COLUMNS.replace("JOINED", "timestamp"), FIELDS.replace("JOINED", "timestamp"))
             }
-            Kind::DocumentsToPostgres => {
+            Kind::Documents => {
                 let source = testbed::postgres().database("source");
                 fill_postgres(&source, DOCUMENTS, &documents(records)).await;
                 (source, DOCUMENT_LAYOUT.to_owned(), DOCUMENT_FIELDS.to_owned())
             }
         };
-        let key = if self.kind == Kind::DocumentsToPostgres { "_id" } else { "id" };
+        let key = if self.kind == Kind::Documents { "_id" } else { "id" };
         let spec = format!(
             "migration = \"bench\"\nkind = \"move\"\nentity = \"users\"\n\
              [source]\nurl = \"{source}\"\ntable = \"users\"\nkey = \"{key}\"\n{source_spec}\n\
@@ -63,8 +63,8 @@ impl Pair {
              [pace]\nduty_percent_max = 100\nforeground_ms_max = 60000\n"
         );
         let tables: &[&str] = match self.kind {
-            Kind::DocumentsToPostgres => &["users", "user_addresses"],
-            Kind::PostgresToPostgres | Kind::MariadbToPostgres => &["users"],
+            Kind::Documents => &["users", "user_addresses"],
+            Kind::Postgres | Kind::Mariadb => &["users"],
         };
         Place { kind: self.kind, source, target, spare, spec, tables }
     }

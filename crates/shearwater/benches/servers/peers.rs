@@ -15,10 +15,10 @@ pub struct Peer {
 /// Every peer that can do this pair and is here.
 pub async fn all(place: &Place, records: u64) -> Vec<Peer> {
     let commands: Vec<(&'static str, Command)> = match place.kind {
-        Kind::PostgresToPostgres => vec![("pgcopydb", pgcopydb(place)), ("pg_dump | psql", dump(place))],
-        Kind::MariadbToPostgres => vec![("pgloader", pgloader(place))],
+        Kind::Postgres => vec![("pgcopydb", pgcopydb(place)), ("pg_dump | psql", dump(place))],
+        Kind::Mariadb => vec![("pgloader", pgloader(place))],
         // None of them maps documents to tables.
-        Kind::DocumentsToPostgres => vec![],
+        Kind::Documents => vec![],
     };
     let mut peers = Vec::new();
     for (name, command) in commands {
@@ -46,8 +46,8 @@ impl Place {
     fn copied_table(&self) -> &'static str {
         match self.kind {
             // pgloader keeps MariaDB's database as a schema and puts it on the search path of new sessions.
-            Kind::MariadbToPostgres => "users",
-            Kind::PostgresToPostgres | Kind::DocumentsToPostgres => "public.users",
+            Kind::Mariadb => "users",
+            Kind::Postgres | Kind::Documents => "public.users",
         }
     }
 }

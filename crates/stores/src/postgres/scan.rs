@@ -53,8 +53,8 @@ impl SeenSize {
     }
 
     fn learn(&self, records: usize, bytes: usize) {
-        if records > 0 {
-            self.bytes_each.store((bytes / records).max(1), Ordering::Relaxed);
+        if let Some(each) = bytes.checked_div(records) {
+            self.bytes_each.store(each.max(1), Ordering::Relaxed);
         }
     }
 }

@@ -36,6 +36,10 @@ pub(crate) enum Place {
 
 /// Values as one store's cells and back, exactly or with the reason why not.
 /// Reasons carry no row values.
+#[expect(
+    clippy::wrong_self_convention,
+    reason = "`from_…` is the way back of `to_…`; the codec converts, it is not made"
+)]
 pub(crate) trait Codec {
     /// What the store holds in one column of one row.
     type Cell: Clone + PartialEq + Debug;

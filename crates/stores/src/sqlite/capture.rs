@@ -312,7 +312,7 @@ impl Capture for Sqlite {
     }
 
     async fn constrain(&self) -> StoreResult<Vec<String>> {
-        self.blocking_read(|session, tables| foreign_keys::check(session, tables)).await
+        self.blocking_read(foreign_keys::check).await
     }
 
     async fn install(&self, fence: Fence) -> StoreResult<()> {
