@@ -10,13 +10,13 @@ use super::bounds::pairs;
 use super::columns::column_of;
 use super::{Finding, Weight};
 use crate::key::Key;
-use crate::spec::Spec;
+use crate::spec::{Spec, Unfit};
 use crate::store::{InspectedTable, Inspection};
 use crate::value::{Document, Value, hash};
 
-/// Values that are remembered: 2,000,000 hashes are about 70 MB, what a plan may
-/// take on anybody's machine. Of more records, those that come later are
-/// compared with these only.
+/// Values that are remembered of each set of fields: 2,000,000 hashes are about
+/// 70 MB, what a plan may take on anybody's machine. Of more records, those that
+/// come later are compared with these only.
 const VALUES_MAX: usize = 2_000_000;
 
 /// Keys told of the records that clash: enough to look at some.
@@ -96,7 +96,9 @@ impl Distinct {
 /// these fields come from.
 fn by_source(spec: &Spec, fields: &[String], source: &Inspection) -> BySource {
     let pairs = pairs(spec, source, None);
-    let from = |field: &String| pairs.iter().find(|pair| pair.rule.name == *field).map(|pair| &pair.source.name);
+    // What is cut may be the same afterwards.
+    let as_it_is = pairs.iter().filter(|pair| pair.rule.unfit != Some(Unfit::Cut));
+    let from = |field: &String| as_it_is.clone().find(|pair| pair.rule.name == *field).map(|pair| &pair.source.name);
     let columns: Vec<&String> = fields.iter().filter_map(from).collect();
     let table: Option<&InspectedTable> = source.tables.iter().find(|t| t.name.eq_ignore_ascii_case(&spec.source.table));
     let mut constraints = table.into_iter().flat_map(|table| [&table.key].into_iter().chain(&table.unique));

@@ -2,6 +2,7 @@
 //! once, each with its place.
 
 mod check;
+mod column;
 mod fields;
 mod literal;
 mod read;

@@ -7,6 +7,7 @@ mod databases;
 mod given;
 mod nasty;
 mod refused;
+mod servers;
 mod sets;
 mod tables;
 mod walk;

@@ -12,7 +12,7 @@ use crate::walk::{Walk, walk};
 /// Every so many-th image is taken in the default run.
 const IMAGES_STEP: usize = 10;
 
-const ID: Key = Key::Fields(&["_id"]);
+pub const ID: Key = Key::Fields(&["_id"]);
 
 #[test]
 fn books_with_keys_of_two_types() {
@@ -36,7 +36,7 @@ fn students_with_exact_floats() {
     assert!(walk.difference_after("DELETE FROM students WHERE id = 7").is_some());
 }
 
-fn restaurants(numbers: &[u8]) -> Vec<u8> {
+pub fn restaurants(numbers: &[u8]) -> Vec<u8> {
     let file = |number: &u8| bytes(&format!("documents/restaurants-primer/restaurants{number}.json"));
     numbers.iter().flat_map(|number| [file(number), b"\n".to_vec()].concat()).collect()
 }

@@ -7,10 +7,10 @@ use crate::databases::{self, Database, Reference};
 use crate::walk::{GATES, Place};
 
 /// A database on its way.
-struct Move<'a> {
-    place: Place,
-    source: Database,
-    target: Database,
+pub struct Move<'a> {
+    pub place: Place,
+    pub source: Database,
+    pub target: Database,
     /// The tables of the default run, none: all. SHEARWATER_FULL_DATA=1 moves all.
     tables: &'a [&'a str],
     /// What a person changes in a proposed spec, by table.
@@ -18,7 +18,7 @@ struct Move<'a> {
 }
 
 /// One table's migration.
-struct Table {
+pub struct Table {
     /// The source's name.
     name: String,
     file: String,
@@ -27,27 +27,49 @@ struct Table {
     records: Vec<String>,
 }
 
+impl Table {
+    fn of(name: &str, file: &str, spec: &str) -> Table {
+        let migration = spec.lines().find_map(|line| line.strip_prefix("migration = ")).unwrap();
+        let migration = migration.trim_matches('"').to_owned();
+        Table { name: name.to_owned(), file: file.to_owned(), migration, records: Vec::new() }
+    }
+}
+
 fn unchanged(_table: &str, spec: String) -> String {
     spec
 }
 
 impl<'a> Move<'a> {
-    fn of(place: Place, source: Database, target: Database, tables: &'a [&'a str]) -> Move<'a> {
+    pub fn of(place: Place, source: Database, target: Database, tables: &'a [&'a str]) -> Move<'a> {
         Move { place, source, target, tables, edit: unchanged }
     }
 
     /// The whole way, there, back, there again; the tables that went it.
     fn walk(&self) -> Vec<Table> {
         let mut tables = self.specs();
-        for table in &mut tables {
+        self.walk_with(&mut tables);
+        self.check_foreign_keys(&tables);
+        tables
+    }
+
+    fn walk_with(&self, tables: &mut [Table]) {
+        for table in &mut *tables {
             self.start(table);
         }
         tables.iter().for_each(|table| self.cut_over(table));
         tables.iter().rev().for_each(|table| self.roll_back(table));
         tables.iter().for_each(|table| self.cut_over(table));
         tables.iter().for_each(|table| self.complete(table));
-        self.check_target(&tables);
-        tables
+        for table in tables {
+            assert_eq!(self.target.count(&table.name), table.records.len(), "{}", table.name);
+        }
+    }
+
+    /// The whole way of one table by a spec of the caller's.
+    pub fn walk_by(&self, name: &str, spec: &str) {
+        let file = format!("{name}.toml");
+        self.place.write(&file, spec.as_bytes());
+        self.walk_with(&mut [Table::of(name, &file, spec)]);
     }
 
     /// The specs that `init` proposes, in its order.
@@ -62,9 +84,7 @@ impl<'a> Move<'a> {
                 let text = String::from_utf8(self.place.read(file)).unwrap();
                 let text = (self.edit)(name, text + GATES);
                 self.place.write(file, text.as_bytes());
-                let migration = text.lines().find_map(|line| line.strip_prefix("migration = ")).unwrap();
-                let migration = migration.trim_matches('"').to_owned();
-                Table { name: name.to_owned(), file: file.to_owned(), migration, records: Vec::new() }
+                Table::of(name, file, &text)
             })
             .collect()
     }
@@ -119,11 +139,8 @@ impl<'a> Move<'a> {
         assert_eq!((differ, found.len()), (None, table.records.len()), "{} {when}", table.name);
     }
 
-    /// Counts and foreign keys, asked of both stores directly.
-    fn check_target(&self, tables: &[Table]) {
-        for table in tables {
-            assert_eq!(self.target.count(&table.name), table.records.len(), "{}", table.name);
-        }
+    /// Foreign keys, asked of both stores directly.
+    fn check_foreign_keys(&self, tables: &[Table]) {
         let names: BTreeSet<String> = tables.iter().map(|table| table.name.replace('_', "").to_lowercase()).collect();
         let between = |(table, _, other): &Reference| names.contains(table) && names.contains(other);
         let expected: Vec<Reference> = self.source.foreign_keys().into_iter().filter(between).collect();

@@ -9,6 +9,7 @@ use shearwater_core::Document;
 use shearwater_core::value::Value;
 use shearwater_core::value::json::{document_to_string, parse_document};
 
+use crate::databases::Database;
 use crate::given::{Key, Set, Trip};
 
 /// What a person decides beside what `init` proposes: on a busy machine a pause
@@ -90,13 +91,22 @@ pub fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
 pub struct Walk {
     pub place: Place,
     set: Set,
+    pub target: Database,
     /// What was imported, and must come out.
     expected: Vec<String>,
 }
 
-/// The whole migration of a set; what is left can be looked at.
+/// The whole migration of a set into a file; what is left can be looked at.
 pub fn walk(set: Set) -> Walk {
-    let walk = Walk::begin(set);
+    there_and_back(Walk::begin(set))
+}
+
+/// As [`walk`], into a database of a server.
+pub fn walk_into(set: Set, target: Database) -> Walk {
+    there_and_back(Walk::begin_in(Place::new(), set, target))
+}
+
+fn there_and_back(walk: Walk) -> Walk {
     walk.cut_over();
     if walk.set.trip == Trip::AndBackAndThere {
         walk.rollback();
@@ -109,8 +119,14 @@ pub fn walk(set: Set) -> Walk {
 impl Walk {
     /// Imported, started, and copied.
     pub fn begin(set: Set) -> Walk {
+        let place = Place::new();
+        let target = Database::sqlite(place.directory(), "target.db");
+        Walk::begin_in(place, set, target)
+    }
+
+    fn begin_in(place: Place, set: Set, target: Database) -> Walk {
         let expected = sorted(set.records().iter().map(document_to_string));
-        let walk = Walk { place: Place::new(), set, expected };
+        let walk = Walk { place, set, target, expected };
         walk.import();
         walk.start();
         walk
@@ -194,7 +210,7 @@ impl Walk {
     }
 
     fn start(&self) {
-        self.place.ok(&["init", "sqlite:source.db", "sqlite:target.db", "--table", self.set.name, "-o", "spec.toml"]);
+        self.place.ok(&["init", "sqlite:source.db", &self.target.url, "--table", self.set.name, "-o", "spec.toml"]);
         let spec = String::from_utf8(self.place.read("spec.toml")).unwrap();
         self.place.write("spec.toml", (spec + GATES).as_bytes());
         let plan = self.place.json(&["plan", "spec.toml"]);
@@ -262,8 +278,7 @@ impl Walk {
 
     /// One number out of the target's database.
     pub fn count(&self, sql: &str) -> i64 {
-        let target = rusqlite::Connection::open(self.place.path("target.db")).unwrap();
-        target.query_row(sql, [], |row| row.get(0)).unwrap()
+        self.target.one(sql).parse().unwrap()
     }
 
     /// What the target is made of at the end.

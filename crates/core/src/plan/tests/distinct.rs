@@ -73,6 +73,15 @@ fn a_unique_key_of_the_target_counts_too() {
 }
 
 #[test]
+fn what_is_cut_may_be_the_same_afterwards() {
+    let mut source = users();
+    source.tables[0].unique.push(vec!["email".into()]);
+    assert_eq!(found(UNIQUE, &source, None), Vec::<String>::new());
+    let cut = UNIQUE.replace("unique = true", "unique = true, chars_max = 3, unfit = \"cut\"");
+    assert_eq!(found(&cut, &source, None), ["hazard plan/unique"]);
+}
+
+#[test]
 fn records_that_clash_are_told_by_key_and_not_by_value() {
     let records = [("a", Some("x@y")), ("b", Some("x@y")), ("c", None), ("d", None), ("e", Some("X@y"))];
     let findings = after(&users(), None, &records);
