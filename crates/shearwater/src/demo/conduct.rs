@@ -160,16 +160,21 @@ impl Conductor {
         }
     }
 
+    /// Waits for the backfill, which may be slow beside so many clients, but
+    /// must not stand still.
     async fn backfilled(&self, screen: &Screen) -> Result<(), DemoError> {
-        let began = Instant::now();
+        let (mut moved, mut done) = (Instant::now(), None);
         loop {
             if matches!(self.member.view().state.backfill, BackfillState::Done { .. }) {
                 return Ok(());
             }
-            if began.elapsed() > self.patience {
-                return Err(DemoError("the backfill did not end".to_owned()));
+            let now_done = screen.backfill(&self.setup).await;
+            if now_done != done {
+                (moved, done) = (Instant::now(), now_done);
             }
-            screen.backfill(&self.setup).await;
+            if moved.elapsed() > self.patience {
+                return Err(DemoError("the backfill stands still".to_owned()));
+            }
             tokio::time::sleep(GATE_POLL).await;
         }
     }

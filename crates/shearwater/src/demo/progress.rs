@@ -56,16 +56,14 @@ impl Screen {
         }
     }
 
-    /// Shows how far the backfill is.
-    pub async fn backfill(&self, setup: &Setup) {
-        if self.bar.is_hidden() {
-            return;
-        }
-        let Ok(Some(text)) = setup.journal.note("progress").await else { return };
-        let Ok(note) = serde_json::from_str::<Note>(&text) else { return };
+    /// Shows how far the backfill is, and answers it: records done.
+    pub async fn backfill(&self, setup: &Setup) -> Option<u64> {
+        let text = setup.journal.note("progress").await.ok()??;
+        let note: Note = serde_json::from_str(&text).ok()?;
         self.bar.set_length(note.total);
         self.bar.set_position(note.done);
         self.bar.set_prefix(format!("{} / {}", note.done, note.total));
+        Some(note.done)
     }
 
     /// Clears the bars.
