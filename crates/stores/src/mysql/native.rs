@@ -216,6 +216,14 @@ impl Column {
         }
     }
 
+    /// The digits of `FLOAT(m,d)` and `DOUBLE(m,d)`, in all and after the
+    /// point, to which the server rounds without a word.
+    pub(super) fn float_digits(&self) -> Option<(i32, i32)> {
+        let (_, rest) = self.declared.split_once('(')?;
+        let (digits, scale) = rest.split_once(')')?.0.split_once(',')?;
+        Some((digits.trim().parse().ok()?, scale.trim().parse().ok()?))
+    }
+
     fn is_utf8(&self) -> bool {
         matches!(self.charset.as_deref(), Some("utf8mb4" | "utf8mb3" | "utf8" | "ascii"))
     }

@@ -52,7 +52,7 @@ pub(super) fn to_cell(column: &Column, ty: FieldType, value: &Value) -> Result<C
         },
         Kind::Int { .. } | Kind::Year | Kind::Bits(_) => number_to_cell(column, ty, value),
         Kind::Float | Kind::Double => match (ty, value) {
-            (FieldType::Float, Value::Float(x)) => float_to_cell(&column.kind, *x),
+            (FieldType::Float, Value::Float(x)) => float_to_cell(column, *x),
             _ => Err(mismatch(ty, value)),
         },
         Kind::Decimal { digits, scale, low_is_zero } => {
@@ -247,12 +247,23 @@ fn number_to_cell(column: &Column, ty: FieldType, value: &Value) -> Result<Cell,
     cell.or_else(|_| u64::try_from(number).map(Cell::from_u64)).map_err(|_| "the number is out of range".to_owned())
 }
 
-fn float_to_cell(kind: &Kind, x: f64) -> Result<Cell, String> {
+fn float_to_cell(column: &Column, x: f64) -> Result<Cell, String> {
     if !x.is_finite() {
         return Err("the column holds neither NaN nor an infinity; a text column does".into());
     }
-    if *kind == Kind::Float && f64::from(x as f32).to_bits() != x.to_bits() {
+    if column.kind == Kind::Float && f64::from(x as f32).to_bits() != x.to_bits() {
         return Err("a FLOAT column would round the number; declare it DOUBLE".into());
+    }
+    if let Some((digits, scale)) = column.float_digits() {
+        let unit = 10_f64.powi(scale);
+        let rounded = (x * unit).round_ties_even() / unit;
+        let is_same = match column.kind {
+            Kind::Float => (rounded as f32).to_bits() == (x as f32).to_bits(),
+            _ => rounded.to_bits() == x.to_bits(),
+        };
+        if !is_same || x.abs() >= 10_f64.powi(digits - scale) {
+            return Err(format!("a column of the type {} would round the number; declare it DOUBLE", column.declared));
+        }
     }
     Ok(Cell::Real(x))
 }

@@ -10,4 +10,5 @@ mod foreign_keys;
 mod place;
 mod races;
 mod seen;
+mod values;
 mod vitals;
