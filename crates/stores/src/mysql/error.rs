@@ -185,7 +185,7 @@ fn classify(code: u16, text: &str) -> (StoreErrorKind, Option<&'static str>) {
         ),
         1044 | 1142 | 1143 | 1227 | 1370 | 1410 | 3159 => (
             StoreErrorKind::Denied,
-            Some("the user needs SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX and TRIGGER"),
+            Some("the user needs SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, TRIGGER and LOCK TABLES"),
         ),
         1045 | 1251 | 1698 | 1524 | 1820 | 1862 | 3118 | 3955 | 4151 => {
             (StoreErrorKind::Denied, Some("check the user and the password in the URL"))

@@ -276,7 +276,7 @@ async fn privileges(session: &mut Session) -> StoreResult<Vec<String>> {
             list.split(", ").any(|granted| granted == word)
         })
     };
-    let needed = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "INDEX", "TRIGGER"];
+    let needed = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "INDEX", "TRIGGER", "LOCK TABLES"];
     let missing: Vec<&str> = needed.into_iter().filter(|word| !has(word)).collect();
     Ok(if missing.is_empty() {
         Vec::new()

@@ -2,9 +2,12 @@
 //!
 //! Changes of the schema are no transactions here, so installing is a sequence
 //! that may be cut anywhere: the row of state says `installed` last, and what
-//! was left half-done is removed before a new try. `CREATE TRIGGER` waits for
-//! every transaction that has used the table, so that no write that began
-//! without a trigger ends after the sidecar counts as installed.
+//! was left half-done is removed before a new try. The triggers are made while
+//! the user's tables are locked, which waits for every transaction that has
+//! used them, so that no write that began without a trigger ends after the
+//! sidecar counts as installed. Without the lock MariaDB 10.11 tells writers of
+//! prepared statements, between two triggers, that our tables do not exist, or
+//! hangs for ever.
 
 use std::sync::atomic::Ordering;
 
@@ -13,7 +16,7 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::store::Fence;
 
 use super::cell::Cell;
-use super::error::{NO_SUCH_TABLE, NOT_TRUSTED};
+use super::error::{Failure, NO_SUCH_TABLE, NOT_TRUSTED};
 use super::facts::{self, Server};
 use super::names::{own_name, places, quoted};
 use super::session::{Session, bind, number_of, text_of};
@@ -90,8 +93,23 @@ impl Names {
     }
 }
 
+/// Runs statements on triggers of tables that nobody else uses meanwhile.
+async fn locked(session: &mut Session, tables: &[&str], doing: &str, statements: &[String]) -> Result<(), Failure> {
+    let locks: Vec<String> = tables.iter().map(|name| format!("{} WRITE", quoted(name))).collect();
+    session.script("locking the tables", &format!("LOCK TABLES {}", locks.join(", "))).await?;
+    let mut done = Ok(());
+    for statement in statements {
+        done = session.script(doing, statement).await.map(drop);
+        if done.is_err() {
+            break;
+        }
+    }
+    let unlocked = session.script("unlocking the tables", "UNLOCK TABLES").await.map(drop);
+    done.and(unlocked)
+}
+
 /// A table that a transaction keeps from being changed.
-fn in_use(failure: super::error::Failure) -> StoreError {
+fn in_use(failure: Failure) -> StoreError {
     let error = failure.error;
     match error.kind {
         StoreErrorKind::Unavailable if failure.code != 0 => {
@@ -168,9 +186,10 @@ async fn install_alone(session: &mut Session, tables: &Tables, fence: Fence) -> 
         fence.epoch,
     );
     session.run("installing the sidecar", &state, Vec::new()).await?;
-    for trigger in triggers(tables, token) {
-        session.script("creating a trigger", &trigger).await.map_err(in_use)?;
-    }
+    let user = std::iter::once(&tables.name).chain(tables.children.iter().map(|child| &child.child.shape.table));
+    let user: Vec<&str> = user.map(String::as_str).collect();
+    let triggers = triggers(tables, token);
+    locked(session, &user, "creating a trigger", &triggers).await.map_err(in_use)?;
     let done = format!("UPDATE {} SET installed = 1 WHERE one = 1", tables.own.state);
     session.run("installing the sidecar", &done, Vec::new()).await?;
     Ok(())
