@@ -204,7 +204,7 @@ pub async fn open(helm: &Helm, began: Instant) -> Result<Duration, Halt> {
     let pause = began.elapsed();
     let view = helm.ledger.append(Event::Opened { pause_micros: pause.as_micros() as u64 }).await?;
     helm.member.nudge();
-    // The store that was left keeps `Closed` in the reverse window and follows in dual-write.
+    // The store that was left stays closed to everybody but us.
     if let Some(left) = role(&view.state, switch.from) {
         settle_left(helm, switch.from, Fence { role: left, epoch: view.state.epoch }).await?;
     }

@@ -107,7 +107,11 @@ pub fn role(state: &State, side: Side) -> Option<Role> {
         (Phase::Planned | Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp, Side::Source) => {
             Some(Role::Authority)
         }
-        (Phase::Planned | Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp, Side::Target) => Some(Role::Follower),
+        // Once programs have written there, those that go on doing so after a
+        // rollback must be told: what they wrote would be nobody's truth.
+        (Phase::Planned | Phase::DualWrite | Phase::ShadowRead | Phase::ReadRamp, Side::Target) => {
+            Some(if state.rolled_back { Role::Closed } else { Role::Follower })
+        }
         (Phase::ReverseWindow, Side::Source) => Some(Role::Closed),
         (Phase::ReverseWindow, Side::Target) => Some(Role::Authority),
         (Phase::Cutover | Phase::Rollback | Phase::Complete | Phase::Withdrawn, _) => None,
