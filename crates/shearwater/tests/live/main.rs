@@ -1,0 +1,16 @@
+//! Whole migrations between real servers, while programs that have never heard
+//! of Shearwater write through connections of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod compare;
+mod dice;
+mod door;
+mod faults;
+mod foreign;
+mod mariadb_source;
+mod pair;
+mod postgres_source;
+mod programs;
+mod recorder;
+mod stage;
+mod things;
