@@ -71,6 +71,28 @@ pub struct Measured {
     pub commit_micros: u64,
 }
 
+/// What capture adds to a program's write, as the caller measured it on a
+/// scratch table of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaptureCost {
+    /// One update of one row without capture, microseconds.
+    pub plain_micros: u64,
+    /// The same with capture, microseconds.
+    pub captured_micros: u64,
+}
+
+impl CaptureCost {
+    /// What capture adds to an update, microseconds; 0 where it is lost in the noise.
+    pub fn added_micros(&self) -> u64 {
+        self.captured_micros.saturating_sub(self.plain_micros)
+    }
+
+    /// What capture adds to an update, percent of what it takes without.
+    pub fn added_percent(&self) -> u64 {
+        self.added_micros().saturating_mul(100).checked_div(self.plain_micros).unwrap_or(0)
+    }
+}
+
 /// What the migration will come to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Predictions {
@@ -90,6 +112,8 @@ pub struct Predictions {
     pub backfill_ms: Option<u64>,
     /// The pause of writes in the cutover, ms; `None` when nothing was measured.
     pub pause_ms: Option<u64>,
+    /// What capture costs the source's writers; `None` when nothing was measured.
+    pub capture: Option<CaptureCost>,
 }
 
 /// A spec checked against live stores.
@@ -269,6 +293,7 @@ fn predict(
             let drain_micros = m.elapsed_micros.saturating_mul(PAUSE_RECORDS).checked_div(m.records).unwrap_or(0);
             (m.commit_micros * PAUSE_COMMITS + drain_micros).div_ceil(1_000)
         }),
+        capture: None,
     }
 }
 

@@ -60,7 +60,7 @@ pub struct Shared {
 enum Verb {
     /// Look at a store, and write a spec with a line for each field found
     Init(init::Init),
-    /// Check a spec against the live stores; writes nothing to them
+    /// Check a spec against the live stores; leaves nothing behind in them
     Plan(plan::PlanArgs),
     /// Write the migration down, enter dual-write, and copy what exists
     Start(start::Start),

@@ -1,13 +1,14 @@
-//! `plan`: a spec against the live stores; writes nothing to them.
+//! `plan`: a spec against the live stores; writes to nothing but scratch tables
+//! of its own, which it drops.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use shearwater_core::error::StoreErrorKind;
-use shearwater_core::plan::{Finding, Plan, Predictions, Sample, Weight};
+use shearwater_core::error::{StoreError, StoreErrorKind};
+use shearwater_core::plan::{CaptureCost, Finding, Measured, Plan, Predictions, Sample, Weight};
 use shearwater_core::spec::locate;
-use shearwater_core::store::Inspection;
+use shearwater_core::store::{Image, Inspection};
 
 use super::exit::{Exit, Failure, Outcome};
 use super::{Context, scratch};
@@ -31,7 +32,11 @@ pub struct PlanArgs {
 /// How much of the source is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
+    /// At a sample, and measures in a file of its own only.
+    Brief,
+    /// At a sample.
     Sample,
+    /// At every record.
     All,
 }
 
@@ -40,6 +45,8 @@ pub(super) struct Planned {
     pub(super) plan: Plan,
     source: Option<Inspection>,
     target: Option<Inspection>,
+    /// What was not measured, and why.
+    unmeasured: Vec<String>,
 }
 
 /// Checks everything and says what it will come to.
@@ -68,7 +75,7 @@ pub(super) async fn make(spec: &SpecFile, how_much: Look) -> Outcome<Planned> {
     let new_sample = || Sample::new(&spec.spec, &spec.mapping, &source, target.as_ref());
     let by_looks = decide(&new_sample(), None);
     if !by_looks.is_ready() {
-        return Ok(Planned { plan: by_looks, source: Some(source), target });
+        return Ok(Planned { plan: by_looks, source: Some(source), target, unmeasured: Vec::new() });
     }
     let store = wiring::open_store(spec, Which::Source).await?;
     let mut sample = new_sample();
@@ -77,9 +84,58 @@ pub(super) async fn make(spec: &SpecFile, how_much: Look) -> Outcome<Planned> {
         sample = new_sample();
         scratch::all(store.as_ref(), &spec.mapping, &mut sample).await?;
     }
-    let measured = scratch::measure(&spec.spec.target.url, &spec.mapping, images, &mut sample).await?;
-    let plan = decide(&sample, measured.as_ref());
-    Ok(Planned { plan, source: Some(source), target })
+    let mut unmeasured = Vec::new();
+    let measured = backfill_rate(spec, how_much, images, &mut sample).await;
+    let measured = measured.unwrap_or_else(|why| {
+        unmeasured.push(format!("the backfill: {why}"));
+        None
+    });
+    let mut plan = decide(&sample, measured.as_ref());
+    if how_much != Look::Brief {
+        match capture_cost(&spec.spec.source.url).await {
+            Ok(cost) => plan.predictions.capture = Some(cost),
+            Err(why) => unmeasured.push(format!("the cost of capture: {why}")),
+        }
+    }
+    Ok(Planned { plan, source: Some(source), target, unmeasured })
+}
+
+/// Measures how fast the sample is written in a scratch place of the target.
+async fn backfill_rate(
+    spec: &SpecFile,
+    how_much: Look,
+    images: Vec<Image>,
+    sample: &mut Sample,
+) -> Result<Option<Measured>, String> {
+    let url = &spec.spec.target.url;
+    if how_much == Look::Brief && !url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    let place = scratch::Place::of(url, spec.mapping.target()).map_err(|error| error.to_string())?;
+    place.clear().await.map_err(|error| told(&error))?;
+    let measured = scratch::measure(&place, &spec.mapping, images, sample).await;
+    let cleared = place.clear().await;
+    let measured = measured.map_err(|error| told(&error))?;
+    cleared.map_err(|error| format!("its scratch tables are left for the next `plan`: {}", told(&error)))?;
+    Ok(measured)
+}
+
+/// Measures what capture adds to a write in a scratch place of the source.
+async fn capture_cost(url: &str) -> Result<CaptureCost, String> {
+    let place = scratch::Place::of_writes(url).map_err(|error| error.to_string())?;
+    place.clear().await.map_err(|error| told(&error))?;
+    let cost = scratch::capture_cost(&place).await;
+    let cleared = place.clear().await;
+    let cost = cost.map_err(|error| told(&error))?;
+    cleared.map_err(|error| format!("its scratch table is left for the next `plan`: {}", told(&error)))?;
+    Ok(cost)
+}
+
+fn told(error: &StoreError) -> String {
+    match &error.hint {
+        Some(hint) => format!("{} ({hint})", error.message),
+        None => error.message.clone(),
+    }
 }
 
 impl Planned {
@@ -100,7 +156,13 @@ impl Planned {
                 "backfill_records_per_s": predictions.backfill_records_per_s,
                 "backfill_ms": predictions.backfill_ms,
                 "pause_ms": predictions.pause_ms,
+                "capture": predictions.capture.map(|cost| json!({
+                    "plain_us": cost.plain_micros,
+                    "captured_us": cost.captured_micros,
+                    "added_percent": cost.added_percent(),
+                })),
             },
+            "unmeasured": self.unmeasured,
         })
     }
 
@@ -118,6 +180,9 @@ impl Planned {
         text.push('\n');
         text.push_str(&findings_text(&self.plan, file, &spec.text));
         text.push_str(&predictions_text(&self.plan.predictions));
+        for what in &self.unmeasured {
+            text.push_str(&format!("not measured: {what}\n"));
+        }
         text.push('\n');
         text.push_str(&match self.plan.count(Weight::Problem) {
             0 => format!("ready: shearwater start {file}\n"),
@@ -180,6 +245,11 @@ fn predictions_text(predictions: &Predictions) -> String {
     }
     if let Some(ms) = predictions.pause_ms {
         lines.push(("pause", format!("about {ms} ms of held writes at the cutover")));
+    }
+    if let Some(cost) = predictions.capture {
+        let (plain, captured, percent) = (cost.plain_micros, cost.captured_micros, cost.added_percent());
+        let of = "measured on a scratch table of the source, a read and an update of one row at a time";
+        lines.push(("capture", format!("a write of {plain} µs takes {captured} µs, {percent} % more: {of}")));
     }
     format!("predicted\n{}", table::pairs(&lines))
 }

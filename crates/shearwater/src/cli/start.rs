@@ -110,7 +110,7 @@ async fn earlier(context: &Context, spec: &SpecFile) -> Outcome<Option<Arc<dyn J
 
 /// Plans, tells hazards, and refuses to go on with problems.
 async fn planned(context: &Context, spec: &SpecFile, file: &str) -> Outcome<()> {
-    let planned = plan::make(spec, plan::Look::Sample).await?;
+    let planned = plan::make(spec, plan::Look::Brief).await?;
     let problems = planned.plan.count(Weight::Problem) as u64;
     if problems > 0 {
         let told = plan::findings_text(&planned.plan, file, &spec.text);

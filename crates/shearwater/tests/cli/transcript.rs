@@ -131,6 +131,7 @@ fn scrub(line: &str) -> String {
         let unit = words.get(at + 1).map_or("", |next| next.trim_end_matches([',', ';', '.']));
         out.push(match word {
             word if is_number(word) && UNITS.contains(&unit) => "[N]".to_owned(),
+            word if is_number(word) && unit == "%" && words.get(at + 2) == Some(&"more:") => "[N]".to_owned(),
             word if is_member(word) => "[MEMBER]".to_owned(),
             word if is_moment(word) => "[WHEN]".to_owned(),
             word => (*word).to_owned(),

@@ -9,6 +9,7 @@ mod faults;
 mod foreign;
 mod mariadb_source;
 mod pair;
+mod plan;
 mod postgres_source;
 mod programs;
 mod recorder;
