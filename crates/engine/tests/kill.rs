@@ -91,7 +91,10 @@ async fn write(world: &World, process: &Process, phase: Phase, rolled_back: bool
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        let _ = world.target().execute("UPDATE people SET city = 'foreign' WHERE id = 'u00000'", []);
+    }
+    if phase == Phase::DualWrite && !rolled_back {
+        // Somebody writes into the follower; after a rollback the target would refuse it.
+        let _ = world.target().execute("INSERT INTO people (id, city) VALUES ('nobody', 'foreign')", []);
     }
     let done = match process.member.view().state.authority() {
         Some(Side::Source) => {

@@ -14,9 +14,17 @@ async fn there_and_back_and_there_for_good() {
     let world = World::new(300);
     let process = world.process("p").await;
 
+    process.forward_to(Phase::DualWrite).await;
+    process.backfilled().await;
+    let target = world.target();
+    target.execute("UPDATE people SET city = 'foreign' WHERE id = 'u00001'", []).unwrap();
+    let report = process.done(Command::Verify).await;
+    assert_eq!(report["different"], 1, "the foreign write: {report}");
+    let report = process.done(Command::Repair { dry_run: false }).await;
+    assert_eq!(report["repaired"], 1, "the foreign write: {report}");
+
     process.forward_to(Phase::ReverseWindow).await;
     assert_equal(&process.setup, "after the first cutover").await;
-    let target = world.target();
     target.execute("UPDATE people SET city = 'moved' WHERE id = 'u00007'", []).unwrap();
     target.execute("INSERT INTO people (id, email, score) VALUES ('new', 'new@example.org', 7)", []).unwrap();
     target.execute("DELETE FROM people WHERE id = 'u00009'", []).unwrap();
@@ -33,10 +41,9 @@ async fn there_and_back_and_there_for_good() {
         "written in the target, kept in the source: {doc}"
     );
     source.execute("INSERT INTO users VALUES ('x', ?1)", params![document("x", 1)]).unwrap();
-    target.execute("UPDATE people SET city = 'foreign' WHERE id = 'u00001'", []).unwrap();
+    let refused = target.execute("UPDATE people SET city = 'foreign' WHERE id = 'u00001'", []).unwrap_err();
+    assert!(refused.to_string().contains("closed for writes"), "who still writes to the target is told: {refused}");
     process.followed(Side::Source).await;
-    let report = process.done(Command::Repair { dry_run: false }).await;
-    assert_eq!(report["repaired"], 1, "the foreign write: {report}");
 
     process.forward_to(Phase::ReverseWindow).await;
     assert_equal(&process.setup, "after the second cutover").await;

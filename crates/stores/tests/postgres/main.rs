@@ -8,4 +8,4 @@ mod direct;
 mod inputs;
 mod looking;
 mod place;
-mod types;
+mod natives;
