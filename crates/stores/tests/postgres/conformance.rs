@@ -1,4 +1,5 @@
-//! PostgreSQL passes the conformance suite in both layouts.
+//! PostgreSQL passes the conformance suite in both layouts, in the system's
+//! version and in the newest.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,12 +10,15 @@ use shearwater_core::store::Store;
 use shearwater_core::value::Decimal;
 use shearwater_stores::Create;
 use shearwater_stores::conformance::{self, Bench, DirectChange, Flavour, Place};
+use shearwater_testbed as testbed;
 use tokio_postgres::NoTls;
 
 use crate::inputs;
 
 struct Postgres {
     flavour: Flavour,
+    /// A server of another version; the shared one without.
+    newer: Option<testbed::Postgres>,
     places: Mutex<Vec<(Arc<dyn Store>, String)>>,
     seed: u64,
 }
@@ -42,7 +46,7 @@ impl Bench for Postgres {
     }
 
     async fn fresh(&self, layout: Layout) -> Arc<dyn Store> {
-        let url = shearwater_testbed::postgres().database("conformance");
+        let url = self.newer.as_ref().unwrap_or_else(|| testbed::postgres()).database("conformance");
         let store = shearwater_stores::open(&url, layout, Create::IfMissing).await.unwrap();
         store.provision().await.unwrap();
         self.places.lock().unwrap().push((store.clone(), url));
@@ -88,8 +92,8 @@ impl Bench for Postgres {
     }
 }
 
-async fn check(flavour: Flavour) {
-    let bench = Postgres { flavour, places: Mutex::default(), seed: inputs::seed() };
+async fn check(flavour: Flavour, newer: Option<testbed::Postgres>) {
+    let bench = Postgres { flavour, newer, places: Mutex::default(), seed: inputs::seed() };
     let outcomes = conformance::run(Arc::new(bench)).await;
     assert!(outcomes.len() >= 40, "{} checks ran", outcomes.len());
     let failed: Vec<&str> = outcomes.iter().filter(|o| !o.held).map(|o| o.name).collect();
@@ -98,10 +102,18 @@ async fn check(flavour: Flavour) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn document_layout() {
-    check(Flavour::Document).await;
+    check(Flavour::Document, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_layout() {
-    check(Flavour::Rows).await;
+    check(Flavour::Rows, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_layouts_on_postgresql_18() {
+    for flavour in [Flavour::Document, Flavour::Rows] {
+        let options = testbed::Options::new().version(testbed::Version::Postgres18).never_killed();
+        check(flavour, Some(testbed::Postgres::start(options))).await;
+    }
 }

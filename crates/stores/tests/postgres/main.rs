@@ -7,5 +7,5 @@ mod direct;
 #[path = "../inputs/mod.rs"]
 mod inputs;
 mod looking;
-mod place;
 mod natives;
+mod place;
