@@ -9,10 +9,9 @@
 use std::collections::BinaryHeap;
 
 use mysql_async::Value as Wire;
-use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::error::StoreResult;
 use shearwater_core::path::Path;
-use shearwater_core::query::{Filter, ListPage, ListQuery, OrderTerm, sort_bytes, sort_bytes_of};
-use shearwater_core::shape::Layout;
+use shearwater_core::query::{ListPage, ListQuery, OrderTerm, sort_bytes, sort_bytes_of};
 use shearwater_core::store::Fetched;
 use shearwater_core::{Document, Key, Value};
 
@@ -26,10 +25,7 @@ use super::session::{Session, bind};
 use super::tables::{Marks, Tables};
 use super::value::{is_order_native, to_cell};
 use crate::relational::RawRecord;
-
-/// Records in one page that the connector gives: room above the API's limit
-/// for pages that are merged from two stores.
-const LIMIT_MAX: usize = 10 * shearwater_core::limits::LIST_RECORDS_MAX;
+use crate::relational::page::{Ranked, check_limit, looks_into_children};
 
 /// Rows in one group at most: a few pages' worth, so that memory stays small.
 const GROUP_ROWS_MAX: usize = 4_096;
@@ -55,22 +51,7 @@ enum Children {
 }
 
 fn children_of(tables: &Tables, query: &ListQuery) -> Children {
-    let Layout::Rows(shape) = &tables.tree.layout else { return Children::Unneeded };
-    let is_child = |path: &Path| shape.children.iter().any(|c| c.field == path.root());
-    let needed = query.order.iter().any(|term| is_child(&term.path)) || any_path(&query.filter, &is_child);
-    if needed { Children::Needed } else { Children::Unneeded }
-}
-
-fn any_path(filter: &Filter, is: &dyn Fn(&Path) -> bool) -> bool {
-    match filter {
-        Filter::All => false,
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|part| any_path(part, is)),
-        Filter::Not(part) => any_path(part, is),
-        Filter::Compare { path, .. }
-        | Filter::In { path, .. }
-        | Filter::Like { path, .. }
-        | Filter::Is { path, .. } => is(path),
-    }
+    if looks_into_children(&tables.tree, query) { Children::Needed } else { Children::Unneeded }
 }
 
 struct List<'a> {
@@ -363,7 +344,7 @@ struct Best<'a> {
     order: &'a [OrderTerm],
     after: Option<Vec<u8>>,
     keep_max: usize,
-    heap: BinaryHeap<Ranked>,
+    heap: BinaryHeap<Ranked<Candidate>>,
 }
 
 impl Best<'_> {
@@ -378,40 +359,4 @@ impl Best<'_> {
             }
         }
     }
-}
-
-/// A candidate at its place; the heap's greatest is the page's last.
-struct Ranked {
-    place: Vec<u8>,
-    candidate: Candidate,
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Ranked) -> bool {
-        self.place == other.place
-    }
-}
-
-impl Eq for Ranked {}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Ranked) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Ranked) -> std::cmp::Ordering {
-        self.place.cmp(&other.place)
-    }
-}
-
-fn check_limit(limit: usize) -> StoreResult<()> {
-    if limit <= LIMIT_MAX {
-        return Ok(());
-    }
-    Err(StoreError::new(
-        StoreErrorKind::Unsupported,
-        format!("a list page of {limit} records is asked; at most {LIMIT_MAX}"),
-    ))
 }

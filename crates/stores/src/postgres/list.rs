@@ -7,9 +7,9 @@
 use std::collections::BinaryHeap;
 
 use futures::{StreamExt, pin_mut};
-use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::error::StoreResult;
 use shearwater_core::path::Path;
-use shearwater_core::query::{Filter, Keyset, ListPage, ListQuery, OrderTerm, keyset_of, sort_bytes, sort_bytes_of};
+use shearwater_core::query::{Keyset, ListPage, ListQuery, OrderTerm, keyset_of, sort_bytes, sort_bytes_of};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::Fetched;
 use shearwater_core::{Document, Key};
@@ -25,10 +25,7 @@ use super::scan::{Seen, about_sidecar, read_raw};
 use super::session::{Session, get};
 use super::tables::{Elements, RawRecord, Sidecar, Tables};
 use super::value::to_cell;
-
-/// Records in one page that the connector gives: room above the API's limit
-/// for pages that are merged from two stores.
-const LIMIT_MAX: usize = 10 * shearwater_core::limits::LIST_RECORDS_MAX;
+use crate::relational::page::{Ranked, check_limit, looks_into_children};
 
 /// Rows of one look at a list whose filter we decide ourselves: enough that a
 /// filter which few records pass needs few looks.
@@ -39,12 +36,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// One page.
 pub(super) async fn list(store: &Postgres, query: &ListQuery) -> StoreResult<ListPage> {
-    if query.limit > LIMIT_MAX {
-        return Err(StoreError::new(
-            StoreErrorKind::Unsupported,
-            format!("a list page of {} records is asked; at most {LIMIT_MAX}", query.limit),
-        ));
-    }
+    check_limit(query.limit)?;
     let lease = store.pool.lease().await?;
     about_sidecar(store, |sidecar| list_once(store, &lease, sidecar, query)).await
 }
@@ -72,21 +64,7 @@ fn elements_of(tables: &Tables, query: &ListQuery) -> Elements {
     if shape.children.is_empty() {
         return Elements::Read;
     }
-    let is_child = |path: &Path| shape.children.iter().any(|c| c.field == path.root());
-    let needed = query.order.iter().any(|term| is_child(&term.path)) || any_path(&query.filter, &is_child);
-    if needed { Elements::Read } else { Elements::Left }
-}
-
-fn any_path(filter: &Filter, is: &dyn Fn(&Path) -> bool) -> bool {
-    match filter {
-        Filter::All => false,
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|part| any_path(part, is)),
-        Filter::Not(part) => any_path(part, is),
-        Filter::Compare { path, .. }
-        | Filter::In { path, .. }
-        | Filter::Like { path, .. }
-        | Filter::Is { path, .. } => is(path),
-    }
+    if looks_into_children(&tables.tree, query) { Elements::Read } else { Elements::Left }
 }
 
 struct List<'a> {
@@ -338,7 +316,7 @@ impl List<'_> {
         let order = &self.query.order;
         let after = self.query.after.as_ref().map(|place| sort_bytes(order, place));
         let keep_max = self.query.limit.saturating_add(1);
-        let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
+        let mut heap: BinaryHeap<Ranked<Candidate>> = BinaryHeap::new();
         let mut sql = Sql::default();
         sql.push(self.tables, &self.query.filter);
         let seen = self
@@ -420,31 +398,5 @@ impl List<'_> {
             records.push(fetched(self.tables, self.sidecar, candidate.key, Some(&raw), candidate.mark)?);
         }
         Ok(records)
-    }
-}
-
-/// A candidate at its place; the heap's greatest is the page's last.
-struct Ranked {
-    place: Vec<u8>,
-    candidate: Candidate,
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Ranked) -> bool {
-        self.place == other.place
-    }
-}
-
-impl Eq for Ranked {}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Ranked) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Ranked) -> std::cmp::Ordering {
-        self.place.cmp(&other.place)
     }
 }

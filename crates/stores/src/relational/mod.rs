@@ -3,6 +3,7 @@
 //! connector's [`Codec`] makes and reads the cells.
 
 pub(crate) mod document;
+pub(crate) mod page;
 pub(crate) mod raw;
 pub(crate) mod refusal;
 mod rows;

@@ -9,9 +9,9 @@ use std::collections::BinaryHeap;
 
 use rusqlite::{Row, params_from_iter};
 use shearwater_core::Key;
-use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::error::StoreResult;
 use shearwater_core::path::Path;
-use shearwater_core::query::{Filter, ListPage, ListQuery, OrderTerm, sort_bytes, sort_bytes_of};
+use shearwater_core::query::{ListPage, ListQuery, OrderTerm, sort_bytes, sort_bytes_of};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{Fetched, Image};
 
@@ -23,10 +23,7 @@ use super::record::{Mark, RawRecord, cells_of, mark_of, prepared, read_children}
 use super::session::Session;
 use super::tables::{Tables, quoted};
 use super::value::{is_order_native, to_cell};
-
-/// Records in one page that the connector gives: room above the API's limit
-/// for pages that are merged from two stores.
-const LIMIT_MAX: usize = 10 * shearwater_core::limits::LIST_RECORDS_MAX;
+use crate::relational::page::{Ranked, check_limit, looks_into_children};
 
 /// One page.
 pub(super) fn list(session: &Session, tables: &Tables, sidecar: Sidecar, query: &ListQuery) -> StoreResult<ListPage> {
@@ -46,22 +43,7 @@ enum Children {
 }
 
 fn children_of(tables: &Tables, query: &ListQuery) -> Children {
-    let Layout::Rows(shape) = &tables.tree.layout else { return Children::Unneeded };
-    let is_child = |path: &Path| shape.children.iter().any(|c| c.field == path.root());
-    let needed = query.order.iter().any(|term| is_child(&term.path)) || any_path(&query.filter, &is_child);
-    if needed { Children::Needed } else { Children::Unneeded }
-}
-
-fn any_path(filter: &Filter, is: &dyn Fn(&Path) -> bool) -> bool {
-    match filter {
-        Filter::All => false,
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|part| any_path(part, is)),
-        Filter::Not(part) => any_path(part, is),
-        Filter::Compare { path, .. }
-        | Filter::In { path, .. }
-        | Filter::Like { path, .. }
-        | Filter::Is { path, .. } => is(path),
-    }
+    if looks_into_children(&tables.tree, query) { Children::Needed } else { Children::Unneeded }
 }
 
 struct List<'a> {
@@ -229,7 +211,7 @@ impl List<'_> {
         let order = &self.query.order;
         let after = self.query.after.as_ref().map(|place| sort_bytes(order, place));
         let keep_max = self.query.limit.saturating_add(1);
-        let mut heap: BinaryHeap<Ranked> = BinaryHeap::new();
+        let mut heap: BinaryHeap<Ranked<Candidate>> = BinaryHeap::new();
         let mut sql = Sql::default();
         sql.push_implied(self.tables, &self.query.filter);
         self.each(&sql, "", |candidate| {
@@ -306,40 +288,4 @@ enum Direction {
 enum Go {
     On,
     Stop,
-}
-
-/// A candidate at its place; the heap's greatest is the page's last.
-struct Ranked {
-    place: Vec<u8>,
-    candidate: Candidate,
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Ranked) -> bool {
-        self.place == other.place
-    }
-}
-
-impl Eq for Ranked {}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Ranked) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Ranked) -> std::cmp::Ordering {
-        self.place.cmp(&other.place)
-    }
-}
-
-fn check_limit(limit: usize) -> StoreResult<()> {
-    if limit <= LIMIT_MAX {
-        return Ok(());
-    }
-    Err(StoreError::new(
-        StoreErrorKind::Unsupported,
-        format!("a list page of {limit} records is asked; at most {LIMIT_MAX}"),
-    ))
 }
