@@ -23,6 +23,9 @@ pub enum Not {
     Cut,
     /// The connection broke while the commit was answered: nobody knows.
     InDoubt,
+    /// A statement did not change exactly one row, so nothing was committed:
+    /// how many each changed.
+    Missed(Vec<u64>),
     /// Something that no program should see.
     Wrong(String),
 }
@@ -46,8 +49,8 @@ impl Door {
         Ok(Door::Postgres(client))
     }
 
-    /// Runs statements in one transaction; how many rows each changed.
-    pub async fn transact(&mut self, statements: &[String]) -> Result<Vec<u64>, Not> {
+    /// Runs statements in one transaction, each of which must change one row.
+    pub async fn transact(&mut self, statements: &[String]) -> Result<(), Not> {
         self.one("BEGIN").await?;
         let mut changed = Vec::new();
         for statement in statements {
@@ -59,8 +62,12 @@ impl Door {
                 }
             }
         }
+        if changed.iter().any(|rows| *rows != 1) {
+            let _ = self.one("ROLLBACK").await;
+            return Err(Not::Missed(changed));
+        }
         match self.one("COMMIT").await {
-            Ok(_) => Ok(changed),
+            Ok(_) => Ok(()),
             Err(Not::Cut) => Err(Not::InDoubt),
             Err(not) => Err(not),
         }
