@@ -51,31 +51,33 @@ pub(super) fn fetch(session: &Session, tables: &Tables, sidecar: Sidecar, key: &
     fetched(tables, key.clone(), raw, mark, sidecar)
 }
 
-/// One record with its stamp in the fewest statements: a single one is a
-/// snapshot by itself, and SQLite tells whether it ran on the schema that this
-/// connection knows. `None` when it did not, when there is no such record, and
-/// after any error: then it takes [`fetch`] to say.
+/// One record in the fewest statements where there is no sidecar: a single one
+/// is a snapshot by itself, and SQLite tells whether it ran on the schema that
+/// this connection knows. `None` when it did not, when there is no such record
+/// or a sidecar, and after any error: then it takes [`fetch`] to say. (With a
+/// sidecar a joined statement was measured to be compiled anew at every read.)
 fn fetch_quickly(session: &Session, tables: &Tables, key: &Key) -> Option<Fetched> {
-    let sidecar = session.sidecar_seen()?;
+    if session.sidecar_seen()? == Sidecar::Installed {
+        return None;
+    }
     let cells = tables.key_to_cells(key).ok()?;
     if tables.children.is_empty() {
-        return fetch_joined(session, tables, sidecar, key, &cells);
+        return fetch_plain(session, tables, key, &cells);
     }
     run(&session.conn, "BEGIN").ok()?;
-    let found = fetch_joined(session, tables, sidecar, key, &cells);
+    let found = fetch_plain(session, tables, key, &cells);
     run(&session.conn, "ROLLBACK").ok()?;
     found
 }
 
-fn fetch_joined(session: &Session, tables: &Tables, sidecar: Sidecar, key: &Key, cells: &[Cell]) -> Option<Fetched> {
-    let mut statement = prepared(session, tables.select_one(sidecar)).ok()?;
+fn fetch_plain(session: &Session, tables: &Tables, key: &Key, cells: &[Cell]) -> Option<Fetched> {
+    let mut statement = prepared(session, &tables.select).ok()?;
     let mut rows = statement.query(params_from_iter(cells)).ok()?;
     let key_parts = cells.len();
     let found = match rows.next().ok()? {
         // Found only by the column's affinity or collation is another key.
         Some(row) if cells_of(row, 0, key_parts).ok()? == cells => {
-            let values = cells_of(row, key_parts, tables.tree.values.len()).ok()?;
-            Some((values, mark_of(row, key_parts + tables.tree.values.len(), &tables.name)))
+            Some(cells_of(row, key_parts, tables.tree.values.len()).ok()?)
         }
         Some(_) | None => None,
     };
@@ -83,12 +85,11 @@ fn fetch_joined(session: &Session, tables: &Tables, sidecar: Sidecar, key: &Key,
     if session.saw_new_schema(&statement) {
         return None;
     }
-    let (values, mark) = found?;
-    let mark = mark.ok()?;
+    let values = found?;
     let children =
         if tables.children.is_empty() { Vec::new() } else { record::read_children(session, tables, cells).ok()? };
     let raw = RawRecord { key: cells.to_vec(), values, children };
-    fetched(tables, key.clone(), Some(raw), mark, sidecar).ok()
+    fetched(tables, key.clone(), Some(raw), Mark::default(), Sidecar::Absent).ok()
 }
 
 /// A row that was read: where it is, its size in bytes, and what it says.

@@ -131,11 +131,7 @@ impl Session {
     /// What the schema says about the layout's tables, asked inside a
     /// transaction; looks again only when the schema has changed.
     pub(super) fn facts(&self, tables: &Tables) -> StoreResult<Arc<Facts>> {
-        let version: i64 = self
-            .conn
-            .prepare_cached("PRAGMA schema_version")
-            .and_then(|mut s| s.query_row([], |row| row.get(0)))
-            .map_err(|e| store_error("reading the schema", e))?;
+        let version = self.schema_version()?;
         if let Some((seen, facts)) = &*self.seen.borrow()
             && *seen == version
         {
@@ -166,11 +162,25 @@ impl Session {
     /// without [`Session::facts`] before it has to ask after it, and to throw
     /// away what it read.
     pub(super) fn saw_new_schema(&self, statement: &Statement<'_>) -> bool {
-        let again = statement.reset_status(StatementStatus::RePrepare) != 0;
-        if again {
+        if statement.reset_status(StatementStatus::RePrepare) == 0 {
+            return false;
+        }
+        // SQLite also compiles again for reasons of its own, for example after
+        // this connection has looked at the schema. Versions only rise, so one
+        // that is the same afterwards was the same when the statement ran.
+        let seen = self.seen.borrow().as_ref().map(|(version, _)| *version);
+        let is_new = seen.is_none() || seen != self.schema_version().ok();
+        if is_new {
             self.forget_schema();
         }
-        again
+        is_new
+    }
+
+    fn schema_version(&self) -> StoreResult<i64> {
+        self.conn
+            .prepare_cached("PRAGMA schema_version")
+            .and_then(|mut s| s.query_row([], |row| row.get(0)))
+            .map_err(|e| store_error("reading the schema", e))
     }
 
     /// Runs `read` in one read transaction, that is, on one snapshot.

@@ -59,8 +59,6 @@ pub(super) struct Tables {
     pub(super) select: String,
     /// `SELECT key…` of one record.
     pub(super) select_key: String,
-    /// [`Tables::select_with_marks`] of one record, with and without a sidecar.
-    select_one: [String; 2],
     /// `SELECT epoch, counter, dirty, parked` of one key.
     pub(super) mark: String,
     /// Sets a mark: key, epoch, counter, dirty, parked.
@@ -89,8 +87,7 @@ impl Tables {
             [key_list.as_str(), value_list.as_str()].iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>();
         let marks = quoted(&marks_name(name));
         let mark_key = mark_key_columns(key.len());
-        let mut tables = Tables {
-            select_one: Default::default(),
+        Tables {
             insert_new: format!("{into} ON CONFLICT ({key_list}) DO NOTHING"),
             upsert: format!("{into} ON CONFLICT ({key_list}) DO {update}"),
             delete: format!("DELETE FROM {table} WHERE {is_key}"),
@@ -107,19 +104,6 @@ impl Tables {
             name: name.to_owned(),
             children,
             tree,
-        };
-        let is_key = equals(&tables.tree.key, "r.");
-        tables.select_one = [Sidecar::Installed, Sidecar::Absent]
-            .map(|sidecar| format!("{} WHERE {is_key}", tables.select_with_marks(sidecar)));
-        tables
-    }
-
-    /// `SELECT key…, values…, epoch, counter, dirty, parked` of one record.
-    pub(super) fn select_one(&self, sidecar: Sidecar) -> &str {
-        let [installed, absent] = &self.select_one;
-        match sidecar {
-            Sidecar::Installed => installed,
-            Sidecar::Absent => absent,
         }
     }
 
