@@ -33,7 +33,7 @@ pub fn backfill(place: &Place, records: u64) -> Done {
     Done {
         backfill_per_s: per_s(report["elapsed_ms"].as_f64().unwrap()),
         command_per_s: per_s(started.took.as_secs_f64() * 1_000.0),
-        verified_per_s: per_s(report_of_verify["elapsed_ms"].as_f64().unwrap()),
+        verified_per_s: per_s(report_of_verify["report"]["elapsed_ms"].as_f64().unwrap()),
         peak_mib: started.peak_mib,
     }
 }
