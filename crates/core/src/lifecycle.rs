@@ -1,4 +1,5 @@
-//! The lifecycle of a `move` as one pure function over journal events.
+//! The lifecycle of a migration as one pure function over journal events: what
+//! every kind's has in common, and that of a `move`.
 //!
 //! Status stands beside the phase, so that a failure never erases where we
 //! were. Phases are never compared by order: ask a named question.
@@ -11,6 +12,34 @@ use crate::store::{ScanRange, Side};
 mod phases;
 
 pub use phases::{PHASES, PhaseInfo, Way, WayBy};
+
+/// The lifecycle of one kind of migration: a state that the journal's entries
+/// add up to, and the only place that decides which event may come next.
+pub trait Lifecycle: Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// The state before any entry.
+    fn initial() -> Self;
+
+    /// The next state, or why the event is not possible. `seq` is the event's
+    /// number in the journal, from 1.
+    fn next(&self, seq: u64, event: &Event) -> Result<Self, Illegal>;
+
+    /// The epoch that members act on; it never falls.
+    fn epoch(&self) -> u64;
+
+    /// The phase's name, for people.
+    fn phase_name(&self) -> &'static str;
+
+    /// What stands beside the phase.
+    fn status(&self) -> &Status;
+
+    /// Whether nothing can happen any more.
+    fn is_over(&self) -> bool;
+
+    /// The state that entries add up to, from the first one on.
+    fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, Illegal> {
+        entries.into_iter().try_fold(Self::initial(), |state, entry| state.next(entry.seq, &entry.event))
+    }
+}
 
 /// The durable place of a `move`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -156,19 +185,18 @@ pub struct State {
 
 /// An event that this state does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event} is not possible in phase {phase:?}: {why}")]
+#[error("{event} is not possible in phase {phase}: {why}")]
 pub struct Illegal {
     /// The event's name.
     pub event: String,
-    /// The phase.
-    pub phase: Phase,
+    /// The phase's name.
+    pub phase: &'static str,
     /// Why.
     pub why: String,
 }
 
-impl State {
-    /// The state before any entry.
-    pub fn initial() -> State {
+impl Lifecycle for State {
+    fn initial() -> State {
         State {
             phase: Phase::Planned,
             entering: None,
@@ -183,10 +211,7 @@ impl State {
         }
     }
 
-    /// The next state, or why the event is not possible. The only place where
-    /// the lifecycle is decided; recovery is replay through it. `seq` is the
-    /// event's number in the journal, from 1.
-    pub fn next(&self, seq: u64, event: &Event) -> Result<State, Illegal> {
+    fn next(&self, seq: u64, event: &Event) -> Result<State, Illegal> {
         let first = matches!(event, Event::Created { .. });
         if first != (seq == 1) {
             let why = if first { "the migration is written down already" } else { "the migration is not written down" };
@@ -233,11 +258,33 @@ impl State {
         }
     }
 
-    /// The state that entries add up to, from the first one on.
-    pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<State, Illegal> {
-        entries.into_iter().try_fold(State::initial(), |state, entry| state.next(entry.seq, &entry.event))
+    fn epoch(&self) -> u64 {
+        self.epoch
     }
 
+    fn phase_name(&self) -> &'static str {
+        self.effective_phase().name()
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn is_over(&self) -> bool {
+        match self.phase {
+            Phase::Complete | Phase::Withdrawn => true,
+            Phase::Planned
+            | Phase::DualWrite
+            | Phase::ShadowRead
+            | Phase::ReadRamp
+            | Phase::Cutover
+            | Phase::ReverseWindow
+            | Phase::Rollback => false,
+        }
+    }
+}
+
+impl State {
     /// The phase that members act on: `entering` if set, else `phase`.
     pub fn effective_phase(&self) -> Phase {
         self.entering.unwrap_or(self.phase)
@@ -263,22 +310,8 @@ impl State {
         }
     }
 
-    /// Whether nothing can happen any more.
-    pub fn is_over(&self) -> bool {
-        match self.phase {
-            Phase::Complete | Phase::Withdrawn => true,
-            Phase::Planned
-            | Phase::DualWrite
-            | Phase::ShadowRead
-            | Phase::ReadRamp
-            | Phase::Cutover
-            | Phase::ReverseWindow
-            | Phase::Rollback => false,
-        }
-    }
-
     fn refuse<T>(&self, event: &Event, why: impl Into<String>) -> Result<T, Illegal> {
-        Err(Illegal { event: event.name().to_owned(), phase: self.phase, why: why.into() })
+        Err(Illegal { event: event.name().to_owned(), phase: self.phase.name(), why: why.into() })
     }
 
     /// Neither a phase is being entered nor the authority moving.

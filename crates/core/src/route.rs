@@ -141,6 +141,7 @@ pub fn confirm_reads(state: &State) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::Lifecycle as _;
     use crate::lifecycle::State;
 
     fn state(phase: Phase, entering: Option<Phase>, ramp_percent: u8) -> State {

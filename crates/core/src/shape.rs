@@ -174,6 +174,19 @@ impl Layout {
         }
     }
 
+    /// The names of its top-level fields, key fields and residue included; none
+    /// for documents, which may have any.
+    pub fn field_names(&self) -> Vec<&str> {
+        match self {
+            Layout::Document(_) => Vec::new(),
+            Layout::Rows(table) => {
+                let columns = table.columns.iter().map(|column| column.name.as_str());
+                let children = table.children.iter().map(|child| child.field.as_str());
+                columns.chain(children).chain(table.residue.as_deref()).collect()
+            }
+        }
+    }
+
     /// Every column that must stand in another table, with the table it is in,
     /// root first.
     pub fn references(&self) -> Vec<(&str, &ColumnShape, &Reference)> {

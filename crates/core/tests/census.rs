@@ -33,7 +33,7 @@ fn census(records: &[Document]) -> Census {
 /// The proposed text parses, compiles, and holds the law for every record. Returns the text.
 fn check_proposed(key: &str, records: &[Document]) -> String {
     let text = propose(&census(records), &proposal(key));
-    let spec = spec::parse(&text, &|_| None)
+    let spec = spec::parse_move(&text, &|_| None)
         .unwrap_or_else(|problems| panic!("{}\n{text}", spec::render_problems("spec.toml", &text, &problems)));
     let mapping = Mapping::compile(&spec).unwrap_or_else(|error| panic!("{error}\n{text}"));
     for record in records {

@@ -18,7 +18,7 @@ fn mapping(key: &str, target_key: &str, fields: &str) -> Mapping {
          [target]\nurl = \"sqlite:b.db\"\ntable = \"t\"\nkey = {target_key}\n\
          [fields]\n{fields}\n[unmapped]\nkeep_in = \"extra\"\n"
     );
-    let spec = spec::parse(&text, &|_| None)
+    let spec = spec::parse_move(&text, &|_| None)
         .unwrap_or_else(|problems| panic!("{}", spec::render_problems("spec.toml", &text, &problems)));
     Mapping::compile(&spec).unwrap()
 }

@@ -111,7 +111,7 @@ async fn copy_under(setup: &Setup, lease: &Arc<Lease>) -> Result<serde_json::Val
 /// A copy writes what it reads; beside capture it could undo newer writes.
 async fn refuse_when_captured(setup: &Setup) -> Result<(), Halt> {
     let entries = setup.journal.read(0, 10_000).await?;
-    let view = fold(setup.journal.as_ref(), View { seq: 0, state: State::initial() }).await?;
+    let view = fold(setup.journal.as_ref(), View::<State>::initial()).await?;
     let capturing = entries.iter().any(|entry| matches!(entry.event, Event::Capturing));
     if view.state.phase == Phase::Planned && view.state.entering.is_none() && !capturing {
         return Ok(());

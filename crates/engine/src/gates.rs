@@ -245,7 +245,7 @@ pub async fn marks_of(setup: &Setup, side: Side) -> Result<u64, Halt> {
 
 #[cfg(test)]
 mod tests {
-    use shearwater_core::lifecycle::{BackfillTotals, VerifyTotals};
+    use shearwater_core::lifecycle::{BackfillTotals, Lifecycle, VerifyTotals};
 
     use super::*;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use shearwater_core::error::StoreError;
 use shearwater_core::journal::{Event, Journal, JournalError, Refusal};
-use shearwater_core::lifecycle::{Illegal, State};
+use shearwater_core::lifecycle::{Illegal, Lifecycle, State};
 use shearwater_core::store::Side;
 use tokio::sync::Notify;
 
@@ -159,23 +159,24 @@ impl Lease {
     }
 }
 
-/// The journal, the state that it adds up to, and the right to append.
-pub struct Ledger {
+/// The journal, the state that it adds up to, and the right to append; `S` is
+/// the lifecycle of the migration's kind.
+pub struct Ledger<S: Lifecycle = State> {
     journal: Arc<dyn Journal>,
     lease: Arc<Lease>,
-    view: ArcSwap<View>,
+    view: ArcSwap<View<S>>,
     appending: tokio::sync::Mutex<()>,
 }
 
-impl Ledger {
+impl<S: Lifecycle> Ledger<S> {
     /// Reads the journal from its beginning.
-    pub async fn load(journal: Arc<dyn Journal>, lease: Arc<Lease>) -> Result<Ledger, Halt> {
-        let view = fold(journal.as_ref(), View { seq: 0, state: State::initial() }).await?;
+    pub async fn load(journal: Arc<dyn Journal>, lease: Arc<Lease>) -> Result<Ledger<S>, Halt> {
+        let view = fold(journal.as_ref(), View::initial()).await?;
         Ok(Ledger { journal, lease, view: ArcSwap::from_pointee(view), appending: tokio::sync::Mutex::new(()) })
     }
 
     /// The state now.
-    pub fn view(&self) -> Arc<View> {
+    pub fn view(&self) -> Arc<View<S>> {
         self.view.load_full()
     }
 
@@ -191,7 +192,7 @@ impl Ledger {
 
     /// Journals one event; only then may it be acted on. Fails when the lease
     /// has ended, when somebody else appended, or when the lifecycle says no.
-    pub async fn append(&self, event: Event) -> Result<Arc<View>, Halt> {
+    pub async fn append(&self, event: Event) -> Result<Arc<View<S>>, Halt> {
         let _one_at_a_time = self.appending.lock().await;
         let view = self.view();
         let state = view.state.next(view.seq + 1, &event)?;
@@ -199,7 +200,7 @@ impl Ledger {
         failpoint::hit("journal-before");
         let seq = self.journal.append(view.seq, self.lease.holder(), std::slice::from_ref(&event)).await?;
         failpoint::hit("journal-after");
-        tracing::info!(seq, ?state.phase, epoch = state.epoch, "journalled {}", event.name());
+        tracing::info!(seq, phase = state.phase_name(), epoch = state.epoch(), "journalled {}", event.name());
         let view = Arc::new(View { seq, state });
         self.view.store(view.clone());
         Ok(view)
@@ -207,7 +208,7 @@ impl Ledger {
 }
 
 /// Reads on from a view to the journal's end.
-pub async fn fold(journal: &dyn Journal, mut view: View) -> Result<View, Halt> {
+pub async fn fold<S: Lifecycle>(journal: &dyn Journal, mut view: View<S>) -> Result<View<S>, Halt> {
     loop {
         let entries = journal.read(view.seq, ENTRIES_READ_MAX).await?;
         let more = entries.len() == ENTRIES_READ_MAX;

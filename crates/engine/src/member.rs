@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use shearwater_core::journal::{Journal, JournalError};
-use shearwater_core::lifecycle::State;
+use shearwater_core::lifecycle::{Lifecycle, State};
 use tokio::sync::{Notify, watch};
 
 use crate::Setup;
@@ -38,11 +38,18 @@ impl Default for MemberOptions {
 
 /// What the member acts on now.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct View<S = State> {
     /// The last journal entry that it has seen.
     pub seq: u64,
     /// The state that the entries add up to.
-    pub state: State,
+    pub state: S,
+}
+
+impl<S: Lifecycle> View<S> {
+    /// The view before any entry.
+    pub fn initial() -> View<S> {
+        View { seq: 0, state: S::initial() }
+    }
 }
 
 /// The member may not serve: its lease has ended (it was paused, or the
@@ -51,22 +58,22 @@ pub struct View {
 #[error("this member's lease has ended; it serves again when the journal has renewed it")]
 pub struct NotServing;
 
-/// A process's part in a migration.
-pub struct Member {
-    shared: Arc<Shared>,
+/// A process's part in a migration of any kind; `S` is the kind's lifecycle.
+pub struct Member<S: Lifecycle = State> {
+    shared: Arc<Shared<S>>,
     stop: watch::Sender<bool>,
     follower: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
-struct Shared {
+struct Shared<S: Lifecycle> {
     id: String,
     journal: Arc<dyn Journal>,
     options: MemberOptions,
-    following: ArcSwap<Following>,
+    following: ArcSwap<Following<S>>,
     lease: Arc<Lease>,
     /// Set by `leave`: nothing new is admitted, what is in flight may end.
     leaving: AtomicBool,
-    seen: watch::Sender<Arc<View>>,
+    seen: watch::Sender<Arc<View<S>>>,
     nudged: Notify,
     /// Told whenever an epoch's last request ends.
     idle: Arc<Notify>,
@@ -79,16 +86,18 @@ impl Member {
     pub async fn join(setup: &Setup, name: &str, options: MemberOptions) -> Result<Arc<Member>, JournalError> {
         Member::join_journal(setup.journal.clone(), name, options).await
     }
+}
 
-    /// As [`Member::join`], for a process that has the journal alone.
+impl<S: Lifecycle> Member<S> {
+    /// Reads the journal, takes a lease, and follows from then on in the background.
     pub async fn join_journal(
         journal: Arc<dyn Journal>,
         name: &str,
         options: MemberOptions,
-    ) -> Result<Arc<Member>, JournalError> {
-        let view = Arc::new(read_on(&*journal, &View { seq: 0, state: State::initial() }).await?);
+    ) -> Result<Arc<Member<S>>, JournalError> {
+        let view = Arc::new(read_on(&*journal, &View::<S>::initial()).await?);
         let idle = Arc::new(Notify::new());
-        let in_flight = InFlight::of(view.state.epoch, idle.clone());
+        let in_flight = InFlight::of(view.state.epoch(), idle.clone());
         let shared = Arc::new(Shared {
             id: format!("{name}-{}", short_id()),
             journal,
@@ -115,12 +124,12 @@ impl Member {
     }
 
     /// What it acts on now.
-    pub fn view(&self) -> Arc<View> {
+    pub fn view(&self) -> Arc<View<S>> {
         self.shared.following.load().view.clone()
     }
 
     /// Leave to serve one request.
-    pub fn admit(&self) -> Result<Admission, NotServing> {
+    pub fn admit(&self) -> Result<Admission<S>, NotServing> {
         if self.shared.leaving.load(Ordering::Acquire) {
             return Err(NotServing);
         }
@@ -129,19 +138,19 @@ impl Member {
 
     /// Leave to make one read. It holds no epoch back, however long it takes:
     /// it counts only if the epoch is the same at its end.
-    pub fn admit_read(&self) -> Result<Reading, NotServing> {
+    pub fn admit_read(&self) -> Result<Reading<S>, NotServing> {
         Reading::take(self.view(), &self.shared.lease)
     }
 
     /// Whether what was read under this leave may be answered.
-    pub fn confirm(&self, reading: &Reading) -> Result<Confirmed, NotServing> {
+    pub fn confirm(&self, reading: &Reading<S>) -> Result<Confirmed, NotServing> {
         reading.still_valid()?;
-        let same = self.shared.following.load().view.state.epoch == reading.view.state.epoch;
+        let same = self.shared.following.load().view.state.epoch() == reading.view.state.epoch();
         Ok(if same { Confirmed::Yes } else { Confirmed::MovedOn })
     }
 
     /// Waits until it has seen an entry above `seq`.
-    pub async fn seen_above(&self, seq: u64) -> Arc<View> {
+    pub async fn seen_above(&self, seq: u64) -> Arc<View<S>> {
         let mut seen = self.shared.seen.subscribe();
         match seen.wait_for(|view| view.seq > seq).await {
             Ok(view) => view.clone(),
@@ -197,7 +206,7 @@ fn short_id() -> String {
 }
 
 /// Reads all entries after the view's and folds them in.
-async fn read_on(journal: &dyn Journal, view: &View) -> Result<View, JournalError> {
+async fn read_on<S: Lifecycle>(journal: &dyn Journal, view: &View<S>) -> Result<View<S>, JournalError> {
     let mut view = view.clone();
     loop {
         let entries = journal.read(view.seq, ENTRIES_MAX).await?;
@@ -214,8 +223,8 @@ async fn read_on(journal: &dyn Journal, view: &View) -> Result<View, JournalErro
 }
 
 /// What the background task keeps between its rounds.
-struct FollowLoop {
-    shared: Arc<Shared>,
+struct FollowLoop<S: Lifecycle> {
+    shared: Arc<Shared<S>>,
     /// Counts of older epochs that may still have requests in flight.
     leaving: Vec<Arc<InFlight>>,
     acknowledged: u64,
@@ -223,8 +232,8 @@ struct FollowLoop {
     troubled: bool,
 }
 
-impl FollowLoop {
-    fn new(shared: Arc<Shared>) -> FollowLoop {
+impl<S: Lifecycle> FollowLoop<S> {
+    fn new(shared: Arc<Shared<S>>) -> FollowLoop<S> {
         FollowLoop { shared, leaving: Vec::new(), acknowledged: 0, renew_at: Instant::now(), troubled: false }
     }
 
@@ -260,8 +269,8 @@ impl FollowLoop {
         }
         let view = Arc::new(read_on(&*self.shared.journal, &now.view).await?);
         let mut in_flight = now.in_flight.clone();
-        if view.state.epoch != now.view.state.epoch {
-            in_flight = InFlight::of(view.state.epoch, self.shared.idle.clone());
+        if view.state.epoch() != now.view.state.epoch() {
+            in_flight = InFlight::of(view.state.epoch(), self.shared.idle.clone());
             self.leaving.push(now.in_flight.clone());
         }
         self.shared.following.store(Arc::new(Following { view: view.clone(), in_flight }));
@@ -272,7 +281,7 @@ impl FollowLoop {
     /// The epoch below which no request is in flight.
     fn reached(&mut self) -> u64 {
         self.leaving.retain(|older| older.any());
-        let current = self.shared.following.load().view.state.epoch;
+        let current = self.shared.following.load().view.state.epoch();
         self.leaving.iter().map(|older| older.epoch).min().unwrap_or(current)
     }
 

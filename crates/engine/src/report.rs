@@ -63,7 +63,7 @@ pub struct NextStep {
 
 /// Reads the status from the journal and the stores.
 pub async fn status(setup: &Setup) -> Result<StatusReport, Halt> {
-    let view = fold(setup.journal.as_ref(), View { seq: 0, state: State::initial() }).await?;
+    let view = fold(setup.journal.as_ref(), View::<State>::initial()).await?;
     let state = view.state;
     let drain = DrainRate::default();
     let facts = gates::facts(setup, &state, |keys| drain.pause(keys)).await?;

@@ -80,7 +80,7 @@ async fn a_lapse_voids_what_was_admitted_before_it() {
     let stage = Stage::at(Phase::DualWrite, &[]).await;
     let journal = Frozen::new(stage.setup.journal.clone());
     let options = MemberOptions { ttl: Duration::from_millis(100), poll: Duration::from_millis(2) };
-    let member = Member::join_journal(journal.clone(), "m", options).await.unwrap();
+    let member: Arc<Member> = Member::join_journal(journal.clone(), "m", options).await.unwrap();
     let (admission, reading) = (member.admit().unwrap(), member.admit_read().unwrap());
     journal.let_leases_end();
     while member.is_serving() {

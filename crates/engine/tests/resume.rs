@@ -192,13 +192,13 @@ async fn a_coordinator_whose_lease_has_ended_cannot_append() {
     let (sleepy, awake) = (lease("sleepy"), lease("awake"));
     assert!(sleepy.take().await.unwrap());
     assert!(!awake.take().await.unwrap(), "one at a time");
-    let ledger = Ledger::load(setup.journal.clone(), sleepy.clone()).await.unwrap();
+    let ledger: Ledger = Ledger::load(setup.journal.clone(), sleepy.clone()).await.unwrap();
     while !awake.take().await.unwrap() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(matches!(ledger.append(Event::Capturing).await, Err(Halt::Lost)), "it knows by its own clock");
     // Even with a lease that it believes in, somebody else's entry is in its way.
-    let theirs = Ledger::load(setup.journal.clone(), awake.clone()).await.unwrap();
+    let theirs: Ledger = Ledger::load(setup.journal.clone(), awake.clone()).await.unwrap();
     theirs.append(Event::Capturing).await.unwrap();
     awake.release().await.unwrap();
     assert!(sleepy.take().await.unwrap());

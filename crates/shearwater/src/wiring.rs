@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shearwater_core::journal::{Command, Entry, Event, Journal, JournalError};
-use shearwater_core::lifecycle::State;
+use shearwater_core::lifecycle::{Lifecycle, State};
 use shearwater_core::mapping::Mapping;
 use shearwater_core::spec::{self, Colour, Spec};
 use shearwater_core::store::Store;
 use shearwater_engine::member::MemberOptions;
+use shearwater_engine::records::RecordsOptions;
 use shearwater_engine::run::{self, Coordinator, CoordinatorOptions};
-use shearwater_engine::{Member, Setup};
+use shearwater_engine::serve::Served;
+use shearwater_engine::{Member, Serve, Setup};
 use shearwater_stores::Create;
 use shearwater_stores::journal::{JournalPlace, JournalStore};
 
@@ -26,7 +28,22 @@ const SPEC_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How often the journal is asked whether a request has ended.
 const OUTCOME_POLL: Duration = Duration::from_millis(20);
 
-/// A spec file, read and checked.
+/// A spec file of any kind, read and checked.
+pub enum AnySpec {
+    /// Of a `move`.
+    Move(SpecFile),
+}
+
+impl AnySpec {
+    /// The spec of a `move`, for a command that only a `move` has.
+    pub fn into_move(self) -> Outcome<SpecFile> {
+        match self {
+            AnySpec::Move(spec) => Ok(spec),
+        }
+    }
+}
+
+/// The spec file of a `move`, read and checked.
 pub struct SpecFile {
     /// Its text.
     pub text: String,
@@ -37,7 +54,7 @@ pub struct SpecFile {
 }
 
 /// Reads and checks a spec file; every problem at once.
-pub fn read_spec(path: &Path, colour: Colour) -> Outcome<SpecFile> {
+pub fn read_spec(path: &Path, colour: Colour) -> Outcome<AnySpec> {
     let unreadable = |error: &std::io::Error| Failure::file("read the spec", path, error);
     let size = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
     if size > SPEC_BYTES_MAX {
@@ -53,7 +70,7 @@ pub fn read_spec(path: &Path, colour: Colour) -> Outcome<SpecFile> {
 }
 
 /// Checks a spec's text; `name` is what messages call it.
-pub fn check_spec(name: &str, text: String, colour: Colour) -> Outcome<SpecFile> {
+pub fn check_spec(name: &str, text: String, colour: Colour) -> Outcome<AnySpec> {
     let environment = |variable: &str| std::env::var(variable).ok();
     let spec = spec::parse(&text, &environment).map_err(|problems| {
         let mut failure =
@@ -61,6 +78,13 @@ pub fn check_spec(name: &str, text: String, colour: Colour) -> Outcome<SpecFile>
         failure.detail = Some(Box::new(problems.iter().map(|problem| problem_json(&text, problem)).collect()));
         failure
     })?;
+    match spec {
+        spec::Migration::Move(spec) => Ok(AnySpec::Move(compiled(name, text, spec, colour)?)),
+    }
+}
+
+/// With its mapping.
+fn compiled(name: &str, text: String, spec: Spec, colour: Colour) -> Outcome<SpecFile> {
     let mapping = Mapping::compile(&spec).map_err(|error| {
         let problem = spec::Problem {
             code: error.code,
@@ -161,7 +185,7 @@ pub async fn state(journal: &dyn Journal) -> Outcome<State> {
 }
 
 /// The spec that a migration was started with.
-pub async fn spec_of(journal: &dyn Journal, colour: Colour) -> Outcome<SpecFile> {
+pub async fn spec_of(journal: &dyn Journal, colour: Colour) -> Outcome<AnySpec> {
     let first = journal.read(0, 1).await?;
     match first.into_iter().next().map(|entry| entry.event) {
         Some(Event::Created { spec }) => check_spec(&format!("journal:{}", journal.migration()), spec, colour),
@@ -225,7 +249,7 @@ pub struct Opened {
 pub async fn open(journal: &JournalPlace, name: Option<&str>, colour: Colour) -> Outcome<Opened> {
     let journals = open_journal(journal).await?;
     let journal = migration(&journals, name).await?;
-    let spec = spec_of(journal.as_ref(), colour).await?;
+    let spec = spec_of(journal.as_ref(), colour).await?.into_move()?;
     let setup = open_setup(journal, &spec).await?;
     Ok(Opened { setup, spec })
 }
@@ -268,6 +292,18 @@ pub async fn act(setup: &Setup, command: Command) -> Outcome<serde_json::Value> 
     let outcome = hands.act(command).await;
     hands.leave().await;
     outcome
+}
+
+/// This process's part in serving a migration.
+pub async fn served(journal: Arc<dyn Journal>, colour: Colour) -> Outcome<Arc<dyn Serve>> {
+    match spec_of(journal.as_ref(), colour).await? {
+        AnySpec::Move(spec) => {
+            let setup = open_setup(journal, &spec).await?;
+            let member = Member::join(&setup, "serve", MemberOptions::default()).await?;
+            let coordinator = run::spawn(setup.clone(), member.clone(), CoordinatorOptions::default());
+            Ok(Served::new(setup, member, Some(coordinator), RecordsOptions::default()))
+        }
+    }
 }
 
 /// Waits for Ctrl-C.

@@ -107,7 +107,7 @@ fn every_phase_with_every_event() {
             let event = event(&before);
             let found = match before.next(100, &event) {
                 Err(illegal) => {
-                    assert_eq!(illegal.phase, phase);
+                    assert_eq!(illegal.phase, phase.name());
                     ".".to_owned()
                 }
                 Ok(next) if next.effective_phase() == phase => "=".to_owned(),

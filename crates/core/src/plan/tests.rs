@@ -8,7 +8,7 @@ use super::*;
 use crate::Document;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::shape::FieldType;
-use crate::spec::{locate, parse};
+use crate::spec::{locate, parse_move};
 use crate::store::{BadRow, Image, InspectedColumn, InspectedTable};
 use crate::value::Value;
 
@@ -66,7 +66,7 @@ fn source() -> Inspection {
 }
 
 fn compiled(text: &str) -> (Spec, Mapping) {
-    let spec = parse(text, &|_| None).unwrap();
+    let spec = parse_move(text, &|_| None).unwrap();
     let mapping = Mapping::compile(&spec).unwrap();
     (spec, mapping)
 }

@@ -28,6 +28,45 @@ pub enum Kind {
     Move,
 }
 
+impl Kind {
+    /// The kind's name, as specs have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Move => "move",
+        }
+    }
+}
+
+/// A checked spec of any kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Migration {
+    /// To another store or shape.
+    Move(Spec),
+}
+
+impl Migration {
+    /// The migration's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Migration::Move(spec) => &spec.migration,
+        }
+    }
+
+    /// The entity's name in the gateway's paths.
+    pub fn entity(&self) -> &str {
+        match self {
+            Migration::Move(spec) => &spec.entity,
+        }
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Migration::Move(_) => Kind::Move,
+        }
+    }
+}
+
 /// A checked spec of a `move`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
@@ -239,11 +278,15 @@ pub struct Problem {
 
 /// Reads a spec. `env` answers the environment's variables for `${NAME}`.
 /// Every problem is returned at once, in the order of the text.
-pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Problem>> {
+pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Migration, Vec<Problem>> {
     let mut reader = read::Reader::new(text, env);
-    let draft = reader.root().and_then(|root| stores::read_spec(&mut reader, root));
-    if let Some(draft) = &draft {
-        check::check(&mut reader, draft);
+    let migration = reader.root().and_then(|root| stores::read_spec(&mut reader, root));
+    reader.finish(migration)
+}
+
+/// As [`parse`], for who can do with a `move` only.
+pub fn parse_move(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Problem>> {
+    match parse(text, env)? {
+        Migration::Move(spec) => Ok(spec),
     }
-    reader.finish(draft.map(|draft| draft.spec))
 }

@@ -4,7 +4,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Problem, Spec};
+use super::Problem;
 
 /// Byte range in the spec's text.
 pub(super) type Span = (usize, usize);
@@ -118,7 +118,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The result: the spec, or all problems in the order of the text.
-    pub(super) fn finish(mut self, spec: Option<Spec>) -> Result<Spec, Vec<Problem>> {
+    pub(super) fn finish<T>(mut self, spec: Option<T>) -> Result<T, Vec<Problem>> {
         self.problems.sort_by_key(|problem| problem.span);
         self.problems.dedup();
         match spec {

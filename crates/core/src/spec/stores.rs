@@ -1,9 +1,9 @@
-//! The sections around the fields: names, `[source]`, `[target]`,
-//! `[unmapped]`, `[gates]`, `[pace]`.
+//! The head that every spec has, and a `move`'s sections around its fields:
+//! `[source]`, `[target]`, `[unmapped]`, `[gates]`, `[pace]`.
 
 use super::fields::{check_name, read_columns, read_rules};
 use super::read::{Item, Reader, Section, Span, did_you_mean};
-use super::{Gates, Kind, LayoutSpec, Pace, Spec, StoreSpec, Unmapped};
+use super::{Gates, Kind, LayoutSpec, Migration, Pace, Spec, StoreSpec, Unmapped, check};
 
 /// Schemes of store URLs that this version can open.
 pub const STORE_SCHEMES: [&str; 5] = ["sqlite", "postgres", "postgresql", "mysql", "mariadb"];
@@ -11,7 +11,7 @@ pub const STORE_SCHEMES: [&str; 5] = ["sqlite", "postgres", "postgresql", "mysql
 /// Names of migrations become file names, labels and lease names.
 const MIGRATION_NAME_CHARS_MAX: usize = 63;
 
-/// A spec with the places that checks across sections point at.
+/// A `move`'s spec with the places that checks across sections point at.
 pub(super) struct Draft {
     pub(super) spec: Spec,
     pub(super) source: StorePlaces,
@@ -27,12 +27,32 @@ pub(super) struct StorePlaces {
     pub(super) residue: Span,
 }
 
-/// Reads the whole spec. Parts that are missing are reported and stand as
-/// empty texts in the draft, so that reading can go on.
-pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>) -> Option<Draft> {
+/// What every kind's spec begins with.
+pub(super) struct Head {
+    pub(super) migration: String,
+    pub(super) entity: String,
+}
+
+/// Reads the whole spec. A spec of no known kind is read as a `move`, so that
+/// its other problems are reported too.
+pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>) -> Option<Migration> {
     let migration = read_migration(reader, &mut root);
     let kind = read_kind(reader, &mut root);
     let entity = read_entity(reader, &mut root);
+    let head = Head { migration, entity };
+    match kind {
+        Some(Kind::Move) => Some(Migration::Move(read_move(reader, root, head))),
+        None => {
+            read_move(reader, root, head);
+            None
+        }
+    }
+}
+
+/// Reads what a `move` has besides its head. Parts that are missing are
+/// reported and stand as empty texts, so that reading can go on.
+fn read_move(reader: &mut Reader<'_>, mut root: Section<'_>, head: Head) -> Spec {
+    let Head { migration, entity } = head;
     let (source, source_places) = read_store(reader, &mut root, "source", Which::Source);
     let (target, target_places) = read_store(reader, &mut root, "target", Which::Target);
     let fields = match root.take("fields").map(|item| reader.section(item, "[fields]")) {
@@ -47,13 +67,14 @@ pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>) -> Optio
     let gates = read_gates(reader, &mut root);
     let pace = read_pace(reader, &mut root);
     root.refuse_rest(reader);
-    let kind = kind?;
-    Some(Draft {
-        spec: Spec { migration, kind, entity, source, target, fields, unmapped, gates, pace },
+    let draft = Draft {
+        spec: Spec { migration, kind: Kind::Move, entity, source, target, fields, unmapped, gates, pace },
         source: source_places,
         target: target_places,
         unmapped: unmapped_place,
-    })
+    };
+    check::check(reader, &draft);
+    draft.spec
 }
 
 /// A text that must be there; empty when it is not.

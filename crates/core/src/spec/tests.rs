@@ -79,7 +79,8 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn good(text: &str) -> Spec {
-    parse(text, &environment).unwrap_or_else(|problems| panic!("{}", render_problems("spec.toml", text, &problems)))
+    parse_move(text, &environment)
+        .unwrap_or_else(|problems| panic!("{}", render_problems("spec.toml", text, &problems)))
 }
 
 /// Breaks `base` by replacing one part for each case; the snapshot has what is told.

@@ -4,7 +4,7 @@
 use super::*;
 use crate::mapping::Mapping;
 use crate::shape::FieldType;
-use crate::spec::{FieldRule, Spec, Unmapped, parse};
+use crate::spec::{FieldRule, Spec, Unmapped, parse_move};
 use crate::store::{Bounds, Estimate, ForeignKey, InspectedColumn, InspectedTable};
 
 fn column(name: &str, declared: &str, ty: FieldType) -> InspectedColumn {
@@ -72,7 +72,7 @@ fn proposed(table: &InspectedTable, target: Option<&InspectedTable>) -> String {
 }
 
 fn read(text: &str) -> Spec {
-    let spec = parse(text, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+    let spec = parse_move(text, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
     Mapping::compile(&spec).unwrap();
     spec
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use shearwater_core::lifecycle::{Lifecycle, State};
 use tokio::sync::Notify;
 
 use super::{NotServing, View};
@@ -103,25 +104,25 @@ impl InFlight {
 }
 
 /// What is admitted now: the view, and the count of its epoch.
-pub(super) struct Following {
-    pub(super) view: Arc<View>,
+pub(super) struct Following<S> {
+    pub(super) view: Arc<View<S>>,
     pub(super) in_flight: Arc<InFlight>,
 }
 
 /// Leave to serve one request under the epoch of `view`. While it lives the
 /// member does not acknowledge a later epoch.
-pub struct Admission {
+pub struct Admission<S = State> {
     /// What to act on.
-    pub view: Arc<View>,
+    pub view: Arc<View<S>>,
     in_flight: Arc<InFlight>,
     lease: Arc<Lease>,
     generation: u64,
 }
 
 /// Leave to make one read under the epoch of `view`; see [`crate::Member::admit_read`].
-pub struct Reading {
+pub struct Reading<S = State> {
     /// What to act on.
-    pub view: Arc<View>,
+    pub view: Arc<View<S>>,
     lease: Arc<Lease>,
     generation: u64,
 }
@@ -135,8 +136,8 @@ pub enum Confirmed {
     MovedOn,
 }
 
-impl Reading {
-    pub(super) fn take(view: Arc<View>, lease: &Arc<Lease>) -> Result<Reading, NotServing> {
+impl<S: Lifecycle> Reading<S> {
+    pub(super) fn take(view: Arc<View<S>>, lease: &Arc<Lease>) -> Result<Reading<S>, NotServing> {
         let generation = lease.begin()?;
         Ok(Reading { view, lease: lease.clone(), generation })
     }
@@ -146,8 +147,11 @@ impl Reading {
     }
 }
 
-impl Admission {
-    pub(super) fn take(following: &arc_swap::ArcSwap<Following>, lease: &Arc<Lease>) -> Result<Admission, NotServing> {
+impl<S: Lifecycle> Admission<S> {
+    pub(super) fn take(
+        following: &arc_swap::ArcSwap<Following<S>>,
+        lease: &Arc<Lease>,
+    ) -> Result<Admission<S>, NotServing> {
         let generation = lease.begin()?;
         loop {
             let now = following.load();
@@ -173,7 +177,7 @@ impl Admission {
     }
 }
 
-impl Drop for Admission {
+impl<S> Drop for Admission<S> {
     fn drop(&mut self) {
         if self.in_flight.requests.fetch_sub(1, Ordering::SeqCst) == 1 {
             // Cheap when nobody waits: the loop looks at this only while an

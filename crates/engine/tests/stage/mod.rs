@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shearwater_core::journal::{Event, Journal};
-use shearwater_core::lifecycle::{BackfillTotals, Phase, State};
+use shearwater_core::lifecycle::{BackfillTotals, Lifecycle, Phase, State};
 use shearwater_core::mapping::Mapping;
 use shearwater_core::path::Path;
 use shearwater_core::query::{Filter, OrderTerm};
@@ -77,7 +77,7 @@ impl Stage {
         let text = SPEC.replace("SOURCE", &source.display().to_string());
         let text = text.replace("TARGET", &path("target.db").display().to_string());
         let spec =
-            spec::parse(&text, &|_| None).unwrap_or_else(|p| panic!("{}", spec::render_problems("t", &text, &p)));
+            spec::parse_move(&text, &|_| None).unwrap_or_else(|p| panic!("{}", spec::render_problems("t", &text, &p)));
         let mapping = Mapping::compile(&spec).unwrap();
         let source = shearwater_stores::open(&spec.source.url, mapping.source().clone(), Create::Never).await.unwrap();
         let target =

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use shearwater_core::Key;
 use shearwater_core::journal::{Command, Entry, Event, Journal, Refusal};
-use shearwater_core::lifecycle::{BackfillState, Phase, State};
+use shearwater_core::lifecycle::{BackfillState, Lifecycle, Phase, State};
 use shearwater_core::mapping::Mapping;
 use shearwater_core::spec;
 use shearwater_core::store::{ChunkMax, Image, Side, Store};
@@ -100,7 +100,7 @@ impl World {
     /// Fresh instances of everything.
     pub async fn setup(&self) -> Setup {
         let text = self.spec();
-        let spec = spec::parse(&text, &|_| None)
+        let spec = spec::parse_move(&text, &|_| None)
             .unwrap_or_else(|problems| panic!("{}", spec::render_problems("spec", &text, &problems)));
         let mapping = Mapping::compile(&spec).unwrap();
         let place = match &self.journal {

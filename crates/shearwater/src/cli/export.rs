@@ -81,7 +81,7 @@ async fn of_migration(context: &Context, args: Export) -> Outcome<Exit> {
     let journals = wiring::open_journal(&context.journal).await?;
     let journal = wiring::migration(&journals, Some(&args.what)).await?;
     let state = wiring::state(journal.as_ref()).await?;
-    let spec = wiring::spec_of(journal.as_ref(), context.console.colour).await?;
+    let spec = wiring::spec_of(journal.as_ref(), context.console.colour).await?.into_move()?;
     let side = match (args.side, state.authority()) {
         (Some(SideArg::Source), _) | (None, Some(Side::Source) | None) => Side::Source,
         (Some(SideArg::Target), _) | (None, Some(Side::Target)) => Side::Target,

@@ -51,7 +51,7 @@ pub(super) struct Planned {
 
 /// Checks everything and says what it will come to.
 pub async fn run(context: &Context, args: PlanArgs) -> Outcome<Exit> {
-    let spec = wiring::read_spec(&args.spec, context.console.colour)?;
+    let spec = wiring::read_spec(&args.spec, context.console.colour)?.into_move()?;
     let planned = make(&spec, if args.thorough { Look::All } else { Look::Sample }).await?;
     let name = args.spec.display().to_string();
     context.console.answer(&planned.json(&spec), &planned.text(&name, &spec))?;

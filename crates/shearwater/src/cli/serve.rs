@@ -2,17 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 use shearwater_core::lifecycle::Phase;
-use shearwater_engine::member::{Member, MemberOptions};
-use shearwater_engine::records::RecordsOptions;
-use shearwater_engine::run::{self, CoordinatorOptions};
+use shearwater_engine::Serve as ServedMigration;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::{Context, start};
-use crate::gateway::{ServeError, ServeOptions, ServedMigration, serve};
+use crate::gateway::{ServeError, ServeOptions, serve};
 use crate::wiring;
 
 /// Arguments of `serve`.
@@ -39,7 +38,7 @@ const CONTROL_TOKEN: &str = "SHEARWATER_CONTROL_TOKEN";
 pub async fn run(context: &Context, args: Serve) -> Outcome<Exit> {
     log_to_stderr();
     if let Some(file) = &args.spec {
-        let spec = wiring::read_spec(file, context.console.colour)?;
+        let spec = wiring::read_spec(file, context.console.colour)?.into_move()?;
         start::written_down(context, &spec, &file.display().to_string()).await?;
     }
     let options = ServeOptions {
@@ -50,8 +49,8 @@ pub async fn run(context: &Context, args: Serve) -> Outcome<Exit> {
         ..ServeOptions::default()
     };
     let migrations = migrations(context).await?;
-    let names: Vec<String> = migrations.iter().map(|served| served.setup.journal.migration().to_owned()).collect();
-    let entities: Vec<String> = migrations.iter().map(|served| served.setup.spec.entity.clone()).collect();
+    let names: Vec<String> = migrations.iter().map(|served| served.journal().migration().to_owned()).collect();
+    let entities: Vec<String> = migrations.iter().map(|served| served.entity().to_owned()).collect();
     let handle = serve(options, migrations).await?;
     let control = handle.control_addr.map(|address| format!("http://{address}"));
     let gateway = format!("http://{}", handle.addr);
@@ -70,7 +69,7 @@ fn token(variable: &str) -> Option<String> {
 }
 
 /// The migrations to serve: the named one, or all that were not given up.
-async fn migrations(context: &Context) -> Outcome<Vec<ServedMigration>> {
+async fn migrations(context: &Context) -> Outcome<Vec<Arc<dyn ServedMigration>>> {
     let journals = wiring::open_journal(&context.journal).await?;
     let names = match &context.migration {
         Some(name) => vec![name.clone()],
@@ -82,16 +81,7 @@ async fn migrations(context: &Context) -> Outcome<Vec<ServedMigration>> {
         if wiring::state(journal.as_ref()).await?.phase == Phase::Withdrawn && context.migration.is_none() {
             continue;
         }
-        let spec = wiring::spec_of(journal.as_ref(), context.console.colour).await?;
-        let setup = wiring::open_setup(journal, &spec).await?;
-        let member = Member::join(&setup, "serve", MemberOptions::default()).await?;
-        let coordinator = run::spawn(setup.clone(), member.clone(), CoordinatorOptions::default());
-        served.push(ServedMigration {
-            setup,
-            member,
-            coordinator: Some(coordinator),
-            records: RecordsOptions::default(),
-        });
+        served.push(wiring::served(journal, context.console.colour).await?);
     }
     if served.is_empty() {
         return Err(Failure::new(Exit::Failed, "journal/empty", "the journal has no migration to serve")

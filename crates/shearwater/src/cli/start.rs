@@ -40,7 +40,7 @@ pub struct Copy {
 
 /// Writes the migration down, enters dual-write, copies what exists.
 pub async fn run(context: &Context, args: Start) -> Outcome<Exit> {
-    let spec = wiring::read_spec(&args.spec, context.console.colour)?;
+    let spec = wiring::read_spec(&args.spec, context.console.colour)?.into_move()?;
     let journal = written_down(context, &spec, &args.spec.display().to_string()).await?;
     let setup = wiring::open_setup(journal.clone(), &spec).await?;
     let following = progress::follow(context.console, journal.clone());
@@ -189,7 +189,7 @@ async fn copied(journal: &dyn Journal) -> Outcome<()> {
 
 /// Only copies: the migration is written down, but never leaves `planned`.
 pub async fn copy(context: &Context, args: Copy) -> Outcome<Exit> {
-    let spec = wiring::read_spec(&args.spec, context.console.colour)?;
+    let spec = wiring::read_spec(&args.spec, context.console.colour)?.into_move()?;
     let journal = written_down(context, &spec, &args.spec.display().to_string()).await?;
     let setup = wiring::open_setup(journal.clone(), &spec).await?;
     let following = progress::follow(context.console, journal.clone());

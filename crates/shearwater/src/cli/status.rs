@@ -83,7 +83,7 @@ pub async fn run(context: &Context, args: Status) -> Outcome<Exit> {
 }
 
 async fn look(context: &Context, journal: &Arc<dyn Journal>, stores: &mut Stores) -> Outcome<Standing> {
-    let spec = wiring::spec_of(journal.as_ref(), context.console.colour).await?;
+    let spec = wiring::spec_of(journal.as_ref(), context.console.colour).await?.into_move()?;
     let source = look_at(&spec, Which::Source, &mut stores.source).await;
     let target = look_at(&spec, Which::Target, &mut stores.target).await;
     let report = match (&stores.source, &stores.target) {

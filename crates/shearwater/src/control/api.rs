@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shearwater_core::journal::{Journal, JournalError};
 use shearwater_engine::ledger::Halt;
 use shearwater_engine::verify::MISMATCHES_NOTE;
-use shearwater_engine::{Member, Setup, run};
+use shearwater_engine::{Serve, run};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,7 +37,7 @@ const ENTRIES_MAX: usize = 1_000;
 
 /// The control API of some migrations.
 pub struct ControlApp {
-    migrations: Vec<(Setup, Arc<Member>)>,
+    migrations: Vec<Arc<dyn Serve>>,
     guard: Option<Guard>,
 }
 
@@ -49,7 +49,7 @@ pub fn spawn(listener: TcpListener, app: Arc<ControlApp>, closed: watch::Receive
 
 impl ControlApp {
     /// For these migrations; with a guard, requests must carry its token.
-    pub fn new(migrations: impl IntoIterator<Item = (Setup, Arc<Member>)>, guard: Option<Guard>) -> ControlApp {
+    pub fn new(migrations: impl IntoIterator<Item = Arc<dyn Serve>>, guard: Option<Guard>) -> ControlApp {
         ControlApp { migrations: migrations.into_iter().collect(), guard }
     }
 
@@ -75,16 +75,18 @@ impl ControlApp {
         let path: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
         match (&head.method, path.as_slice()) {
             (&Method::GET, ["migrations"]) => Ok(self.overview()),
-            (&Method::GET, ["migrations", name]) => to_json(&status(self.setup(name)?).await.map_err(status_problem)?),
+            (&Method::GET, ["migrations", name]) => {
+                to_json(&status(self.migration(name)?).await.map_err(status_problem)?)
+            }
             (&Method::GET, ["migrations", name, what]) => {
-                report(self.setup(name)?, what, head.uri.query().unwrap_or_default()).await
+                report(self.migration(name)?.journal().as_ref(), what, head.uri.query().unwrap_or_default()).await
             }
             (&Method::POST, ["migrations", name, verb]) => {
-                let setup = self.setup(name)?;
+                let journal = self.migration(name)?.journal().clone();
                 let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
                     Problem::new(Kind::BodyTooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"))
                 })?;
-                act(setup, verb, &body).await
+                act(journal.as_ref(), verb, &body).await
             }
             (_, ["migrations", ..]) => {
                 let mut problem = Problem::new(Kind::MethodNotAllowed, "this method is not served here");
@@ -95,10 +97,10 @@ impl ControlApp {
         }
     }
 
-    fn setup(&self, name: &str) -> Result<&Setup, Problem> {
-        let mut setups = self.migrations.iter().map(|(setup, _)| setup);
-        setups.find(|setup| setup.journal.migration() == name).ok_or_else(|| {
-            let names: Vec<_> = self.migrations.iter().map(|(setup, _)| setup.journal.migration()).collect();
+    fn migration(&self, name: &str) -> Result<&dyn Serve, Problem> {
+        let found = self.migrations.iter().find(|migration| migration.journal().migration() == name);
+        found.map(Arc::as_ref).ok_or_else(|| {
+            let names: Vec<_> = self.migrations.iter().map(|migration| migration.journal().migration()).collect();
             Problem::new(Kind::NoSuchPath, "this process serves no migration of this name")
                 .hint(format!("it serves {}", names.join(", ")))
         })
@@ -106,23 +108,23 @@ impl ControlApp {
 
     /// What this process acts on, without asking the journal.
     fn overview(&self) -> Value {
-        let row = |(setup, member): &(Setup, Arc<Member>)| {
-            let view = member.view();
+        let row = |migration: &Arc<dyn Serve>| {
+            let standing = migration.standing();
             json!({
-                "migration": setup.journal.migration(),
-                "entity": setup.spec.entity,
-                "phase": view.state.phase,
-                "entering": view.state.entering,
-                "status": view.state.status,
-                "epoch": view.state.epoch,
-                "seq": view.seq,
+                "migration": migration.journal().migration(),
+                "entity": migration.entity(),
+                "phase": standing.phase,
+                "entering": standing.entering,
+                "status": standing.status,
+                "epoch": standing.epoch,
+                "seq": standing.seq,
             })
         };
         self.migrations.iter().map(row).collect()
     }
 }
 
-async fn act(setup: &Setup, verb: &str, body: &[u8]) -> Result<Value, Problem> {
+async fn act(journal: &dyn Journal, verb: &str, body: &[u8]) -> Result<Value, Problem> {
     let command = verbs::command(verb, body).map_err(|refused| match refused {
         Refused::NoSuchVerb => {
             let names: Vec<_> = VERBS.iter().map(|verb| verb.name).collect();
@@ -130,8 +132,8 @@ async fn act(setup: &Setup, verb: &str, body: &[u8]) -> Result<Value, Problem> {
         }
         Refused::Body(detail) => Problem::new(Kind::BadJson, detail),
     })?;
-    tracing::info!(migration = setup.journal.migration(), verb, "asked for");
-    match run::ask(setup, command, VERB_WAIT).await.map_err(journal_problem)? {
+    tracing::info!(migration = journal.migration(), verb, "asked for");
+    match run::ask_in(journal, command, VERB_WAIT).await.map_err(journal_problem)? {
         Ok(report) => Ok(report),
         Err(refusal) => {
             let mut problem = Problem::new(Kind::Refused, refusal.message);
@@ -142,8 +144,7 @@ async fn act(setup: &Setup, verb: &str, body: &[u8]) -> Result<Value, Problem> {
     }
 }
 
-async fn report(setup: &Setup, what: &str, query: &str) -> Result<Value, Problem> {
-    let journal = setup.journal.as_ref();
+async fn report(journal: &dyn Journal, what: &str, query: &str) -> Result<Value, Problem> {
     match what {
         "history" => history(journal, after(query)?).await,
         "dead-letters" => {

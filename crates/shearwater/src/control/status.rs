@@ -3,9 +3,8 @@
 
 use serde::Serialize;
 use shearwater_core::journal::Journal;
-use shearwater_engine::Setup;
+use shearwater_engine::Serve;
 use shearwater_engine::ledger::Halt;
-use shearwater_engine::report::{self, StatusReport};
 
 use crate::gateway::usage::Versions;
 
@@ -17,7 +16,7 @@ pub struct Status {
     pub entity: String,
     /// Phase, gates, backlog, progress, what a rollback would cost.
     #[serde(flatten)]
-    pub report: StatusReport,
+    pub report: serde_json::Value,
     /// Live members.
     pub members: Vec<MemberStatus>,
     /// Commands that were asked for and have not ended.
@@ -41,17 +40,18 @@ pub struct MemberStatus {
 
 /// Reads where the migration stands from its journal and stores; writes
 /// nothing, so any process may ask.
-pub async fn status(setup: &Setup) -> Result<Status, Halt> {
-    let report = report::status(setup).await?;
-    let journal: &dyn Journal = setup.journal.as_ref();
+pub async fn status(migration: &dyn Serve) -> Result<Status, Halt> {
+    let report = migration.report().await?;
+    let journal: &dyn Journal = migration.journal().as_ref();
+    let epoch = report.get("epoch").and_then(serde_json::Value::as_u64).unwrap_or(0);
     let members = journal.members().await?.into_iter().map(|member| MemberStatus {
-        behind: member.epoch < report.epoch,
+        behind: member.epoch < epoch,
         id: member.id,
         epoch: member.epoch,
         lease_until_ms: member.lease_until_ms,
     });
     Ok(Status {
-        entity: setup.spec.entity.clone(),
+        entity: migration.entity().to_owned(),
         members: members.collect(),
         open_requests: journal.open_requests().await?.len() as u64,
         usage: Versions::of(journal).await?,

@@ -13,6 +13,7 @@ use shearwater_core::store::Store;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{RecordsOptions, Shape};
 use shearwater_engine::run::{self, CoordinatorOptions};
+use shearwater_engine::serve::Served;
 use shearwater_engine::{Member, Setup};
 use shearwater_stores::journal::{JournalPlace, JournalStore};
 use shearwater_stores::outsider::Outsider;
@@ -26,7 +27,7 @@ use super::traffic::{Client, Witness};
 use super::verdict::Evidence;
 use super::walker::Walker;
 use super::{DemoError, Sabotage};
-use crate::gateway::{ServeHandle, ServeOptions, ServedMigration, serve};
+use crate::gateway::{ServeHandle, ServeOptions, serve};
 
 /// Who the journal says did it.
 const ACTOR: &str = "demo";
@@ -74,12 +75,7 @@ impl House {
     async fn serve(setup: Setup) -> Result<House, DemoError> {
         let member = Member::join(&setup, ACTOR, MemberOptions::default()).await?;
         let coordinator = run::spawn(setup.clone(), member.clone(), CoordinatorOptions::default());
-        let served = ServedMigration {
-            setup: setup.clone(),
-            member: member.clone(),
-            coordinator: Some(coordinator),
-            records: RecordsOptions::default(),
-        };
+        let served = Served::new(setup.clone(), member.clone(), Some(coordinator), RecordsOptions::default());
         let options = ServeOptions { unready_time: Duration::ZERO, ..ServeOptions::default() };
         let gateway = serve(options, vec![served]).await.map_err(|error| DemoError(error.to_string()))?;
         Ok(House { setup, member, address: gateway.addr, gateway })
@@ -107,7 +103,7 @@ pub fn place(keep: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>)
 async fn setup(plan: Plan<'_>) -> Result<Setup, DemoError> {
     let Plan { place, spec: text, variables, journal, sabotage } = plan;
     std::fs::write(place.join("users-move.toml"), text)?;
-    let spec = spec::parse(text, variables)
+    let spec = spec::parse_move(text, variables)
         .map_err(|problems| DemoError(spec::render_problems("users-move.toml", text, &problems)))?;
     let mapping = Mapping::compile(&spec).map_err(|error| DemoError(format!("the mapping: {error}")))?;
     let mut source = open(&spec.source.url, mapping.source().clone(), Create::Never).await?;

@@ -80,7 +80,7 @@ mod tests {
         let places = Places { source, target };
         let text = places.spec("mine", 250);
         assert!(!text.contains("s3cret"), "{text}");
-        let spec = spec::parse(&text, &|name| places.variable(name))
+        let spec = spec::parse_move(&text, &|name| places.variable(name))
             .unwrap_or_else(|problems| panic!("{}", spec::render_problems("users-move.toml", &text, &problems)));
         assert_eq!((spec.migration.as_str(), spec.gates.pause_ms_max), ("mine", 250));
         assert_eq!(spec.source.url, "sqlite:some \"odd\\ place/legacy.db");

@@ -80,7 +80,7 @@ impl App {
         if self.stopping.load(Ordering::Acquire) {
             return text(StatusCode::SERVICE_UNAVAILABLE, "stopping");
         }
-        match self.entities.iter().find(|entity| entity.member.admit().is_err()) {
+        match self.entities.iter().find(|entity| !entity.serve.is_serving()) {
             None => text(StatusCode::OK, "ready"),
             Some(entity) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the lease for {} has ended", entity.name)),
         }

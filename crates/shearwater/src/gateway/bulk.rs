@@ -101,7 +101,7 @@ async fn changed(
         after: None,
         limit: BULK_RECORDS_MAX,
     };
-    let page = entity.records.list(ask).await?;
+    let page = entity.serve.list(ask).await?;
     if page.next.is_some() {
         return Err(bulk_too_large(page.records.len() + 1).hint("narrow the filter"));
     }

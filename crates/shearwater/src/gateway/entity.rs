@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use shearwater_core::Key;
 use shearwater_core::journal::JournalError;
-use shearwater_core::path::{Path, Step};
 use shearwater_core::shape::{FieldType, Layout};
-use shearwater_core::spec::{FieldRule, RuleFrom};
-use shearwater_core::store::{Image, Side};
+use shearwater_core::store::Image;
 use shearwater_core::value::{Document, Uuid, Value};
-use shearwater_engine::records::{Records, RecordsOptions, Shape};
-use shearwater_engine::{Member, Setup};
+use shearwater_engine::Serve;
+use shearwater_engine::records::Shape;
 
-use super::fields;
 use super::json::Codec;
 use super::key_text;
 use super::page::Sealer;
@@ -23,12 +20,8 @@ use super::usage::{self, Usage};
 pub struct Entity {
     /// Its name in paths.
     pub name: String,
-    /// The migration that it belongs to.
-    pub setup: Setup,
-    /// This process's part in the migration.
-    pub member: Arc<Member>,
-    /// Reads and writes.
-    pub records: Records,
+    /// The migration that it belongs to: its reads and writes.
+    pub serve: Arc<dyn Serve>,
     /// Page tokens.
     pub sealer: Sealer,
     v1: Version,
@@ -53,14 +46,12 @@ pub struct Version {
 
 impl Entity {
     /// Opens an entity for serving.
-    pub async fn open(setup: Setup, member: Arc<Member>, options: RecordsOptions) -> Result<Entity, JournalError> {
-        let sealer = Sealer::open(setup.journal.as_ref()).await?;
-        let name = setup.spec.entity.clone();
-        let v1 = Version::new(&name, Shape::V1, setup.mapping.source().clone(), v1_fields(&setup));
-        let v2_fields = fields::names(setup.mapping.target()).into_iter().map(str::to_owned).collect();
-        let v2 = Version::new(&name, Shape::V2, setup.mapping.target().clone(), v2_fields);
-        let records = Records::new(setup.clone(), member.clone(), options);
-        Ok(Entity { name, setup, member, records, sealer, v1, v2 })
+    pub async fn open(serve: Arc<dyn Serve>) -> Result<Entity, JournalError> {
+        let sealer = Sealer::open(serve.journal().as_ref()).await?;
+        let name = serve.entity().to_owned();
+        let version = |shape| Version::new(&name, shape, serve.layout(shape).clone(), serve.fields(shape));
+        let (v1, v2) = (version(Shape::V1), version(Shape::V2));
+        Ok(Entity { name, serve, sealer, v1, v2 })
     }
 
     /// One version.
@@ -73,13 +64,13 @@ impl Entity {
 
     /// Adds the counts of this member to those in the journal.
     pub async fn save_usage(&self) -> Result<(), JournalError> {
-        usage::save(self.setup.journal.as_ref(), self.member.id(), &self.v1.usage, &self.v2.usage).await
+        usage::save(self.serve.journal().as_ref(), self.serve.member_id(), &self.v1.usage, &self.v2.usage).await
     }
 
     /// The key of a record of a shape.
     pub fn key_of(&self, shape: Shape, record: Document) -> Result<(Key, Document), Problem> {
         let image = Image::of(record);
-        let key = self.setup.mapping.key_of(shape.side(), &image).map_err(|error| {
+        let key = self.serve.key_of(shape, &image).map_err(|error| {
             let mut problem = Problem::new(Kind::Unprocessable, error.to_string()).field(error.path);
             problem.code = Some(error.code.into());
             problem.hint = error.hint;
@@ -97,10 +88,7 @@ impl Entity {
         if names.iter().any(|name| record.contains(name)) {
             return Ok(record);
         }
-        let chosen = chosen_key(&self.v2, uuid).and_then(|key| match shape.side() {
-            Side::Target => Some(key),
-            Side::Source => self.setup.mapping.key_reverse(&key).ok(),
-        });
+        let chosen = chosen_key(&self.v2, uuid).and_then(|key| self.serve.key_from_v2(shape, &key));
         let Some(key) = chosen.filter(|key| key.values().len() == names.len()) else {
             return Err(Problem::new(Kind::Unprocessable, format!("{} is missing", names.join(", ")))
                 .field(names.join(","))
@@ -139,31 +127,5 @@ fn chosen_key(v2: &Version, uuid: Uuid) -> Option<Key> {
         [None | Some(FieldType::Text)] => Some(Key::single(uuid.to_string())),
         [Some(FieldType::Uuid)] => Some(Key::single(Value::Uuid(uuid))),
         _ => None,
-    }
-}
-
-/// The top-level fields of v1 that the spec speaks of.
-fn v1_fields(setup: &Setup) -> Vec<String> {
-    let mut names: Vec<String> = match setup.mapping.source() {
-        rows @ Layout::Rows(_) => fields::names(rows).into_iter().map(str::to_owned).collect(),
-        Layout::Document(layout) => layout.key.clone(),
-    };
-    for name in setup.spec.fields.iter().flat_map(roots) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
-}
-
-fn roots(rule: &FieldRule) -> Vec<String> {
-    let root = |path: &Path| match path.steps().first() {
-        Some(Step::Field(name)) => Some(name.clone()),
-        _ => None,
-    };
-    match &rule.from {
-        RuleFrom::Path(path) => root(path).into_iter().collect(),
-        RuleFrom::Sql { back, .. } => back.iter().filter_map(|(path, _)| root(path)).collect(),
-        RuleFrom::Constant(_) | RuleFrom::TargetOnly => Vec::new(),
     }
 }

@@ -26,7 +26,7 @@ pub fn kind(layout: &Layout, path: &Path) -> Result<FieldKind, Problem> {
     match layout {
         Layout::Document(_) => Ok(FieldKind::Any),
         Layout::Rows(table) => within(&table.columns, &table.children, table.residue.as_deref(), path.steps())
-            .map_err(|why| why.problem(path, || names(layout))),
+            .map_err(|why| why.problem(path, || layout.field_names())),
     }
 }
 
@@ -40,20 +40,6 @@ pub fn scalar(layout: &Layout, path: &Path) -> Result<FieldKind, Problem> {
                 .hint(format!("name one of its elements, for example {shown}[0]")))
         }
         kind => Ok(kind),
-    }
-}
-
-/// The names of a layout's fields, key fields included; none for documents.
-pub fn names(layout: &Layout) -> Vec<&str> {
-    match layout {
-        Layout::Document(_) => Vec::new(),
-        Layout::Rows(table) => table
-            .columns
-            .iter()
-            .map(|column| column.name.as_str())
-            .chain(table.children.iter().map(|child| child.field.as_str()))
-            .chain(table.residue.as_deref())
-            .collect(),
     }
 }
 

@@ -26,4 +26,4 @@ pub mod typed;
 pub mod usage;
 mod writes;
 
-pub use server::{ServeError, ServeHandle, ServeOptions, ServedMigration, serve};
+pub use server::{ServeError, ServeHandle, ServeOptions, serve};

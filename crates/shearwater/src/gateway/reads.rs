@@ -20,7 +20,7 @@ pub async fn one(entity: &Entity, version: &Version, target: One<'_>) -> Result<
     headers::accept(target.headers)?;
     let select = target.select(version)?;
     let key = key_text::read(&version.key_types, target.segment)?;
-    let Some(got) = entity.records.get(version.shape, &key).await? else {
+    let Some(got) = entity.serve.get(version.shape, &key).await? else {
         return Err(Problem::new(Kind::NotFound, "The result contains 0 rows"));
     };
     if let Some(tags) = headers::if_none_match(target.headers)?
@@ -120,7 +120,7 @@ async fn page_at(entity: &Entity, version: &Version, query: &Query) -> Result<Li
     let (mut after, mut left) = (None, usize::try_from(query.offset).unwrap_or(usize::MAX));
     while left > 0 {
         let limit = left.min(LIST_RECORDS_MAX);
-        let passed = entity.records.list(ask(version, query, after.take(), limit)).await?;
+        let passed = entity.serve.list(ask(version, query, after.take(), limit)).await?;
         left -= passed.records.len().min(left);
         match passed.next {
             Some(next) => after = Some(next),
@@ -135,7 +135,7 @@ async fn page(entity: &Entity, version: &Version, query: &Query, after: Option<K
     if limit == 0 {
         return Ok(ListGot { records: Vec::new(), next: None });
     }
-    Ok(entity.records.list(ask(version, query, after, limit)).await?)
+    Ok(entity.serve.list(ask(version, query, after, limit)).await?)
 }
 
 fn ask(version: &Version, query: &Query, after: Option<Keyset>, limit: usize) -> ListAsk {

@@ -10,9 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use shearwater_core::journal::JournalError;
-use shearwater_engine::records::RecordsOptions;
-use shearwater_engine::run::Coordinator;
-use shearwater_engine::{Member, Setup};
+use shearwater_engine::Serve;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -76,18 +74,6 @@ impl Default for ServeOptions {
     }
 }
 
-/// A migration to serve, with this process's parts in it; `stop` ends them.
-pub struct ServedMigration {
-    /// The migration.
-    pub setup: Setup,
-    /// The member whose lease it is served under.
-    pub member: Arc<Member>,
-    /// The coordinator, when this process runs one.
-    pub coordinator: Option<Coordinator>,
-    /// Bounds of the data path.
-    pub records: RecordsOptions,
-}
-
 /// Why serving did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -144,7 +130,6 @@ pub struct ServeHandle {
     /// Where the control API listens, if it does.
     pub control_addr: Option<SocketAddr>,
     app: Arc<App>,
-    coordinators: Vec<Coordinator>,
     close: watch::Sender<bool>,
     listeners: Vec<JoinHandle<io::Result<()>>>,
     background: Vec<JoinHandle<()>>,
@@ -153,7 +138,7 @@ pub struct ServeHandle {
 }
 
 /// Serves these migrations until the handle is stopped.
-pub async fn serve(options: ServeOptions, migrations: Vec<ServedMigration>) -> Result<ServeHandle, ServeError> {
+pub async fn serve(options: ServeOptions, migrations: Vec<Arc<dyn Serve>>) -> Result<ServeHandle, ServeError> {
     crate::metrics::recorder();
     let guard = auth::guard("the gateway", options.gateway, options.gateway_token.as_deref())?;
     let control_guard = match options.control {
@@ -165,14 +150,13 @@ pub async fn serve(options: ServeOptions, migrations: Vec<ServedMigration>) -> R
         Some(address) => Some(listen("the control API", address).await?),
         None => None,
     };
-    let (mut entities, mut coordinators): (Vec<Arc<Entity>>, Vec<Coordinator>) = (Vec::new(), Vec::new());
+    let mut entities: Vec<Arc<Entity>> = Vec::new();
     for migration in migrations {
-        let name = &migration.setup.spec.entity;
-        if entities.iter().any(|entity| entity.name == *name) {
-            return Err(ServeError::EntityTwice(name.clone()));
+        let name = migration.entity();
+        if entities.iter().any(|entity| entity.name == name) {
+            return Err(ServeError::EntityTwice(name.to_owned()));
         }
-        entities.push(Arc::new(Entity::open(migration.setup, migration.member, migration.records).await?));
-        coordinators.extend(migration.coordinator);
+        entities.push(Arc::new(Entity::open(migration).await?));
     }
     let app = Arc::new(App {
         openapi: Bytes::from(super::openapi::document(&entities).to_string()),
@@ -188,10 +172,7 @@ pub async fn serve(options: ServeOptions, migrations: Vec<ServedMigration>) -> R
     let mut listeners = vec![connections::spawn(listener.0, router(app.clone()), options.connections, closed.clone())];
     let control_addr = control_listener.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = control_listener {
-        let control = Arc::new(ControlApp::new(
-            app.entities.iter().map(|entity| (entity.setup.clone(), entity.member.clone())),
-            control_guard,
-        ));
+        let control = Arc::new(ControlApp::new(app.entities.iter().map(|entity| entity.serve.clone()), control_guard));
         listeners.push(crate::control::spawn(listener, control, closed));
     }
     let background = vec![tokio::spawn(crate::metrics::keep_up()), tokio::spawn(keep_usage(app.clone()))];
@@ -200,7 +181,6 @@ pub async fn serve(options: ServeOptions, migrations: Vec<ServedMigration>) -> R
         addr,
         control_addr,
         app,
-        coordinators,
         close,
         listeners,
         background,
@@ -263,15 +243,12 @@ impl ServeHandle {
         }
         save_usage(&self.app).await;
         for entity in &self.app.entities {
-            if let Err(error) = entity.records.flush_shadow().await {
-                tracing::warn!(entity = %entity.name, %error, "counts of shadow reads were not saved");
+            if let Err(error) = entity.serve.retire().await {
+                tracing::warn!(entity = %entity.name, %error, "its last counts were not saved");
             }
         }
-        for coordinator in self.coordinators {
-            coordinator.stop().await;
-        }
         for entity in &self.app.entities {
-            entity.member.leave().await;
+            entity.serve.leave().await;
         }
     }
 }

@@ -36,7 +36,7 @@ pub async fn of(entity: &Entity, version: &Version, filter: &Filter, count: Coun
 /// The store's estimate, which is of all records.
 async fn planned(entity: &Entity, filter: &Filter) -> Result<Option<u64>, Problem> {
     match filter {
-        Filter::All => Ok(Some(entity.records.estimate().await?.records)),
+        Filter::All => Ok(Some(entity.serve.estimate().await?.records)),
         _ => Ok(None),
     }
 }
@@ -54,7 +54,7 @@ async fn counted(entity: &Entity, version: &Version, filter: &Filter, max: u64) 
             after: after.take(),
             limit: LIST_RECORDS_MAX,
         };
-        let Ok(page) = tokio::time::timeout_at(deadline, entity.records.list(ask)).await else { return Ok(None) };
+        let Ok(page) = tokio::time::timeout_at(deadline, entity.serve.list(ask)).await else { return Ok(None) };
         let page = page?;
         total += page.records.len() as u64;
         match page.next {

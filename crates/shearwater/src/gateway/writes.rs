@@ -63,7 +63,7 @@ pub async fn submit(
     idempotency: Option<Idempotency>,
 ) -> Result<WriteDone, ServeError> {
     let entity = entity.clone();
-    let write = tokio::spawn(async move { entity.records.write(shape, changes, idempotency).await });
+    let write = tokio::spawn(async move { entity.serve.write(shape, changes, idempotency).await });
     match write.await {
         Ok(done) => done,
         // The task has panicked, or the process is ending: nobody knows how far it came.

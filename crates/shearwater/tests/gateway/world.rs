@@ -14,15 +14,16 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rusqlite::{Connection, params};
 use serde_json::Value;
-use shearwater::gateway::{ServeHandle, ServeOptions, ServedMigration, serve};
+use shearwater::gateway::{ServeHandle, ServeOptions, serve};
 use shearwater_core::journal::Command;
-use shearwater_core::lifecycle::{BackfillState, Phase, State};
+use shearwater_core::lifecycle::{BackfillState, Lifecycle, Phase, State};
 use shearwater_core::mapping::Mapping;
 use shearwater_core::spec;
 use shearwater_core::store::Side;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::RecordsOptions;
 use shearwater_engine::run::{self, CoordinatorOptions};
+use shearwater_engine::serve::Served;
 use shearwater_engine::{Member, Setup};
 use shearwater_stores::Create;
 use shearwater_stores::journal::JournalFile;
@@ -110,7 +111,7 @@ async fn setup(dir: &Path) -> Setup {
          [source]\nurl = \"sqlite:{shown}/legacy.db?sync=normal\"\ntable = \"users\"\nkey = \"_id\"\n\
          [target]\nurl = \"sqlite:{shown}/app.db?sync=normal\"\ntable = \"people\"\nkey = \"id\"\n{FIELDS}",
     );
-    let spec = spec::parse(&text, &|_| None)
+    let spec = spec::parse_move(&text, &|_| None)
         .unwrap_or_else(|problems| panic!("{}", spec::render_problems("spec", &text, &problems)));
     let mapping = Mapping::compile(&spec).unwrap();
     let file = JournalFile::open(&dir.join("journal"), true).await.unwrap();
@@ -127,12 +128,8 @@ async fn start(setup: &Setup, options: ServeOptions) -> (ServeHandle, Arc<Member
     let member = MemberOptions { ttl: Duration::from_secs(2), poll: Duration::from_millis(3) };
     let member = Member::join(setup, "test", member).await.unwrap();
     let coordinator = CoordinatorOptions { lease: Duration::from_secs(2), poll: Duration::from_millis(5) };
-    let migration = ServedMigration {
-        setup: setup.clone(),
-        member: member.clone(),
-        coordinator: Some(run::spawn(setup.clone(), member.clone(), coordinator)),
-        records: RecordsOptions::default(),
-    };
+    let coordinator = run::spawn(setup.clone(), member.clone(), coordinator);
+    let migration = Served::new(setup.clone(), member.clone(), Some(coordinator), RecordsOptions::default());
     (serve(options, vec![migration]).await.unwrap(), member)
 }
 

@@ -48,7 +48,7 @@ impl Stage {
             "TARGET" => Some(target.to_owned()),
             _ => None,
         };
-        let spec = spec::parse(text, &environment);
+        let spec = spec::parse_move(text, &environment);
         let spec = spec.unwrap_or_else(|problems| panic!("{}", spec::render_problems("spec", text, &problems)));
         let mapping = Mapping::compile(&spec).unwrap();
         let source = open(&spec.source.url, mapping.source().clone(), Create::Never).await.unwrap();

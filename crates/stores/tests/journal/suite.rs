@@ -2,7 +2,7 @@
 //! several processes (here: several connections) at once.
 
 use shearwater_core::journal::{Command, DeadLetter, Event, JournalError, Refusal};
-use shearwater_core::lifecycle::{Phase, State};
+use shearwater_core::lifecycle::{Lifecycle, Phase, State};
 use shearwater_core::store::Side;
 
 use shearwater_stores::Create;
