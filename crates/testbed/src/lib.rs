@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 mod account;
 mod cache;
 mod client;
+mod dynamodb;
 mod install;
 mod mariadb;
 mod options;
@@ -27,6 +28,7 @@ mod sql;
 mod supervisor;
 mod tls;
 
+pub use dynamodb::DynamoDb;
 pub use install::install;
 pub use mariadb::Mariadb;
 pub use options::{Options, Privileges, Version};
@@ -45,6 +47,12 @@ pub fn postgres() -> &'static Postgres {
 pub fn mariadb() -> &'static Mariadb {
     static SHARED: OnceLock<Mariadb> = OnceLock::new();
     SHARED.get_or_init(|| Mariadb::start(Options::new().never_killed()))
+}
+
+/// The DynamoDB Local of this test process, its tables in memory; as [`postgres`].
+pub fn dynamodb() -> &'static DynamoDb {
+    static SHARED: OnceLock<DynamoDb> = OnceLock::new();
+    SHARED.get_or_init(DynamoDb::start_in_memory)
 }
 
 /// What went wrong, for the person who runs the tests.

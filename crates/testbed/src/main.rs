@@ -1,10 +1,10 @@
-//! `testbed install` gets what tests need; `testbed postgres|mariadb` runs a
+//! `testbed install` gets what tests need; `testbed postgres|mariadb|dynamodb` runs a
 //! throw-away server until its stdin ends.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
-use shearwater_testbed::{Mariadb, Options, Postgres, install};
+use shearwater_testbed::{DynamoDb, Mariadb, Options, Postgres, install};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -12,7 +12,8 @@ fn main() -> ExitCode {
         ["install"] => install(),
         ["postgres"] => hold(&Postgres::start(Options::new()).database("test")),
         ["mariadb"] => hold(&Mariadb::start(Options::new()).database("test")),
-        _ => Err("usage: testbed install | postgres | mariadb".to_owned()),
+        ["dynamodb"] => hold(&DynamoDb::start().database("test")),
+        _ => Err("usage: testbed install | postgres | mariadb | dynamodb".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -166,7 +166,7 @@ pub(crate) fn free_port() -> Outcome<u16> {
 }
 
 /// Tries a start again when it failed, perhaps for the port that somebody took.
-pub(crate) fn try_starts(start: impl Fn() -> Outcome<Server>) -> Outcome<Server> {
+pub(crate) fn try_starts<T>(start: impl Fn() -> Outcome<T>) -> Outcome<T> {
     const STARTS_MAX: u32 = 3;
     let mut tries = 1;
     loop {

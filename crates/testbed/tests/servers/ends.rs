@@ -17,7 +17,7 @@ fn holder(kind: &str) -> (Child, u16) {
     let mut url = String::new();
     let output = child.stdout.take().expect("its stdout");
     BufReader::new(output).read_line(&mut url).expect("a URL");
-    let port = url.trim().rsplit([':', '/']).nth(1).and_then(|port| port.parse().ok());
+    let port = url.trim().rsplit([':', '/']).find_map(|part| part.parse().ok());
     (child, port.unwrap_or_else(|| panic!("no port in {url:?}")))
 }
 
@@ -43,6 +43,7 @@ fn dies_with_its_process(kind: &str) {
 fn servers_die_with_a_killed_process() {
     dies_with_its_process("postgres");
     dies_with_its_process("mariadb");
+    dies_with_its_process("dynamodb");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What can be done with a running server.
 
-use shearwater_testbed::{Mariadb, Options, Postgres, Privileges, Server, Version, mariadb, postgres};
+use shearwater_testbed::{DynamoDb, Mariadb, Options, Postgres, Privileges, Server, Version, mariadb, postgres};
 
 fn one(server: &Server, url: &str, query: &str) -> String {
     let rows = server.rows(url, query);
@@ -104,4 +104,30 @@ fn a_replica_is_read_only() {
     let there = url.replace(&primary.port().to_string(), &replica.port().to_string());
     assert_eq!(one(&replica, &there, "SELECT pg_is_in_recovery()"), "t");
     refused(&replica, &there, "INSERT INTO t VALUES (1)");
+}
+
+/// The addresses in `/proc/net` on which something listens at a port, as the kernel writes them.
+fn listening(port: u16) -> Vec<String> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let places = lines.filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (address, at) = words.get(1)?.split_once(':')?;
+        (words.get(3) == Some(&"0A") && u16::from_str_radix(at, 16) == Ok(port)).then(|| address.to_owned())
+    });
+    places.collect()
+}
+
+#[test]
+fn dynamodb_listens_on_the_loopback_interface_only() {
+    let server = DynamoDb::start();
+    let places = listening(server.port());
+    let loopback = ["0100007F", "0000000000000000FFFF00000100007F"];
+    assert!(!places.is_empty() && places.iter().all(|place| loopback.contains(&place.as_str())), "{places:?}");
+    assert_ne!(server.database("apart"), server.database("apart"));
+    for _ in 0..2 {
+        server.kill();
+        assert!(std::net::TcpStream::connect(("127.0.0.1", server.port())).is_err(), "a killed server answers");
+        server.start_again();
+    }
 }
