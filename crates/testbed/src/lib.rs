@@ -21,16 +21,19 @@ mod client;
 mod dynamodb;
 mod install;
 mod mariadb;
+mod mongodb;
 mod options;
 mod postgres;
 mod server;
 mod sql;
 mod supervisor;
 mod tls;
+mod wheels;
 
 pub use dynamodb::DynamoDb;
 pub use install::install;
 pub use mariadb::Mariadb;
+pub use mongodb::{Access, Mongodb, Topology};
 pub use options::{Options, Privileges, Version};
 pub use postgres::Postgres;
 pub use server::Server;
@@ -53,6 +56,12 @@ pub fn mariadb() -> &'static Mariadb {
 pub fn dynamodb() -> &'static DynamoDb {
     static SHARED: OnceLock<DynamoDb> = OnceLock::new();
     SHARED.get_or_init(DynamoDb::start_in_memory)
+}
+
+/// The MongoDB server of this test process, a replica set of one; as [`postgres`].
+pub fn mongodb() -> &'static Mongodb {
+    static SHARED: OnceLock<Mongodb> = OnceLock::new();
+    SHARED.get_or_init(|| Mongodb::start(Topology::Single))
 }
 
 /// What went wrong, for the person who runs the tests.

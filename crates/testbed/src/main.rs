@@ -1,10 +1,11 @@
-//! `testbed install` gets what tests need; `testbed postgres|mariadb|dynamodb` runs a
+//! `testbed install` gets what tests need; `testbed postgres|mariadb|mongodb|dynamodb`
+//! runs a
 //! throw-away server until its stdin ends.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
-use shearwater_testbed::{DynamoDb, Mariadb, Options, Postgres, install};
+use shearwater_testbed::{DynamoDb, Mariadb, Mongodb, Options, Postgres, Topology, install};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -13,7 +14,8 @@ fn main() -> ExitCode {
         ["postgres"] => hold(&Postgres::start(Options::new()).database("test")),
         ["mariadb"] => hold(&Mariadb::start(Options::new()).database("test")),
         ["dynamodb"] => hold(&DynamoDb::start().database("test")),
-        _ => Err("usage: testbed install | postgres | mariadb | dynamodb".to_owned()),
+        ["mongodb"] => hold(&Mongodb::start(Topology::Single).database("test")),
+        _ => Err("usage: testbed install | postgres | mariadb | mongodb | dynamodb".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,6 +44,7 @@ fn servers_die_with_a_killed_process() {
     dies_with_its_process("postgres");
     dies_with_its_process("mariadb");
     dies_with_its_process("dynamodb");
+    dies_with_its_process("mongodb");
 }
 
 #[test]

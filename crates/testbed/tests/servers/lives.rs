@@ -1,6 +1,9 @@
 //! What can be done with a running server.
 
-use shearwater_testbed::{DynamoDb, Mariadb, Options, Postgres, Privileges, Server, Version, mariadb, postgres};
+use mongodb::bson::{Document, doc};
+use shearwater_testbed::{
+    DynamoDb, Mariadb, Mongodb, Options, Postgres, Privileges, Server, Topology, Version, mariadb, mongodb, postgres,
+};
 
 fn one(server: &Server, url: &str, query: &str) -> String {
     let rows = server.rows(url, query);
@@ -130,4 +133,54 @@ fn dynamodb_listens_on_the_loopback_interface_only() {
         assert!(std::net::TcpStream::connect(("127.0.0.1", server.port())).is_err(), "a killed server answers");
         server.start_again();
     }
+}
+
+fn insert(server: &Mongodb, url: &str, id: i32) {
+    let concern = doc! { "w": "majority", "wtimeout": 30_000 };
+    let insert = doc! { "insert": "t", "documents": [{ "_id": id }], "writeConcern": concern };
+    assert_eq!(server.run(url, insert).get_i32("n").unwrap(), 1);
+}
+
+fn count(server: &Mongodb, url: &str) -> i32 {
+    server.run(url, doc! { "count": "t" }).get_i32("n").unwrap()
+}
+
+#[test]
+fn mongodb_is_a_replica_set_of_one_that_survives_a_kill() {
+    assert_eq!(mongodb().run_on(0, doc! { "buildInfo": 1 }).get_str("version").unwrap(), "6.0.27");
+    let server = Mongodb::start(Topology::Single);
+    let (url, other) = (server.database("a"), server.database("a"));
+    insert(&server, &url, 1);
+    server.kill();
+    server.start_again();
+    insert(&server, &url, 2);
+    assert_eq!((count(&server, &url), count(&server, &other)), (2, 0));
+}
+
+#[test]
+fn a_set_of_three_outlives_its_primary() {
+    let server = Mongodb::start(Topology::Three);
+    let url = server.database("a");
+    insert(&server, &url, 1);
+    let first = server.primary();
+    server.kill_node(first);
+    assert_ne!(server.primary(), first);
+    insert(&server, &url, 2);
+    server.start_node(first);
+    assert_eq!(count(&server, &url), 2);
+}
+
+#[test]
+fn mongodb_with_accounts_lets_nobody_else_in() {
+    let server = Mongodb::start_with_accounts(Topology::Single);
+    let url = server.database("a");
+    insert(&server, &url, 1);
+    let reader = server.account(&url, &["read"]);
+    assert_eq!(count(&server, &reader), 1);
+    let drop = |url: String| {
+        let run = std::panic::AssertUnwindSafe(|| -> Document { server.run(&url, doc! { "drop": "t" }) });
+        std::panic::catch_unwind(run).is_err()
+    };
+    assert!(drop(reader), "a reader drops nothing");
+    assert!(drop(url.replace("testbed:testbed@", "testbed:wrong@")), "a wrong password opens nothing");
 }
