@@ -1,6 +1,5 @@
 //! `testbed install` gets what tests need; `testbed postgres|mariadb|mongodb|dynamodb`
-//! runs a
-//! throw-away server until its stdin ends.
+//! runs a throw-away server until its stdin ends.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use mongodb::{Client, Database};
 
 use crate::server::{ADMIN, free_port};
 use crate::supervisor::Supervisor;
-use crate::{Outcome, cache, install, must};
+use crate::{Outcome, cache, must, wheels};
 
 /// The replica set's name.
 const SET: &str = "testbed";
@@ -90,7 +90,7 @@ impl Mongodb {
     }
 
     fn try_start(topology: Topology, access: Access) -> Outcome<Mongodb> {
-        let bin = install::mongod_folder()?;
+        let bin = wheels::mongod_folder()?;
         let count = if topology == Topology::Three { 3 } else { 1 };
         let nodes = (0..count).map(|_| Node::begin(&bin, topology, access)).collect::<Outcome<Vec<_>>>()?;
         let server = Mongodb { nodes, topology, access, databases: AtomicU64::new(0) };

