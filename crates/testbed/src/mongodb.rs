@@ -17,7 +17,7 @@ const SET: &str = "testbed";
 
 /// How long a server may take until it answers, and a set until it has a
 /// primary and its secondaries have caught up.
-const READY_SECONDS_MAX: u64 = 90;
+const READY_SECONDS_MAX: u64 = 30;
 
 /// How long one question of ours waits for a server.
 const QUESTION: Duration = Duration::from_secs(2);
@@ -125,7 +125,8 @@ impl Mongodb {
         let begun = Instant::now();
         while self.find_primary().is_none() || !self.all_follow() {
             if begun.elapsed() > Duration::from_secs(READY_SECONDS_MAX) {
-                return Err("the replica set has no primary".to_owned());
+                let told: Vec<String> = self.nodes.iter().map(|node| format!("{:?}", node.hello())).collect();
+                return Err(format!("the replica set has no primary: {}", told.join("; ")));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

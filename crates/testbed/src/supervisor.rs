@@ -33,7 +33,7 @@ while read -r word; do
         stop) [ -z "$pid" ] || { kill -$stop_signal $pid 2>/dev/null; wait $pid 2>/dev/null; pid=; } ;;
         freeze) kill -STOP $(family) 2>/dev/null ;;
         thaw) kill -CONT $(family) 2>/dev/null ;;
-        alive) case $(sed 's/.*) //' /proc/$pid/stat 2>/dev/null) in ''|Z*) word=dead ;; esac ;;
+        alive) case $(sed 's/.*) //' /proc/${pid:-none}/stat 2>/dev/null) in ''|Z*) word=dead ;; esac ;;
     esac
     echo "$word"
 done
