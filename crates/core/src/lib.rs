@@ -6,7 +6,9 @@
 pub mod census;
 pub mod compare;
 pub mod error;
+pub mod evolve;
 pub mod expr;
+pub mod fill;
 pub mod import;
 pub mod journal;
 pub mod key;

@@ -9,9 +9,11 @@
 mod check;
 mod eval;
 mod functions;
+mod nulls;
 mod number;
 mod parse;
 mod print;
+mod push;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,8 @@ mod tests;
 use crate::path::Path;
 use crate::shape::FieldType;
 use crate::value::{Document, Value};
+
+pub use push::Words;
 
 use functions::Function;
 
@@ -101,6 +105,24 @@ impl Expr {
     /// See [`EvalError`]; the message holds types, never values.
     pub fn eval(&self, record: &Document) -> Result<Value, EvalError> {
         Ok(eval::value(&self.root, record)?.into_owned())
+    }
+
+    /// Whether it can be NULL for some record, when `field` says which fields can.
+    pub fn can_be_null(&self, field: &dyn Fn(&Path) -> bool) -> bool {
+        nulls::can_be_null(&self.root, field)
+    }
+
+    /// The expression in a store's own words, for the store to evaluate exactly
+    /// as [`Expr::eval`] does.
+    ///
+    /// # Errors
+    /// What is not proven to be the same there, by name.
+    pub fn push_down(
+        &self,
+        words: &dyn Words,
+        type_of: &dyn Fn(&Path) -> Option<FieldType>,
+    ) -> Result<String, ExprError> {
+        push::sql(&self.root, words, type_of)
     }
 
     /// The expression as canonical SQL: operators in parentheses, names of

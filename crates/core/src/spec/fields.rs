@@ -373,7 +373,7 @@ fn read_sql(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
     }
 }
 
-fn read_type(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<FieldType> {
+pub(super) fn read_type(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<FieldType> {
     let name = reader.text(item)?;
     if let Some(ty) = FIELD_TYPES.into_iter().find(|ty| ty.name() == name) {
         return Some(ty);

@@ -7,6 +7,7 @@ mod fields;
 mod literal;
 mod read;
 mod render;
+pub mod require;
 mod schema;
 mod stores;
 #[cfg(test)]

@@ -99,7 +99,7 @@ fn required_text(
     }
 }
 
-fn read_migration(reader: &mut Reader<'_>, root: &mut Section<'_>) -> String {
+pub(super) fn read_migration(reader: &mut Reader<'_>, root: &mut Section<'_>) -> String {
     let (name, span) = required_text(reader, root, "migration", "\"users-to-tables\"");
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !name.is_empty() && (!name.chars().all(fits) || name.starts_with('-') || name.len() > MIGRATION_NAME_CHARS_MAX) {
@@ -111,7 +111,7 @@ fn read_migration(reader: &mut Reader<'_>, root: &mut Section<'_>) -> String {
     name
 }
 
-fn read_entity(reader: &mut Reader<'_>, root: &mut Section<'_>) -> String {
+pub(super) fn read_entity(reader: &mut Reader<'_>, root: &mut Section<'_>) -> String {
     let (name, span) = required_text(reader, root, "entity", "\"users\"");
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !name.is_empty() && (!name.chars().all(fits) || !name.starts_with(|c: char| c.is_ascii_alphabetic())) {
@@ -140,12 +140,12 @@ fn read_kind(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Kind> {
 
 /// Which of the two sections is read; they differ in who declares the columns.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Which {
+pub(super) enum Which {
     Source,
     Target,
 }
 
-fn read_store(
+pub(super) fn read_store(
     reader: &mut Reader<'_>,
     root: &mut Section<'_>,
     name: &'static str,
@@ -364,7 +364,7 @@ fn read_gates(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Gates {
     gates
 }
 
-fn read_pace(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Pace {
+pub(super) fn read_pace(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Pace {
     let mut pace = Pace::default();
     let Some(mut section) = root.take("pace").and_then(|item| reader.section(item, "[pace]")) else { return pace };
     // More readers than this only queue for the store's one writer.

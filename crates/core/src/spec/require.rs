@@ -1,0 +1,218 @@
+//! The spec of a `require`: a new required field on a live table.
+
+use super::fields::{check_name, read_type};
+use super::literal::constant;
+use super::read::{Item, Reader, Section, Span};
+use super::stores::{Which, read_entity, read_migration, read_pace, read_store};
+use super::{Pace, StoreSpec};
+use crate::fill;
+use crate::shape::FieldType;
+use crate::value::Value;
+use toml::de::DeValue;
+
+/// A checked spec of a `require`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequireSpec {
+    /// The migration's name.
+    pub migration: String,
+    /// The entity's name in the gateway's paths.
+    pub entity: String,
+    /// The one store.
+    pub store: StoreSpec,
+    /// The new field.
+    pub field: NewField,
+    /// When the old shape may end.
+    pub contract: Contract,
+    /// What must be true before steps forward.
+    pub gates: RequireGates,
+    /// How gently background work goes.
+    pub pace: Pace,
+}
+
+/// The new field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewField {
+    /// Its name, which is also the column's.
+    pub name: String,
+    /// Its type.
+    pub ty: FieldType,
+    /// The column's type in the store's own words; `None`: the connector chooses.
+    pub native: Option<String>,
+    /// What records without it get.
+    pub value: ValueSpec,
+    /// Byte range of the section's header.
+    pub span: Span,
+}
+
+/// What records without the field get.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ValueSpec {
+    /// The same value for each.
+    Constant(Value),
+    /// A SQL expression over the record.
+    Sql {
+        /// The expression.
+        sql: String,
+        /// What stands for NULL.
+        fallback: Option<Value>,
+    },
+}
+
+/// When the old shape may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contract {
+    /// How long no v1 write may have been seen, hours.
+    pub outdated_writes_quiet_hours: u64,
+}
+
+impl Default for Contract {
+    fn default() -> Contract {
+        // A day: programs that run once a night are seen.
+        Contract { outdated_writes_quiet_hours: 24 }
+    }
+}
+
+/// What must be true before steps forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequireGates {
+    /// Records whose value nobody chose and that is not the fill's either.
+    pub mismatches_max: u64,
+    /// How far a standby may be behind when a lock is asked for, ms: its
+    /// readers wait for the lock too.
+    pub standby_lag_ms_max: u64,
+}
+
+impl Default for RequireGates {
+    fn default() -> RequireGates {
+        RequireGates { mismatches_max: 0, standby_lag_ms_max: 1_000 }
+    }
+}
+
+/// Types that a fill can have: those that every store holds in one way.
+const FIELD_TYPES: [FieldType; 3] = [FieldType::Text, FieldType::Int, FieldType::Bool];
+
+/// Longer than a year nobody waits for silence.
+const QUIET_HOURS_MAX: u64 = 24 * 366;
+
+/// Reads the whole spec of a `require`; its `kind` was read already.
+pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>) -> Option<RequireSpec> {
+    let migration = read_migration(reader, &mut root);
+    let entity = read_entity(reader, &mut root);
+    let (store, _) = read_store(reader, &mut root, "store", Which::Target);
+    let field = match root.take("field") {
+        Some(item) => read_field(reader, item),
+        None => {
+            let hint = "add:\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = \"ACTIVE\"".to_owned();
+            reader.problem("spec/missing", root.span, "the spec has no [field]", Some(hint));
+            None
+        }
+    };
+    let contract = read_contract(reader, &mut root);
+    let gates = read_gates(reader, &mut root);
+    let pace = read_pace(reader, &mut root);
+    root.refuse_rest(reader);
+    let field = field?;
+    if store.key.contains(&field.name) {
+        let message = format!("`{}` is the new field, and in the key", field.name);
+        let hint = "a record has its key before it has the new field".to_owned();
+        reader.problem("spec/conflict", field.span, message, Some(hint));
+    }
+    Some(RequireSpec { migration, entity, store, field, contract, gates, pace })
+}
+
+fn read_field(reader: &mut Reader<'_>, item: Item<'_>) -> Option<NewField> {
+    let mut section = reader.section(item, "[field]")?;
+    let span = section.span;
+    let name = match section.take("name") {
+        Some(item) => {
+            let name = reader.text(&item)?;
+            check_name(reader, "field", &name, item.span());
+            Some(name)
+        }
+        None => {
+            reader.missing(&section, "name", "\"status\"");
+            None
+        }
+    };
+    let ty = match section.take("type") {
+        Some(item) => {
+            let ty = read_type(reader, &item);
+            if let Some(ty) = ty.filter(|ty| !FIELD_TYPES.contains(ty)) {
+                let message = format!("a required field of type {} is not in this version", ty.name());
+                reader.problem("spec/type", item.span(), message, Some("types: text, int, bool".to_owned()));
+            }
+            ty
+        }
+        None => {
+            reader.missing(&section, "type", "\"text\"");
+            None
+        }
+    };
+    let native = super::column::read_native(reader, &mut section);
+    let value = match section.take("value") {
+        Some(item) => read_value(reader, item, ty.unwrap_or(FieldType::Text)),
+        None => {
+            reader.missing(&section, "value", "\"ACTIVE\"");
+            None
+        }
+    };
+    section.refuse_rest(reader);
+    Some(NewField { name: name?, ty: ty?, native, value: value?, span })
+}
+
+fn read_value(reader: &mut Reader<'_>, item: Item<'_>, ty: FieldType) -> Option<ValueSpec> {
+    if !matches!(item.value.get_ref(), DeValue::Table(_)) {
+        return constant(reader, &item, ty).map(ValueSpec::Constant);
+    }
+    let mut section = reader.section(item, "the field's value")?;
+    let sql = match section.take("sql") {
+        Some(item) => reader.text(&item).map(|sql| (sql, item.span())),
+        None => {
+            reader.missing(&section, "sql", "'''CASE WHEN active THEN 'ACTIVE' ELSE 'INACTIVE' END'''");
+            None
+        }
+    };
+    let fallback = match section.take("fallback") {
+        Some(item) => Some(constant(reader, &item, ty)?),
+        None => None,
+    };
+    section.refuse_rest(reader);
+    let (sql, span) = sql?;
+    if let Err(error) = fill::read_expression(&sql) {
+        reader.problem(error.code, span, error.message, Some(error.hint));
+        return None;
+    }
+    Some(ValueSpec::Sql { sql, fallback })
+}
+
+fn read_contract(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Contract {
+    let mut contract = Contract::default();
+    let Some(mut section) = root.take("contract").and_then(|item| reader.section(item, "[contract]")) else {
+        return contract;
+    };
+    if let Some(item) = section.take("outdated_writes_quiet_hours")
+        && let Some(hours) = reader.number(&item, 0, QUIET_HOURS_MAX, "hours")
+    {
+        contract.outdated_writes_quiet_hours = hours;
+    }
+    section.refuse_rest(reader);
+    contract
+}
+
+fn read_gates(reader: &mut Reader<'_>, root: &mut Section<'_>) -> RequireGates {
+    let mut gates = RequireGates::default();
+    let Some(mut section) = root.take("gates").and_then(|item| reader.section(item, "[gates]")) else { return gates };
+    // A standby that is further behind is no standby that anybody reads.
+    const LAG_MS_MAX: u64 = 86_400_000;
+    let numbers = [
+        ("mismatches_max", &mut gates.mismatches_max, 0, i64::MAX as u64, "mismatches"),
+        ("standby_lag_ms_max", &mut gates.standby_lag_ms_max, 1, LAG_MS_MAX, "ms"),
+    ];
+    for (key, slot, low, high, unit) in numbers {
+        if let Some(number) = section.take(key).and_then(|item| reader.number(&item, low, high, unit)) {
+            *slot = number;
+        }
+    }
+    section.refuse_rest(reader);
+    gates
+}
