@@ -52,15 +52,52 @@ impl FillError {
 
 /// Words that change from one call to the next, or from one session to the next.
 const VOLATILE: [&str; 24] = [
-    "clock_timestamp", "curdate", "current_date", "current_time", "current_timestamp", "current_user", "curtime",
-    "gen_random_uuid", "getdate", "last_insert_id", "localtimestamp", "nextval", "now", "rand", "random", "rownum",
-    "session_user", "statement_timestamp", "sysdate", "timeofday", "uuid", "uuid_generate_v4", "uuid_short", "version",
+    "clock_timestamp",
+    "curdate",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "curtime",
+    "gen_random_uuid",
+    "getdate",
+    "last_insert_id",
+    "localtimestamp",
+    "nextval",
+    "now",
+    "rand",
+    "random",
+    "rownum",
+    "session_user",
+    "statement_timestamp",
+    "sysdate",
+    "timeofday",
+    "uuid",
+    "uuid_generate_v4",
+    "uuid_short",
+    "version",
 ];
 
 /// Words that look beyond the one record.
 const OTHER_RECORDS: [&str; 18] = [
-    "array_agg", "avg", "count", "dense_rank", "exists", "first_value", "group_concat", "lag", "last_value", "lead",
-    "max", "min", "over", "rank", "row_number", "select", "string_agg", "sum",
+    "array_agg",
+    "avg",
+    "count",
+    "dense_rank",
+    "exists",
+    "first_value",
+    "group_concat",
+    "lag",
+    "last_value",
+    "lead",
+    "max",
+    "min",
+    "over",
+    "rank",
+    "row_number",
+    "select",
+    "string_agg",
+    "sum",
 ];
 
 /// Reads a fill expression; what changes by itself, and what looks at other
@@ -176,9 +213,9 @@ impl Fill {
             Source::Constant(value) => return constant(value, words),
             Source::Expression { expr, fallback } => (expr, fallback),
         };
-        let pushed = expr.push_down(words, &|path| self.type_of(path)).map_err(|error| {
-            FillError::new("fill/not-proven", error.message, error.hint.unwrap_or_default())
-        })?;
+        let pushed = expr
+            .push_down(words, &|path| self.type_of(path))
+            .map_err(|error| FillError::new("fill/not-proven", error.message, error.hint.unwrap_or_default()))?;
         match fallback {
             Some(fallback) => Ok(format!("coalesce({pushed}, {})", constant(fallback, words)?)),
             None => Ok(pushed),
@@ -222,9 +259,9 @@ fn check_fields(expr: &Expr, field: &NewField, columns: &[ColumnShape]) -> Resul
 
 fn check_type(expr: &Expr, ty: FieldType, types: &[(String, FieldType)]) -> Result<(), FillError> {
     let type_of = |path: &Path| types.iter().find(|(name, _)| name == path.root()).map(|(_, ty)| *ty);
-    let found = expr.check(&type_of).map_err(|error| {
-        FillError::new("fill/expression", error.message, error.hint.unwrap_or_default())
-    })?;
+    let found = expr
+        .check(&type_of)
+        .map_err(|error| FillError::new("fill/expression", error.message, error.hint.unwrap_or_default()))?;
     match found {
         Some(found) if found == ty => Ok(()),
         Some(found) => {
@@ -250,3 +287,7 @@ fn check_total(expr: &Expr, fallback: Option<&Value>, columns: &[ColumnShape]) -
         "add one: value = { sql = '''…''', fallback = \"ACTIVE\" }",
     ))
 }
+
+#[cfg(test)]
+#[path = "fill_tests.rs"]
+mod tests;

@@ -97,6 +97,12 @@ pub enum Event {
         /// The new epoch.
         epoch: u64,
     },
+    /// A step of a `require`.
+    Require {
+        /// The step.
+        #[serde(flatten)]
+        step: crate::lifecycle::require::Step,
+    },
     /// Background work rests.
     Paused {
         /// Who or why.
@@ -129,6 +135,7 @@ impl Event {
             Event::Switched { .. } => "switched",
             Event::Opened { .. } => "opened",
             Event::SwitchAborted { .. } => "switch-aborted",
+            Event::Require { step } => step.name(),
             Event::Paused { .. } => "paused",
             Event::Resumed => "resumed",
             Event::Failed { .. } => "failed",

@@ -10,6 +10,7 @@ use crate::journal::{Entry, Event};
 use crate::store::{ScanRange, Side};
 
 mod phases;
+pub mod require;
 
 pub use phases::{PHASES, PhaseInfo, Way, WayBy};
 
@@ -245,6 +246,7 @@ impl Lifecycle for State {
             Event::Switched { .. } => self.switched(event),
             Event::Opened { .. } => self.opened(event),
             Event::SwitchAborted { epoch, .. } => self.switch_aborted(event, *epoch),
+            Event::Require { .. } => self.refuse(event, "it belongs to another kind of migration"),
             Event::Paused { .. } => match self.status {
                 Status::Running => Ok(State { status: Status::Paused, ..self.clone() }),
                 Status::Paused => self.refuse(event, "it is paused already"),

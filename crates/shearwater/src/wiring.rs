@@ -32,6 +32,16 @@ const OUTCOME_POLL: Duration = Duration::from_millis(20);
 pub enum AnySpec {
     /// Of a `move`.
     Move(SpecFile),
+    /// Of a `require`.
+    Require(RequireFile),
+}
+
+/// The spec file of a `require`, read and checked.
+pub struct RequireFile {
+    /// Its text.
+    pub text: String,
+    /// What it says.
+    pub spec: Arc<spec::RequireSpec>,
 }
 
 impl AnySpec {
@@ -39,6 +49,10 @@ impl AnySpec {
     pub fn into_move(self) -> Outcome<SpecFile> {
         match self {
             AnySpec::Move(spec) => Ok(spec),
+            AnySpec::Require(_) => {
+                let message = "this command is for migrations of kind `move`; this one is a `require`";
+                Err(Failure::new(Exit::Usage, "kind/not-a-move", message))
+            }
         }
     }
 }
@@ -80,6 +94,7 @@ pub fn check_spec(name: &str, text: String, colour: Colour) -> Outcome<AnySpec> 
     })?;
     match spec {
         spec::Migration::Move(spec) => Ok(AnySpec::Move(compiled(name, text, spec, colour)?)),
+        spec::Migration::Require(spec) => Ok(AnySpec::Require(RequireFile { text, spec: Arc::new(spec) })),
     }
 }
 

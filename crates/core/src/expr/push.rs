@@ -136,13 +136,7 @@ fn text(node: &Node, words: &dyn Words, fields: Fields<'_>) -> Result<String, Ex
     }
 }
 
-fn compare(
-    op: Comparison,
-    a: &Node,
-    b: &Node,
-    words: &dyn Words,
-    fields: Fields<'_>,
-) -> Result<String, ExprError> {
+fn compare(op: Comparison, a: &Node, b: &Node, words: &dyn Words, fields: Fields<'_>) -> Result<String, ExprError> {
     let is_null = |node: &Node| matches!(node.kind, Kind::Literal(Value::Null));
     let (left, right) = (check::type_of(a, fields)?, check::type_of(b, fields)?);
     let (a_sql, b_sql) = (sql(a, words, fields)?, sql(b, words, fields)?);

@@ -19,6 +19,7 @@ use crate::value::Value;
 
 pub use read::{did_you_mean, locate};
 pub use render::{Colour, render_problems, render_problems_in};
+pub use require::RequireSpec;
 pub use schema::json_schema;
 pub use stores::STORE_SCHEMES;
 
@@ -27,6 +28,8 @@ pub use stores::STORE_SCHEMES;
 pub enum Kind {
     /// To another store or shape.
     Move,
+    /// A new required field.
+    Require,
 }
 
 impl Kind {
@@ -34,6 +37,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Move => "move",
+            Kind::Require => "require",
         }
     }
 }
@@ -43,6 +47,8 @@ impl Kind {
 pub enum Migration {
     /// To another store or shape.
     Move(Spec),
+    /// A new required field.
+    Require(RequireSpec),
 }
 
 impl Migration {
@@ -50,6 +56,7 @@ impl Migration {
     pub fn name(&self) -> &str {
         match self {
             Migration::Move(spec) => &spec.migration,
+            Migration::Require(spec) => &spec.migration,
         }
     }
 
@@ -57,6 +64,7 @@ impl Migration {
     pub fn entity(&self) -> &str {
         match self {
             Migration::Move(spec) => &spec.entity,
+            Migration::Require(spec) => &spec.entity,
         }
     }
 
@@ -64,6 +72,7 @@ impl Migration {
     pub fn kind(&self) -> Kind {
         match self {
             Migration::Move(_) => Kind::Move,
+            Migration::Require(_) => Kind::Require,
         }
     }
 }
@@ -289,5 +298,15 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Migrati
 pub fn parse_move(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Problem>> {
     match parse(text, env)? {
         Migration::Move(spec) => Ok(spec),
+        other => Err(vec![not_a_move(text, &other)]),
+    }
+}
+
+fn not_a_move(text: &str, found: &Migration) -> Problem {
+    Problem {
+        code: "spec/kind",
+        message: format!("this is for migrations of kind `move`; this one is a `{}`", found.kind().name()),
+        span: locate(text, &["kind"]),
+        hint: None,
     }
 }

@@ -3,7 +3,7 @@
 use super::fields::{check_name, read_type};
 use super::literal::constant;
 use super::read::{Item, Reader, Section, Span};
-use super::stores::{Which, read_entity, read_migration, read_pace, read_store};
+use super::stores::{Head, Which, read_pace, read_store};
 use super::{Pace, StoreSpec};
 use crate::fill;
 use crate::shape::FieldType;
@@ -94,10 +94,9 @@ const FIELD_TYPES: [FieldType; 3] = [FieldType::Text, FieldType::Int, FieldType:
 /// Longer than a year nobody waits for silence.
 const QUIET_HOURS_MAX: u64 = 24 * 366;
 
-/// Reads the whole spec of a `require`; its `kind` was read already.
-pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>) -> Option<RequireSpec> {
-    let migration = read_migration(reader, &mut root);
-    let entity = read_entity(reader, &mut root);
+/// Reads the whole spec of a `require`; its head was read already.
+pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>, head: Head) -> Option<RequireSpec> {
+    let Head { migration, entity } = head;
     let (store, _) = read_store(reader, &mut root, "store", Which::Target);
     let field = match root.take("field") {
         Some(item) => read_field(reader, item),
@@ -216,3 +215,7 @@ fn read_gates(reader: &mut Reader<'_>, root: &mut Section<'_>) -> RequireGates {
     section.refuse_rest(reader);
     gates
 }
+
+#[cfg(test)]
+#[path = "require_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 
 use super::fields::{check_name, read_columns, read_rules};
 use super::read::{Item, Reader, Section, Span, did_you_mean};
-use super::{Gates, Kind, LayoutSpec, Migration, Pace, Spec, StoreSpec, Unmapped, check};
+use super::{Gates, Kind, LayoutSpec, Migration, Pace, Spec, StoreSpec, Unmapped, check, require};
 
 /// Schemes of store URLs that this version can open.
 pub const STORE_SCHEMES: [&str; 5] = ["sqlite", "postgres", "postgresql", "mysql", "mariadb"];
@@ -42,6 +42,7 @@ pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>) -> Optio
     let head = Head { migration, entity };
     match kind {
         Some(Kind::Move) => Some(Migration::Move(read_move(reader, root, head))),
+        Some(Kind::Require) => require::read_spec(reader, root, head).map(Migration::Require),
         None => {
             read_move(reader, root, head);
             None
@@ -125,13 +126,14 @@ fn read_kind(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Kind> {
     let (name, span) = required_text(reader, root, "kind", "\"move\"");
     match name.as_str() {
         "move" => return Some(Kind::Move),
+        "require" => return Some(Kind::Require),
         "" => {}
-        "require" | "absorb" => {
+        "absorb" => {
             let message = format!("migrations of kind `{name}` are not in this version");
-            reader.problem("spec/kind", span, message, Some("this version does `move`".to_owned()));
+            reader.problem("spec/kind", span, message, Some("this version does `move` and `require`".to_owned()));
         }
         _ => {
-            let hint = "this version does `move`".to_owned();
+            let hint = "this version does `move` and `require`".to_owned();
             reader.problem("spec/kind", span, format!("unknown kind `{name}`"), Some(hint));
         }
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 use shearwater_core::journal::{Entry, Event};
+use shearwater_core::lifecycle::require::Step;
 use shearwater_core::lifecycle::{BackfillTotals, VerifyTotals};
 use shearwater_core::store::Side;
 
@@ -72,7 +73,31 @@ fn what(event: &Event) -> String {
             format!("writes were held for {}.{} ms", pause_micros / 1_000, pause_micros % 1_000 / 100)
         }
         Event::SwitchAborted { reason, epoch } => format!("{reason}; epoch {epoch}"),
+        Event::Require { step } => required(step),
         Event::Paused { reason } | Event::Failed { reason } => reason.clone(),
+    }
+}
+
+/// A step of a `require` in a few words.
+fn required(step: &Step) -> String {
+    match step {
+        Step::Began { stage } => stage.name().to_owned(),
+        Step::Altering { stage, what } => format!("{}: {}", stage.name(), what.name()),
+        Step::Altered { stage, what, tries, held_micros } => {
+            let held = format!("{}.{} ms", held_micros / 1_000, held_micros % 1_000 / 100);
+            let tries = amount::counted(u64::from(*tries), "try", "tries");
+            format!("{}: {}, {tries}, locked for {held}", stage.name(), what.name())
+        }
+        Step::Abandoned { stage, reason, keys } => format!("{}: {reason} (keys: {})", stage.name(), keys.join(", ")),
+        Step::Entering { to, epoch } => format!("{to}, epoch {epoch}"),
+        Step::Entered { to } => to.to_string(),
+        Step::FillStarted { ranges, .. } => amount::counted(ranges.len() as u64, "range", "ranges"),
+        Step::FillFinished { totals, .. } => format!(
+            "{} looked at, {} filled in {}",
+            amount::count(totals.read),
+            amount::count(totals.changed),
+            amount::span_ms(totals.elapsed_ms)
+        ),
     }
 }
 
