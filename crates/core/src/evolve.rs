@@ -10,11 +10,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::Key;
 use crate::error::StoreResult;
 use crate::fill::Fill;
 use crate::shape::FieldType;
-use crate::store::{Cursor, Estimate};
-use crate::{Document, Key};
+use crate::store::{Cursor, Estimate, Load};
 
 /// The field that a table is to have.
 #[derive(Clone, Debug)]
@@ -285,10 +285,8 @@ pub trait Evolve: Send + Sync {
     /// Rough size.
     async fn estimate(&self) -> StoreResult<Estimate>;
 
-    /// The fill as the store itself computes it for these records, read by key:
-    /// the value, and the record's other fields as it reads them. For the test
-    /// that both agree.
-    async fn computed(&self, keys: &[Key]) -> StoreResult<Vec<Option<Document>>>;
+    /// How the backfill weighs on the store now.
+    async fn load(&self) -> StoreResult<Load>;
 }
 
 /// The waits for one alteration's lock: short ones first, and a pause between

@@ -188,6 +188,11 @@ impl Fill {
         }
     }
 
+    /// The type of a field that it reads.
+    pub fn type_of_field(&self, name: &str) -> Option<FieldType> {
+        self.types.iter().find(|(known, _)| known == name).map(|(_, ty)| *ty)
+    }
+
     /// Its value for a record; never NULL.
     ///
     /// # Errors
@@ -223,7 +228,7 @@ impl Fill {
     }
 
     fn type_of(&self, path: &Path) -> Option<FieldType> {
-        self.types.iter().find(|(name, _)| name == path.root()).map(|(_, ty)| *ty)
+        self.type_of_field(path.root())
     }
 }
 

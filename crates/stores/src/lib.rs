@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::evolve::{Evolve, Wanted};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{InspectedColumn, Inspection, Store};
 
@@ -52,6 +53,19 @@ pub enum Create {
     Never,
     /// An empty one is made.
     IfMissing,
+}
+
+/// Opens a table that is to have a new required field, on connections of its own.
+///
+/// # Errors
+/// [`StoreErrorKind::Unsupported`] where the store cannot, or the fill is not
+/// proven to be the same there.
+pub async fn open_evolve(url: &str, wanted: Wanted) -> StoreResult<Arc<dyn Evolve>> {
+    match Kind::of(url)? {
+        Kind::Postgres => Ok(Arc::new(postgres::evolve::open(url, wanted).await?)),
+        Kind::MySql => Ok(Arc::new(mysql::evolve::open(url, wanted).await?)),
+        Kind::Sqlite => Ok(Arc::new(sqlite::evolve::open(url, wanted)?)),
+    }
 }
 
 /// Looks at a whole store without a layout, for `init`.

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::store::{Load, Vitals};
 
+use super::MySql;
 use super::cell::Cell;
 use super::error::Tried;
 use super::facts::Family;
 use super::session::{Pool, Session, number_of};
-use super::{Inner, MySql};
 
 const MS_PER_S: u64 = 1_000;
 
@@ -19,15 +19,14 @@ const MS_PER_S: u64 = 1_000;
 const NO_PRIVILEGE: [u16; 2] = [1227, 1142];
 
 /// Transactions that wait for a lock of one of our connections.
-async fn lock_waits(inner: &Inner, session: &mut Session) -> Tried<u64> {
+pub(super) async fn lock_waits(pool: &Pool, family: Family, session: &mut Session) -> Tried<u64> {
     let status = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'";
     let rows = session.script("reading the server's state", status).await?;
     let all = rows.first().and_then(|row| row.get(1)).and_then(number_of).unwrap_or(0);
     if all == 0 {
         return Ok(0);
     }
-    let family = inner.tables(session).await?.server.family;
-    let ours: Vec<String> = inner.pool.open().iter().map(u32::to_string).collect();
+    let ours: Vec<String> = pool.open().iter().map(u32::to_string).collect();
     let ours = ours.join(", ");
     let sql = match family {
         Family::MariaDb => format!(
@@ -84,7 +83,8 @@ impl Vitals for MySql {
         let mut attempt = 0;
         let lock_waits = loop {
             let mut session = inner.pool.session().await?;
-            match lock_waits(inner, &mut session).await {
+            let family = inner.tables(&mut session).await?.server.family;
+            match lock_waits(&inner.pool, family, &mut session).await {
                 Ok(waits) => break waits,
                 Err(failure) => inner.again(failure.of_a_repeatable(), &mut attempt).await?,
             }

@@ -77,6 +77,11 @@ impl Failure {
         self.has(&SqlState::LOCK_NOT_AVAILABLE)
     }
 
+    /// Whether a row has NULL where none may be.
+    pub(super) fn is_null_violation(&self) -> bool {
+        self.has(&SqlState::CHECK_VIOLATION) || self.has(&SqlState::NOT_NULL_VIOLATION)
+    }
+
     /// Whether a table of a statement is not there.
     pub(super) fn is_absent_table(&self) -> bool {
         self.has(&SqlState::UNDEFINED_TABLE) || self.has(&SqlState::INVALID_SCHEMA_NAME)

@@ -13,6 +13,7 @@ mod condition;
 mod config;
 mod copy;
 mod error;
+pub(crate) mod evolve;
 mod facts;
 mod foreign_keys;
 mod inspect;

@@ -100,6 +100,26 @@ impl SidecarNames {
         qualified(SIDECAR_SCHEMA, &self.named(&format!("_cut{table}")))
     }
 
+    /// The table of keys whose value of a new field somebody chose.
+    pub(super) fn chosen(&self) -> String {
+        qualified(SIDECAR_SCHEMA, &self.named("_chosen"))
+    }
+
+    /// The table of checkpoints of a new field's backfill.
+    pub(super) fn fills(&self) -> String {
+        qualified(SIDECAR_SCHEMA, &self.named("_fills"))
+    }
+
+    /// The function that fills a new field.
+    pub(super) fn fill_function(&self) -> String {
+        qualified(SIDECAR_SCHEMA, &self.named("_fill"))
+    }
+
+    /// The function that notes a chosen value.
+    pub(super) fn note_function(&self) -> String {
+        qualified(SIDECAR_SCHEMA, &self.named("_note"))
+    }
+
     /// Every name of this sidecar in its schema, without the schema.
     pub(super) fn own(&self, tables: usize) -> Vec<String> {
         let mut names = ["_marks", "_dirty", "_foreign", "_counter"].map(|ending| self.named(ending)).to_vec();

@@ -5,7 +5,7 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::store::{Load, Vitals};
 
 use super::Postgres;
-use super::session::get;
+use super::session::{Pool, get};
 
 /// Others' sessions that wait for a lock of ours, and how far the slowest
 /// replica is behind, ms. A replica that has nothing to replay has no lag; one
@@ -22,9 +22,14 @@ const LOAD: &str = "SELECT \
 #[async_trait]
 impl Vitals for Postgres {
     async fn load(&self) -> StoreResult<Load> {
-        let session = self.pool.lease().await?;
-        let row = session.one(LOAD, &[&self.pool.pids()]).await?;
-        let (waits, lag): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
-        Ok(Load { lock_waits: waits.unsigned_abs(), replica_lag_ms: lag.max(0).unsigned_abs() })
+        load(&self.pool).await
     }
+}
+
+/// The load that the connections of a pool make.
+pub(super) async fn load(pool: &Pool) -> StoreResult<Load> {
+    let session = pool.lease().await?;
+    let row = session.one(LOAD, &[&pool.pids()]).await?;
+    let (waits, lag): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
+    Ok(Load { lock_waits: waits.unsigned_abs(), replica_lag_ms: lag.max(0).unsigned_abs() })
 }

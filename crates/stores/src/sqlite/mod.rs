@@ -11,6 +11,7 @@ mod census;
 mod condition;
 mod config;
 mod error;
+pub(crate) mod evolve;
 mod facts;
 mod foreign_keys;
 mod inspect;

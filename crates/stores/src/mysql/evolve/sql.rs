@@ -1,0 +1,217 @@
+//! The statements of each alteration, and the fill in the servers' words.
+
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::evolve::{Alteration, Effect, Wanted};
+use shearwater_core::expr::Words;
+use shearwater_core::fill::FillClass;
+use shearwater_core::shape::FieldType;
+
+use super::super::facts::Server;
+use super::super::names::{list, literal, own_name, quoted};
+
+/// Characters of a column for a constant text: enough for any word that stands
+/// for a state, and it can be indexed.
+const CONSTANT_CHARS: usize = 255;
+
+/// Fields as this prefix has them: `NEW.`, or nothing.
+struct Prefixed(&'static str);
+
+impl Words for Prefixed {
+    fn field(&self, name: &str) -> String {
+        format!("{}{}", self.0, quoted(name))
+    }
+
+    fn text(&self, text: &str) -> Option<String> {
+        Some(format!("_utf8mb4{}", literal(text)))
+    }
+
+    fn truth(&self, truth: bool) -> &'static str {
+        if truth { "1" } else { "0" }
+    }
+
+    fn by_bytes(&self, sql: &str) -> String {
+        format!("CAST(CONVERT({sql} USING utf8mb4) AS BINARY)")
+    }
+
+    fn joined(&self, parts: &[String]) -> String {
+        format!("CONCAT({})", parts.join(", "))
+    }
+}
+
+/// Everything that is said about one column.
+pub(super) struct Sql {
+    pub(super) name: String,
+    pub(super) table: String,
+    pub(super) column_name: String,
+    pub(super) column: String,
+    pub(super) ty: String,
+    pub(super) key: Vec<String>,
+    pub(super) class: FillClass,
+    pub(super) fill: String,
+    fill_new: String,
+    is_text: bool,
+}
+
+/// What one alteration runs.
+pub(super) struct Plan {
+    /// Whether the table is locked while the statements run; else each takes its own.
+    pub(super) locked: Option<String>,
+    pub(super) effect: Effect,
+    pub(super) statements: Vec<String>,
+}
+
+impl Sql {
+    pub(super) fn new(server: &Server, wanted: &Wanted) -> StoreResult<Sql> {
+        let told = |error: shearwater_core::fill::FillError| {
+            StoreError::new(StoreErrorKind::Unsupported, format!("MySQL: {}", error.message)).with_hint(error.hint)
+        };
+        let collation = server.exact_collation();
+        let is_text = wanted.fill.ty() == FieldType::Text;
+        let chosen = match (wanted.fill.ty(), wanted.fill.class()) {
+            (FieldType::Bool, _) => "TINYINT(1)".to_owned(),
+            (FieldType::Int, _) => "BIGINT".to_owned(),
+            (_, FillClass::Constant) => format!("VARCHAR({CONSTANT_CHARS}) CHARACTER SET utf8mb4 COLLATE {collation}"),
+            (_, FillClass::RowPure) => format!("LONGTEXT CHARACTER SET utf8mb4 COLLATE {collation}"),
+        };
+        Ok(Sql {
+            name: wanted.table.clone(),
+            table: quoted(&wanted.table),
+            column_name: wanted.column.clone(),
+            column: quoted(&wanted.column),
+            ty: wanted.native.clone().unwrap_or(chosen),
+            key: wanted.key.iter().map(|(name, _)| name.clone()).collect(),
+            class: wanted.fill.class(),
+            fill: wanted.fill.sql(&Prefixed("")).map_err(told)?,
+            fill_new: wanted.fill.sql(&Prefixed("NEW.")).map_err(told)?,
+            is_text,
+        })
+    }
+
+    pub(super) fn chosen_name(&self) -> String {
+        own_name(&self.name, "chosen")
+    }
+
+    pub(super) fn fills_name(&self) -> String {
+        own_name(&self.name, "fills")
+    }
+
+    /// The triggers that fill.
+    pub(super) fn fill_triggers(&self) -> [String; 2] {
+        ["fill_insert", "fill_update"].map(|what| own_name(&self.name, what))
+    }
+
+    /// The triggers that note what somebody chose.
+    pub(super) fn note_triggers(&self) -> [String; 2] {
+        ["note_insert", "note_update"].map(|what| own_name(&self.name, what))
+    }
+
+    /// What an alteration runs.
+    pub(super) fn plan(&self, what: Alteration) -> Plan {
+        let (table, column) = (&self.table, &self.column);
+        let alone = |statements: Vec<String>| Plan {
+            locked: Some(format!("LOCK TABLES {table} WRITE")),
+            effect: Effect::Catalogue,
+            statements,
+        };
+        let own = |statements: Vec<String>| Plan { locked: None, effect: Effect::Catalogue, statements };
+        match what {
+            Alteration::AddSidecar => own(self.add_sidecar()),
+            Alteration::AddColumn => {
+                let rest = match self.class {
+                    FillClass::Constant => format!(" NOT NULL DEFAULT {}", self.fill),
+                    FillClass::RowPure => " NULL".to_owned(),
+                };
+                own(vec![format!("ALTER TABLE {table} ADD COLUMN {column} {}{rest}, ALGORITHM=INSTANT", self.ty)])
+            }
+            Alteration::AddWriteDefault => {
+                let mut statements = self.drop_all_triggers();
+                statements.extend(self.make_triggers());
+                if self.class == FillClass::Constant {
+                    statements.push(format!("ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {}", self.fill));
+                }
+                alone(statements)
+            }
+            Alteration::SetNotNull => Plan {
+                locked: None,
+                effect: Effect::Rewrite,
+                statements: vec![format!(
+                    "ALTER TABLE {table} MODIFY COLUMN {column} {} NOT NULL, ALGORITHM=INPLACE, LOCK=NONE",
+                    self.ty
+                )],
+            },
+            Alteration::DropWriteDefault => {
+                let mut statements = self.drop_triggers(&self.fill_triggers());
+                if self.class == FillClass::Constant {
+                    statements.push(format!("ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"));
+                }
+                alone(statements)
+            }
+            Alteration::DropColumn => {
+                // Were we to die between the two, a NOT NULL column without a trigger would refuse everybody.
+                let neutral = if self.is_text { "''" } else { "0" };
+                let mut statements = vec![format!("ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {neutral}")];
+                statements.extend(self.drop_all_triggers());
+                statements.push(format!("ALTER TABLE {table} DROP COLUMN {column}, ALGORITHM=INSTANT"));
+                alone(statements)
+            }
+            Alteration::DropSidecar => {
+                let mut statements = self.drop_all_triggers();
+                let (chosen, fills) = (quoted(&self.chosen_name()), quoted(&self.fills_name()));
+                statements.push(format!("DROP TABLE IF EXISTS {chosen}, {fills}"));
+                own(statements)
+            }
+            Alteration::AddCheck | Alteration::ValidateCheck | Alteration::DropCheck | Alteration::DropNotNull => {
+                own(Vec::new())
+            }
+        }
+    }
+
+    fn add_sidecar(&self) -> Vec<String> {
+        let (chosen, fills, keys) = (quoted(&self.chosen_name()), quoted(&self.fills_name()), list(&self.key));
+        vec![
+            format!(
+                "CREATE TABLE IF NOT EXISTS {chosen} (PRIMARY KEY ({keys})) ENGINE=InnoDB AS SELECT {keys} FROM {} LIMIT 0",
+                self.table
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {fills} (run VARBINARY(64) NOT NULL, part INT UNSIGNED NOT NULL, place LONGTEXT \
+                 CHARACTER SET utf8mb4, done TINYINT NOT NULL, looked BIGINT UNSIGNED NOT NULL, filled BIGINT UNSIGNED NOT NULL, \
+                 PRIMARY KEY (run, part)) ENGINE=InnoDB"
+            ),
+        ]
+    }
+
+    fn make_triggers(&self) -> Vec<String> {
+        let (table, column, fill) = (&self.table, &self.column, &self.fill_new);
+        let keys: Vec<String> = self.key.iter().map(|key| format!("NEW.{}", quoted(key))).collect();
+        let words = Prefixed("");
+        let compared = |sql: &str| if self.is_text { words.by_bytes(sql) } else { format!("({sql})") };
+        let differs = format!("NOT ({} <=> {})", compared(&format!("NEW.{column}")), compared(fill));
+        let mut out = Vec::new();
+        for (name, event) in self.fill_triggers().iter().zip(["INSERT", "UPDATE"]) {
+            out.push(format!(
+                "CREATE TRIGGER {} BEFORE {event} ON {table} FOR EACH ROW SET NEW.{column} = COALESCE(NEW.{column}, {fill})",
+                quoted(name)
+            ));
+        }
+        for (name, event) in self.note_triggers().iter().zip(["INSERT", "UPDATE"]) {
+            out.push(format!(
+                "CREATE TRIGGER {} AFTER {event} ON {table} FOR EACH ROW INSERT IGNORE INTO {} SELECT {} FROM DUAL WHERE {differs}",
+                quoted(name),
+                quoted(&self.chosen_name()),
+                keys.join(", ")
+            ));
+        }
+        out
+    }
+
+    fn drop_triggers(&self, names: &[String]) -> Vec<String> {
+        names.iter().map(|name| format!("DROP TRIGGER IF EXISTS {}", quoted(name))).collect()
+    }
+
+    fn drop_all_triggers(&self) -> Vec<String> {
+        let mut names = self.fill_triggers().to_vec();
+        names.extend(self.note_triggers());
+        self.drop_triggers(&names)
+    }
+}

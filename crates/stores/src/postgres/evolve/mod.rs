@@ -1,0 +1,374 @@
+//! A new required field in a PostgreSQL table, in the order that no outdated
+//! client can break: each alteration is a short transaction that looks at the
+//! catalogue first and asks for its lock with a bound.
+
+mod fill;
+mod sql;
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use shearwater_core::Key;
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::evolve::{
+    Alteration, Blocker, Effect, Evolve, FillCheckpoint, FillRange, Look, Stage, Statement, Try, Wanted,
+};
+use shearwater_core::fill::FillClass;
+use shearwater_core::shape::FieldType;
+use shearwater_core::store::{Estimate, Load};
+
+use self::sql::Sql;
+use super::config::Config;
+use super::error::Failure;
+use super::session::{Pool, Session, get};
+use super::vitals;
+
+/// A scan of the table that no lock of ours stands behind, ms: a terabyte takes hours.
+const SCAN_MS_MAX: u64 = 24 * 3_600_000;
+
+/// A transaction that only changes the catalogue, ms; beyond this something is wrong.
+const CATALOGUE_MS_MAX: u64 = 5_000;
+
+/// What an idle server needs for a change of the catalogue, ms.
+const CATALOGUE_MS_EXPECTED: u64 = 1;
+
+/// Rows that a sequential scan of a validation passes in a millisecond: measured,
+/// 2 million in 180 ms.
+const SCAN_ROWS_PER_MS: u64 = 11_000;
+
+/// Sessions that are named as being in the way.
+const BLOCKERS_MAX: i64 = 5;
+
+/// Keys that are named as standing in the way.
+const KEYS_MAX: i64 = 20;
+
+/// One field of one table.
+pub(crate) struct Evolving {
+    pool: Pool,
+    sql: Sql,
+    wanted: Wanted,
+    schema: String,
+}
+
+/// Opens a table for [`Evolve`].
+pub(crate) async fn open(url: &str, wanted: Wanted) -> StoreResult<Evolving> {
+    let config = Config::parse(url)?;
+    let schema = config.schema.clone();
+    let sql = Sql::new(&schema, &wanted)?;
+    for (name, ty) in &wanted.key {
+        if !matches!(ty, FieldType::Int | FieldType::Text | FieldType::Uuid | FieldType::Bool) {
+            let what = format!("PostgreSQL: a key column of type {} ({name:?}) is not in this version", ty.name());
+            return Err(StoreError::new(StoreErrorKind::Unsupported, what)
+                .with_hint("keys of a required field's table: int, text, uuid, bool"));
+        }
+    }
+    Ok(Evolving { pool: Pool::open(config).await?, sql, wanted, schema })
+}
+
+/// All that the catalogue says.
+struct Seen {
+    look: Look,
+    /// Whether anything of ours is there at all.
+    traces: bool,
+    /// Whether something still fills the column for others.
+    fills: bool,
+    relkind: String,
+}
+
+impl Evolving {
+    async fn seen(&self, session: &Session) -> StoreResult<Seen> {
+        let rows = session.rows(&self.sql.look(), &[]).await?;
+        let Some(row) = rows.first() else {
+            let what = format!("PostgreSQL: there is no table {}", self.sql.table);
+            return Err(StoreError::new(StoreErrorKind::NotFound, what).with_hint("check table and schema in the spec"));
+        };
+        let look = Look {
+            column: get(row, 0)?,
+            not_null: get(row, 1)?,
+            write_default: get(row, 2)?,
+            check: get(row, 3)?,
+            sidecar: get(row, 4)?,
+        };
+        Ok(Seen { look, traces: get(row, 5)?, relkind: get(row, 6)?, fills: get(row, 7)? })
+    }
+
+    /// Whether an alteration has nothing to do.
+    fn is_made(&self, what: Alteration, seen: &Seen) -> bool {
+        let look = &seen.look;
+        match what {
+            Alteration::AddSidecar => look.sidecar,
+            Alteration::AddColumn => look.column.is_some(),
+            Alteration::AddWriteDefault => look.write_default,
+            // Where the column is NOT NULL already the check has done its work.
+            Alteration::AddCheck => look.check.is_some() || look.not_null,
+            Alteration::ValidateCheck => look.check == Some(true) || (look.not_null && look.check.is_none()),
+            Alteration::SetNotNull => look.not_null,
+            Alteration::DropCheck => look.check.is_none(),
+            Alteration::DropWriteDefault => !seen.fills,
+            Alteration::DropNotNull => !look.not_null,
+            Alteration::DropColumn => look.column.is_none(),
+            Alteration::DropSidecar => !seen.traces,
+        }
+    }
+
+    async fn alter(&self, session: &Session, what: Alteration, patience: Duration) -> Result<u64, Failure> {
+        let plan = self.sql.plan(what);
+        let most = match plan.effect {
+            Effect::Catalogue => CATALOGUE_MS_MAX,
+            Effect::Scan | Effect::Rewrite | Effect::RewriteAlone => SCAN_MS_MAX,
+        };
+        let begin =
+            format!("BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {most}", patience.as_millis());
+        let began = session
+            .transaction(&begin, async {
+                if let Some(lock) = plan.lock {
+                    session.batch(&format!("LOCK TABLE {} IN {lock} MODE", self.sql.table)).await?;
+                }
+                let began = Instant::now();
+                session.batch(&plan.statements.join("; ")).await?;
+                Ok::<_, Failure>(began)
+            })
+            .await?;
+        Ok(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    async fn blockers(&self, session: &Session) -> StoreResult<Vec<Blocker>> {
+        let sql = "SELECT a.pid::text, a.usename || ' (' || coalesce(nullif(a.application_name, ''), '?') || '), ' || \
+                   coalesce(a.state, '?'), coalesce(extract(epoch FROM clock_timestamp() - a.xact_start) * 1000, 0)::int8 \
+                   FROM (SELECT DISTINCT l.pid FROM pg_locks l WHERE l.relation = to_regclass($1) AND l.granted) h \
+                   JOIN pg_stat_activity a ON a.pid = h.pid WHERE a.pid <> pg_backend_pid() \
+                   ORDER BY a.xact_start LIMIT $2";
+        let rows = session.rows(sql, &[&self.sql.table, &BLOCKERS_MAX]).await?;
+        rows.iter()
+            .map(|row| {
+                let (session, what, for_ms): (String, Option<String>, i64) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+                let what = what.unwrap_or_else(|| "another user's session".to_owned());
+                Ok(Blocker { session, what, for_ms: for_ms.max(0).unsigned_abs() })
+            })
+            .collect()
+    }
+
+    /// Standbys whose readers would wait behind a lock of ours.
+    async fn standbys(&self, session: &Session, lag_ms_max: u64) -> StoreResult<Vec<Blocker>> {
+        let sql = "SELECT coalesce(application_name, '?'), (extract(epoch FROM replay_lag) * 1000)::int8 \
+                   FROM pg_stat_replication WHERE extract(epoch FROM replay_lag) * 1000 > $1::int8";
+        let most = i64::try_from(lag_ms_max).unwrap_or(i64::MAX);
+        let rows = session.rows(sql, &[&most]).await?;
+        rows.iter()
+            .map(|row| {
+                let (name, lag): (String, i64) = (get(row, 0)?, get(row, 1)?);
+                let what = "a standby whose readers would wait for the lock".to_owned();
+                Ok(Blocker { session: format!("standby {name}"), what, for_ms: lag.max(0).unsigned_abs() })
+            })
+            .collect()
+    }
+
+    async fn missing_keys(&self, session: &Session) -> StoreResult<Vec<Key>> {
+        let keys: Vec<String> = self.sql.key.iter().map(|key| format!("{}::text", super::names::quoted(key))).collect();
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {} IS NULL LIMIT {KEYS_MAX}",
+            keys.join(", "),
+            self.sql.table,
+            self.sql.column
+        );
+        let rows = session.rows(&sql, &[]).await?;
+        rows.iter().map(|row| fill::key_of(&self.wanted, row)).collect()
+    }
+}
+
+#[async_trait]
+impl Evolve for Evolving {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn look(&self) -> StoreResult<Look> {
+        Ok(self.seen(&*self.pool.lease().await?).await?.look)
+    }
+
+    async fn statements(&self, stage: Stage) -> StoreResult<Vec<Statement>> {
+        let rows = self.estimate().await?.records;
+        let mut out = Vec::new();
+        for what in self.alterations(stage) {
+            let plan = self.sql.plan(what);
+            let expected_ms = match plan.effect {
+                Effect::Catalogue => CATALOGUE_MS_EXPECTED,
+                Effect::Scan | Effect::Rewrite | Effect::RewriteAlone => rows.div_ceil(SCAN_ROWS_PER_MS).max(1),
+            };
+            let lock = plan.lock.unwrap_or("none on the table").to_owned();
+            out.extend(plan.statements.into_iter().map(|sql| Statement {
+                what,
+                sql,
+                lock: lock.clone(),
+                effect: plan.effect,
+                expected_ms,
+            }));
+        }
+        Ok(out)
+    }
+
+    fn alterations(&self, stage: Stage) -> Vec<Alteration> {
+        use Alteration::*;
+        let is_constant = self.sql.class == FillClass::Constant;
+        match stage {
+            Stage::Expand => vec![AddSidecar, AddColumn, AddWriteDefault],
+            Stage::Enforce if is_constant => vec![],
+            Stage::Enforce => vec![AddCheck, ValidateCheck, SetNotNull, DropCheck],
+            Stage::Contract => vec![DropWriteDefault],
+            Stage::Complete => vec![DropSidecar],
+            Stage::Back if is_constant => vec![AddSidecar, AddWriteDefault],
+            Stage::Back => vec![AddSidecar, AddWriteDefault, DropCheck, DropNotNull],
+            Stage::Remove => vec![DropColumn, DropSidecar],
+        }
+    }
+
+    fn needs_no_backfill(&self) -> bool {
+        self.sql.class == FillClass::Constant
+    }
+
+    async fn hazards(&self) -> StoreResult<Vec<String>> {
+        let session = self.pool.lease().await?;
+        let seen = self.seen(&session).await?;
+        if seen.relkind != "r" {
+            let what = format!("PostgreSQL: {} is not a plain table", self.sql.table);
+            return Err(StoreError::new(StoreErrorKind::Unsupported, what)
+                .with_hint("partitioned tables, views and foreign tables are not in this version"));
+        }
+        if seen.look.column.is_some() && !seen.traces {
+            let what = format!("PostgreSQL: {} has a column {} already", self.sql.table, self.sql.column);
+            return Err(StoreError::new(StoreErrorKind::Unsupported, what)
+                .with_hint("rename it, or choose another name for the new field"));
+        }
+        self.check_inputs(&session).await?;
+        self.told_hazards(&session).await
+    }
+
+    async fn try_to(&self, what: Alteration, patience: Duration, standby_lag_ms_max: u64) -> StoreResult<Try> {
+        let session = self.pool.lease().await?;
+        if self.is_made(what, &self.seen(&session).await?) {
+            return Ok(Try::Made { held_micros: 0 });
+        }
+        if self.sql.plan(what).lock == Some("ACCESS EXCLUSIVE") {
+            let behind = self.standbys(&session, standby_lag_ms_max).await?;
+            if !behind.is_empty() {
+                return Ok(Try::Busy(behind));
+            }
+        }
+        match self.alter(&session, what, patience).await {
+            Ok(held_micros) => Ok(Try::Made { held_micros }),
+            Err(failure) if failure.is_lock_timeout() => {
+                Ok(Try::Busy(self.blockers(&*self.pool.lease().await?).await?))
+            }
+            Err(failure) if failure.is_null_violation() => {
+                Ok(Try::Violated(self.missing_keys(&*self.pool.lease().await?).await?))
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn fill_ranges(&self, parts: usize) -> StoreResult<Vec<FillRange>> {
+        fill::ranges(&*self.pool.lease().await?, &self.sql, parts).await
+    }
+
+    async fn fill(
+        &self,
+        run: &str,
+        range: &FillRange,
+        from: &FillCheckpoint,
+        rows_max: u64,
+    ) -> StoreResult<FillCheckpoint> {
+        fill::batch(&*self.pool.lease().await?, &self.sql, run, range, from, rows_max).await
+    }
+
+    async fn fill_checkpoints(&self, run: &str) -> StoreResult<Vec<FillCheckpoint>> {
+        fill::checkpoints(&*self.pool.lease().await?, &self.sql, run).await
+    }
+
+    async fn tidy(&self) -> StoreResult<()> {
+        let session = self.pool.lease().await?;
+        Ok(session.batch(&format!("VACUUM (SKIP_LOCKED) {}", self.sql.table)).await?)
+    }
+
+    async fn count_missing(&self) -> StoreResult<u64> {
+        let sql = format!("SELECT count(*) FROM {} WHERE {} IS NULL", self.sql.table, self.sql.column);
+        let count: i64 = get(&self.pool.lease().await?.one(&sql, &[]).await?, 0)?;
+        Ok(count.unsigned_abs())
+    }
+
+    async fn count_chosen(&self) -> StoreResult<u64> {
+        let sql = format!("SELECT count(*) FROM {}", self.sql.chosen());
+        let count: i64 = get(&self.pool.lease().await?.one(&sql, &[]).await?, 0)?;
+        Ok(count.unsigned_abs())
+    }
+
+    async fn chosen(&self, keys: &[Key]) -> StoreResult<Vec<bool>> {
+        fill::chosen(&*self.pool.lease().await?, &self.sql, &self.wanted, keys).await
+    }
+
+    async fn estimate(&self) -> StoreResult<Estimate> {
+        let sql = "SELECT greatest(c.reltuples, 0)::int8, pg_relation_size(c.oid) FROM pg_class c WHERE c.oid = to_regclass($1)";
+        let row = self.pool.lease().await?.one(sql, &[&self.sql.table]).await?;
+        let (records, bytes): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
+        Ok(Estimate { records: records.unsigned_abs(), exact: false, bytes: bytes.unsigned_abs() })
+    }
+
+    async fn load(&self) -> StoreResult<Load> {
+        vitals::load(&self.pool).await
+    }
+}
+
+impl Evolving {
+    /// Types whose comparison or text is not that of the value as we read it.
+    async fn check_inputs(&self, session: &Session) -> StoreResult<()> {
+        let inputs = self.wanted.fill.inputs();
+        let sql = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a \
+                   WHERE a.attrelid = to_regclass($1) AND a.attname::text = ANY($2) AND NOT a.attisdropped \
+                   AND a.atttypid NOT IN ('text'::regtype, 'varchar'::regtype, 'int2'::regtype, 'int4'::regtype, \
+                   'int8'::regtype, 'bool'::regtype)";
+        let rows = session.rows(sql, &[&self.sql.table, &inputs]).await?;
+        for row in &rows {
+            let (name, ty): (String, String) = (get(row, 0)?, get(row, 1)?);
+            let tested_only = matches!(self.wanted.fill.type_of_field(&name), Some(ty) if !is_pushed(ty));
+            if !tested_only {
+                let what = format!(
+                    "PostgreSQL: the fill reads {name:?} of type {ty}: not proven to be the same there as here"
+                );
+                return Err(StoreError::new(StoreErrorKind::Unsupported, what)
+                    .with_hint("a fill reads columns of type text, varchar, smallint, integer, bigint, boolean"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn told_hazards(&self, session: &Session) -> StoreResult<Vec<String>> {
+        let column = &self.sql.column;
+        let mut told = vec![
+            format!("prepared `SELECT *` of running programs fails once after {column} is added (\"cached plan must not change result type\"); they prepare again by themselves or reconnect"),
+            format!("`INSERT INTO … VALUES (…)` without a list of columns goes on while it gives fewer values than the table has columns; with {column} last it gets the default"),
+            "a program that reads the table itself, and not through the gateway, sees NULL until the backfill has ended".to_owned(),
+            "COPY and logical replication fire the write default (it is ENABLE ALWAYS); `ALTER TABLE … DISABLE TRIGGER` and restores with --disable-triggers do not".to_owned(),
+        ];
+        let sql = "SELECT (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname NOT LIKE '~%shearwater%'), \
+                   (SELECT count(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid WHERE d.refobjid = c.oid AND d.classid = 'pg_rewrite'::regclass), \
+                   (SELECT count(*) FROM pg_publication_tables p WHERE p.schemaname = $2 AND p.tablename = c.relname), \
+                   (SELECT count(*) FROM pg_stat_replication) FROM pg_class c WHERE c.oid = to_regclass($1)";
+        let row = session.one(sql, &[&self.sql.table, &self.schema]).await?;
+        let counts: [i64; 4] = [get(&row, 0)?, get(&row, 1)?, get(&row, 2)?, get(&row, 3)?];
+        let sentences = [
+            "the table has {n} triggers of its own; ours fires after them",
+            "{n} views read the table; those with `SELECT *` do not get the new column",
+            "the table is in {n} publications: subscribers need the column before it is added here, or their apply stops",
+            "{n} standbys follow: before each ACCESS EXCLUSIVE lock their lag is looked at, because their readers wait for it too",
+        ];
+        for (count, sentence) in counts.into_iter().zip(sentences) {
+            if count > 0 {
+                told.push(sentence.replace("{n}", &count.to_string()));
+            }
+        }
+        Ok(told)
+    }
+}
+
+fn is_pushed(ty: FieldType) -> bool {
+    matches!(ty, FieldType::Text | FieldType::Int | FieldType::Bool)
+}

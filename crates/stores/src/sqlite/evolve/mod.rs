@@ -1,0 +1,452 @@
+//! A new required field in a SQLite table.
+//!
+//! There is no SET NOT NULL here, and a trigger cannot change a row before it is
+//! stored. So while outdated clients are served the column heals by itself
+//! (`NOT NULL ON CONFLICT REPLACE DEFAULT`, or a trigger that fills after the
+//! write, in its transaction), and NOT NULL comes with the one rebuild of the
+//! table that takes the healing away, in `contract`.
+
+mod fill;
+mod rebuild;
+mod sql;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::evolve::{
+    Alteration, Blocker, Effect, Evolve, FillCheckpoint, FillRange, Look, Stage, Statement, Try, Wanted,
+};
+use shearwater_core::fill::FillClass;
+use shearwater_core::store::{Estimate, Load};
+use shearwater_core::{Key, Value};
+
+use self::sql::Sql;
+use super::cell::Cell;
+use super::config::Config;
+use super::error::store_error;
+use super::session::{Purpose, Session};
+use super::tables::{list, quoted};
+
+/// Waiting for the writer's turn in a batch, ms; then it is tried again.
+const BATCH_WAIT_MS_MAX: u64 = 1_000;
+
+/// Rows that a rebuild copies in a millisecond, with two indexes: measured.
+const REBUILD_ROWS_PER_MS: u64 = 300;
+
+/// Keys that are named as standing in the way.
+const KEYS_MAX: usize = 20;
+
+/// One field of one table, on a connection of its own.
+pub(crate) struct Evolving {
+    session: Arc<Mutex<Session>>,
+    sql: Sql,
+}
+
+/// Opens a table for [`Evolve`].
+pub(crate) fn open(url: &str, wanted: Wanted) -> StoreResult<Evolving> {
+    let config = Config::parse(url)?;
+    let sql = Sql::new(&wanted)?;
+    let session = Session::open(&config, Purpose::Write)?;
+    // A rebuild renames the table: what refers to it must not follow the old one.
+    let set = |name: &str, on: bool| {
+        session.conn.pragma_update(None, name, on).map_err(|error| store_error("preparing the connection", error))
+    };
+    set("foreign_keys", false)?;
+    set("legacy_alter_table", true)?;
+    Ok(Evolving { session: Arc::new(Mutex::new(session)), sql })
+}
+
+impl Evolving {
+    /// Runs blocking work on the connection.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, &Sql) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let (session, sql) = (self.session.clone(), self.sql.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&session.conn, &sql)
+        });
+        done.await.map_err(|error| StoreError::new(StoreErrorKind::Unavailable, format!("SQLite: {error}")))?
+    }
+
+    /// The text that an alteration's statements have in a plan.
+    fn texts(&self, what: Alteration, stage: Stage) -> Vec<String> {
+        let sql = &self.sql;
+        match what {
+            Alteration::AddSidecar => sql.add_sidecar(),
+            Alteration::AddColumn => vec![format!("ALTER TABLE {} ADD COLUMN {}", sql.table, sql.soft)],
+            Alteration::AddWriteDefault if stage == Stage::Back => {
+                let mut texts = vec![rebuild_text(sql, &sql.soft)];
+                texts.extend(sql.make_triggers());
+                texts
+            }
+            Alteration::AddWriteDefault => sql.make_triggers(),
+            Alteration::DropWriteDefault => {
+                let mut texts = sql.drop_triggers(&sql.fill_triggers());
+                texts.push(rebuild_text(sql, &sql.hard));
+                texts
+            }
+            Alteration::DropColumn => {
+                let mut texts = drop_all_triggers(sql);
+                texts.push(format!("ALTER TABLE {} DROP COLUMN {}", sql.table, sql.column));
+                texts
+            }
+            Alteration::DropSidecar => drop_sidecar(sql),
+            Alteration::AddCheck
+            | Alteration::ValidateCheck
+            | Alteration::SetNotNull
+            | Alteration::DropCheck
+            | Alteration::DropNotNull => Vec::new(),
+        }
+    }
+}
+
+fn rebuild_text(sql: &Sql, definition: &str) -> String {
+    format!(
+        "-- the table built anew with {definition}: ALTER TABLE {table} RENAME; CREATE TABLE {table}; INSERT … SELECT; \
+         DROP TABLE; its indexes and triggers",
+        table = sql.table
+    )
+}
+
+fn drop_all_triggers(sql: &Sql) -> Vec<String> {
+    let mut names = sql.fill_triggers();
+    names.extend(sql.note_triggers());
+    sql.drop_triggers(&names)
+}
+
+fn drop_sidecar(sql: &Sql) -> Vec<String> {
+    let mut texts = drop_all_triggers(sql);
+    texts.push(format!("DROP TABLE IF EXISTS {}", quoted(&sql.chosen_name())));
+    texts.push(format!("DROP TABLE IF EXISTS {}", quoted(&sql.fills_name())));
+    texts
+}
+
+/// What the schema says, with whether the column heals by itself now.
+struct Seen {
+    look: Look,
+    is_soft: bool,
+    traces: bool,
+}
+
+fn seen(conn: &Connection, sql: &Sql) -> StoreResult<Seen> {
+    let failed = |error| store_error("looking at the table", error);
+    let text: Option<String> = conn
+        .prepare_cached("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1")
+        .and_then(|mut s| s.query_map([&sql.name], |row| row.get(0))?.next().transpose())
+        .map_err(failed)?;
+    let Some(text) = text else {
+        let what = format!("SQLite: there is no table {:?}", sql.name);
+        return Err(StoreError::new(StoreErrorKind::NotFound, what).with_hint("check the table in the spec"));
+    };
+    let column: Option<(String, bool)> = conn
+        .prepare_cached("SELECT type, \"notnull\" FROM pragma_table_xinfo(?1) WHERE name = ?2")
+        .and_then(|mut s| {
+            s.query_map([&sql.name, &sql.column_name], |row| Ok((row.get(0)?, row.get(1)?)))?.next().transpose()
+        })
+        .map_err(failed)?;
+    let there = |ty: &str, names: &[String]| -> StoreResult<usize> {
+        let mut found = 0_usize;
+        for name in names {
+            let count: u32 = conn
+                .prepare_cached("SELECT count(*) FROM sqlite_schema WHERE type = ?1 AND name = ?2")
+                .and_then(|mut s| s.query_row([ty, name], |row| row.get(0)))
+                .map_err(failed)?;
+            found += usize::from(count > 0);
+        }
+        Ok(found)
+    };
+    let tables = there("table", &[sql.chosen_name(), sql.fills_name()])?;
+    let (fills, notes) = (there("trigger", &sql.fill_triggers())?, there("trigger", &sql.note_triggers())?);
+    let all = fills == sql.fill_triggers().len() && notes == 2;
+    let is_soft = rebuild::with_definition(&text, &sql.soft, "").is_some();
+    let look = Look {
+        not_null: column.as_ref().is_some_and(|(_, not_null)| *not_null),
+        column: column.map(|(ty, _)| ty),
+        write_default: all && is_soft,
+        check: None,
+        sidecar: tables == 2,
+    };
+    Ok(Seen { look, is_soft, traces: tables + fills + notes > 0 })
+}
+
+fn is_made(what: Alteration, seen: &Seen) -> bool {
+    match what {
+        Alteration::AddSidecar => seen.look.sidecar,
+        Alteration::AddColumn => seen.look.column.is_some(),
+        Alteration::AddWriteDefault => seen.look.write_default,
+        Alteration::DropWriteDefault => !seen.is_soft,
+        Alteration::DropColumn => seen.look.column.is_none(),
+        Alteration::DropSidecar => !seen.traces,
+        Alteration::AddCheck
+        | Alteration::ValidateCheck
+        | Alteration::SetNotNull
+        | Alteration::DropCheck
+        | Alteration::DropNotNull => true,
+    }
+}
+
+/// Runs work in a transaction that waits for the writer's turn so long.
+fn alone<T>(conn: &Connection, patience: Duration, work: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
+    let failed = |error| store_error("beginning", error);
+    conn.busy_timeout(patience).map_err(failed)?;
+    conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+    match work() {
+        Ok(done) => {
+            if let Err(error) = conn.execute_batch("COMMIT") {
+                let _ = conn.execute_batch("ROLLBACK");
+                return Err(store_error("committing", error));
+            }
+            Ok(done)
+        }
+        Err(error) => {
+            let _ = conn.execute_batch("ROLLBACK");
+            Err(error)
+        }
+    }
+}
+
+fn alter(conn: &Connection, sql: &Sql, what: Alteration) -> StoreResult<()> {
+    let run = |statements: Vec<String>| {
+        statements
+            .iter()
+            .try_for_each(|text| conn.execute_batch(text).map_err(|error| store_error("altering the table", error)))
+    };
+    match what {
+        Alteration::AddSidecar => run(sql.add_sidecar()),
+        Alteration::AddColumn => run(vec![format!("ALTER TABLE {} ADD COLUMN {}", sql.table, sql.soft)]),
+        Alteration::AddWriteDefault => {
+            if !seen(conn, sql)?.is_soft {
+                rebuild::rebuild(conn, sql, &sql.hard, &sql.soft)?;
+            }
+            run(sql.make_triggers())
+        }
+        Alteration::DropWriteDefault => {
+            run(sql.drop_triggers(&sql.fill_triggers()))?;
+            rebuild::rebuild(conn, sql, &sql.soft, &sql.hard)
+        }
+        Alteration::DropColumn => {
+            run(drop_all_triggers(sql))?;
+            run(vec![format!("ALTER TABLE {} DROP COLUMN {}", sql.table, sql.column)])
+        }
+        Alteration::DropSidecar => run(drop_sidecar(sql)),
+        Alteration::AddCheck
+        | Alteration::ValidateCheck
+        | Alteration::SetNotNull
+        | Alteration::DropCheck
+        | Alteration::DropNotNull => Ok(()),
+    }
+}
+
+fn cell_of(value: &Value) -> Cell {
+    match value {
+        Value::Int(n) => Cell::Int(*n),
+        Value::Bool(b) => Cell::Int(i64::from(*b)),
+        Value::Text(text) => Cell::text(text.as_str()),
+        Value::Uuid(uuid) => Cell::text(uuid.to_string()),
+        _ => Cell::Null,
+    }
+}
+
+fn missing_keys(conn: &Connection, sql: &Sql) -> StoreResult<Vec<Key>> {
+    let ask = format!("SELECT {} FROM {} WHERE {} IS NULL LIMIT {KEYS_MAX}", list(&sql.key), sql.table, sql.column);
+    conn.prepare(&ask)
+        .and_then(|mut s| {
+            s.query_map([], |row| {
+                let value = |at: usize| {
+                    Ok(match Cell::from(row.get_ref(at)?) {
+                        Cell::Int(n) => Value::Int(n),
+                        Cell::Text(bytes) => Value::Text(String::from_utf8_lossy(&bytes).into_owned()),
+                        _ => Value::Null,
+                    })
+                };
+                (0..sql.key.len()).map(value).collect::<rusqlite::Result<Vec<_>>>().map(Key::composite)
+            })?
+            .collect()
+        })
+        .map_err(|error| store_error("reading keys", error))
+}
+
+#[async_trait]
+impl Evolve for Evolving {
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn look(&self) -> StoreResult<Look> {
+        self.with(|conn, sql| Ok(seen(conn, sql)?.look)).await
+    }
+
+    async fn statements(&self, stage: Stage) -> StoreResult<Vec<Statement>> {
+        let rows = self.estimate().await?.records;
+        let mut out = Vec::new();
+        for what in self.alterations(stage) {
+            for sql in self.texts(what, stage) {
+                let rebuilds = sql.starts_with("--") || sql.contains(" DROP COLUMN ");
+                let (effect, expected_ms) = match rebuilds {
+                    true => (Effect::RewriteAlone, rows.div_ceil(REBUILD_ROWS_PER_MS).max(1)),
+                    false => (Effect::Catalogue, 1),
+                };
+                out.push(Statement { what, sql, lock: "the file's one writer".to_owned(), effect, expected_ms });
+            }
+        }
+        Ok(out)
+    }
+
+    fn alterations(&self, stage: Stage) -> Vec<Alteration> {
+        use Alteration::*;
+        match stage {
+            Stage::Expand => vec![AddSidecar, AddColumn, AddWriteDefault],
+            Stage::Enforce => vec![],
+            Stage::Contract => vec![DropWriteDefault],
+            Stage::Complete => vec![DropSidecar],
+            Stage::Back => vec![AddSidecar, AddWriteDefault],
+            Stage::Remove => vec![DropColumn, DropSidecar],
+        }
+    }
+
+    fn needs_no_backfill(&self) -> bool {
+        self.sql.class == FillClass::Constant
+    }
+
+    async fn hazards(&self) -> StoreResult<Vec<String>> {
+        self.with(|conn, sql| {
+            let seen = seen(conn, sql)?;
+            if seen.look.column.is_some() && !seen.traces {
+                let what = format!("SQLite: {} has a column {} already", sql.table, sql.column);
+                return Err(StoreError::new(StoreErrorKind::Unsupported, what)
+                    .with_hint("rename it, or choose another name for the new field"));
+            }
+            let mut told = vec![
+                "`INSERT INTO … VALUES (…)` without a list of columns fails once the table has one column more: SQLite \
+                 wants a value for each"
+                    .to_owned(),
+                "contract, and a rollback after it, build the table anew in one transaction: readers go on, writers wait \
+                 for as long as the plan says"
+                    .to_owned(),
+            ];
+            told.push(match sql.class {
+                FillClass::Constant => "enforce changes nothing: the column refuses NULL, and heals it, from the start",
+                FillClass::RowPure => {
+                    "enforce changes nothing: a trigger fills what a write leaves empty, in its transaction; NOT NULL comes \
+                     with contract"
+                }
+            }
+            .to_owned());
+            Ok(told)
+        })
+        .await
+    }
+
+    async fn try_to(&self, what: Alteration, patience: Duration, _standby_lag_ms_max: u64) -> StoreResult<Try> {
+        self.with(move |conn, sql| {
+            if is_made(what, &seen(conn, sql)?) {
+                return Ok(Try::Made { held_micros: 0 });
+            }
+            let mut began = Instant::now();
+            let made = alone(conn, patience, || {
+                began = Instant::now();
+                // Another process may have been quicker.
+                if is_made(what, &seen(conn, sql)?) { Ok(()) } else { alter(conn, sql, what) }
+            });
+            match made {
+                Ok(()) => Ok(Try::Made { held_micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX) }),
+                Err(error) if error.kind == StoreErrorKind::Unavailable => Ok(Try::Busy(vec![Blocker {
+                    session: "the file's writer".to_owned(),
+                    what: "another connection or process writes".to_owned(),
+                    for_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+                }])),
+                Err(error) if matches!(error.kind, StoreErrorKind::Refused { .. }) => {
+                    Ok(Try::Violated(missing_keys(conn, sql)?))
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    async fn fill_ranges(&self, _parts: usize) -> StoreResult<Vec<FillRange>> {
+        self.with(fill::ranges).await
+    }
+
+    async fn fill(
+        &self,
+        run: &str,
+        range: &FillRange,
+        from: &FillCheckpoint,
+        rows_max: u64,
+    ) -> StoreResult<FillCheckpoint> {
+        let (run, range, from) = (run.to_owned(), range.clone(), from.clone());
+        self.with(move |conn, sql| {
+            let patience = Duration::from_millis(BATCH_WAIT_MS_MAX);
+            alone(conn, patience, || fill::batch(conn, sql, &run, &range, &from, rows_max))
+        })
+        .await
+    }
+
+    async fn fill_checkpoints(&self, run: &str) -> StoreResult<Vec<FillCheckpoint>> {
+        let run = run.to_owned();
+        self.with(move |conn, sql| fill::checkpoints(conn, sql, &run)).await
+    }
+
+    async fn tidy(&self) -> StoreResult<()> {
+        Ok(())
+    }
+
+    async fn count_missing(&self) -> StoreResult<u64> {
+        self.with(|conn, sql| {
+            let ask = format!("SELECT count(*) FROM {} WHERE {} IS NULL", sql.table, sql.column);
+            let count = conn.query_row(&ask, [], |row| row.get::<_, i64>(0));
+            Ok(count.map_err(|error| store_error("counting", error))?.unsigned_abs())
+        })
+        .await
+    }
+
+    async fn count_chosen(&self) -> StoreResult<u64> {
+        self.with(|conn, sql| {
+            let ask = format!("SELECT count(*) FROM {}", quoted(&sql.chosen_name()));
+            let count = conn.query_row(&ask, [], |row| row.get::<_, i64>(0));
+            Ok(count.map_err(|error| store_error("counting", error))?.unsigned_abs())
+        })
+        .await
+    }
+
+    async fn chosen(&self, keys: &[Key]) -> StoreResult<Vec<bool>> {
+        let keys: Vec<Vec<Cell>> = keys.iter().map(|key| key.values().iter().map(cell_of).collect()).collect();
+        self.with(move |conn, sql| {
+            let same: Vec<String> =
+                sql.key.iter().enumerate().map(|(at, key)| format!("{} = ?{}", quoted(key), at + 1)).collect();
+            let ask =
+                format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", quoted(&sql.chosen_name()), same.join(" AND "));
+            let failed = |error| store_error("looking for chosen values", error);
+            let mut statement = conn.prepare_cached(&ask).map_err(failed)?;
+            keys.iter()
+                .map(|key| statement.query_row(rusqlite::params_from_iter(key), |row| row.get(0)).map_err(failed))
+                .collect()
+        })
+        .await
+    }
+
+    async fn estimate(&self) -> StoreResult<Estimate> {
+        self.with(|conn, sql| {
+            let failed = |error| store_error("estimating", error);
+            let count = conn.query_row(&format!("SELECT count(*) FROM {}", sql.table), [], |row| row.get::<_, i64>(0));
+            let bytes = conn.query_row(
+                "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+                [],
+                |row| row.get::<_, i64>(0),
+            );
+            let (records, bytes) = (count.map_err(failed)?.unsigned_abs(), bytes.map_err(failed)?.unsigned_abs());
+            Ok(Estimate { records, exact: true, bytes })
+        })
+        .await
+    }
+
+    async fn load(&self) -> StoreResult<Load> {
+        Ok(Load::default())
+    }
+}

@@ -1,0 +1,8 @@
+//! A new required field on a live table, on SQLite and on real servers: one
+//! suite, and what only one of them has.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod agree;
+mod locks;
+mod place;
+mod suite;
