@@ -318,6 +318,9 @@ pub async fn served(journal: Arc<dyn Journal>, colour: Colour) -> Outcome<Arc<dy
             let coordinator = run::spawn(setup.clone(), member.clone(), CoordinatorOptions::default());
             Ok(Served::new(setup, member, Some(coordinator), RecordsOptions::default()))
         }
+        required @ AnySpec::Require(_) => Err(required.into_move().err().unwrap_or_else(|| {
+            Failure::new(Exit::Failed, "kind/not-served", "a migration of this kind is not served yet")
+        })),
     }
 }
 
