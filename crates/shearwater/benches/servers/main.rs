@@ -12,7 +12,7 @@ use std::io::Write;
 
 use shearwater::bench::sheet::{Goal, Line, Sheet};
 
-use pairs::Pair;
+use pairs::{Pair, Servers};
 
 /// Backfill against the limit, records per second.
 const LIMIT_RATIO_MIN: f64 = 0.7;
@@ -26,18 +26,21 @@ const MEMORY_MIB_MAX: f64 = 256.0;
 /// What the sheet does not say.
 const LIMITS: &str = "Servers, our process and the peers share this machine's cores and disk; servers flush as they \
 do in production. The limit is COPY (binary) of the rows that the backfill wrote, out of memory into fresh tables of \
-the same definition, one connection, no triggers. Ours and the peers are timed as whole commands: ours plans, \
-installs capture and verifies each record's way back while it copies, the peers copy a table that stands still.";
+the same definition, on one connection or two, whichever is faster, no triggers. Figures are medians of the runs. \
+Ours and the peers are timed as whole commands: ours plans, installs capture and verifies each record's way back \
+while it copies, the peers copy a table that stands still, and go first, while the source has no triggers.";
 
 #[tokio::main]
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let quick = words.iter().any(|word| word == "--quick");
-    let sizes: &[u64] = if quick { &[20_000] } else { &[100_000, 1_000_000] };
+    // Records, and in how many runs.
+    let sizes: &[(u64, usize)] = if quick { &[(20_000, 1)] } else { &[(100_000, 3), (1_000_000, 1)] };
+    let servers = Servers::start();
     let mut sheet = Sheet::default();
-    for &records in sizes {
+    for &(records, runs) in sizes {
         for pair in pairs::ALL {
-            measure(&mut sheet, pair, records).await;
+            measure(&mut sheet, &servers, pair, records, runs).await;
         }
     }
     let text = match words.iter().any(|word| word == "--json") {
@@ -51,21 +54,45 @@ async fn main() {
     }
 }
 
-async fn measure(sheet: &mut Sheet, pair: &Pair, records: u64) {
+/// What one run found.
+struct Run {
+    done: ours::Done,
+    limit: f64,
+    peers: Vec<peers::Peer>,
+}
+
+async fn measure(sheet: &mut Sheet, servers: &Servers, pair: &Pair, records: u64, runs: usize) {
     let name = pair.name;
-    eprintln!("bench: {name}, {records} records");
-    let place = pair.place(records).await;
-    let done = ours::backfill(&place, records);
-    let limit = limit::copy_per_s(&place, records).await;
+    let mut found: Vec<Run> = Vec::new();
+    for run in 1..=runs {
+        eprintln!("bench: {name}, {records} records, run {run} of {runs}");
+        let place = pair.place(servers, records).await;
+        let peers = peers::all(&place, records).await;
+        let done = ours::backfill(&place, records);
+        let limit = limit::copy_per_s(&place, records).await;
+        found.push(Run { done, limit, peers });
+    }
+    let of = |figure: &dyn Fn(&Run) -> f64| median(found.iter().map(figure).collect());
     let what = format!("{name}, {records}: backfill, records/s");
-    sheet.add(Line::ratio(&what, done.backfill_per_s, "COPY from memory", limit, LIMIT_RATIO_MIN));
+    let (ours, limit) = (of(&|run| run.done.backfill_per_s), of(&|run| run.limit));
+    sheet.add(Line::ratio(&what, ours, "COPY from memory", limit, LIMIT_RATIO_MIN));
     let what = format!("{name}, {records}: whole command, records/s");
-    for peer in peers::all(&place, records).await {
-        let against = format!("{} ({:.0} MiB)", peer.name, peer.peak_mib);
-        sheet.add(Line::ratio(&what, done.command_per_s, &against, peer.records_per_s, PEER_RATIO_MIN));
+    let ours = of(&|run| run.done.command_per_s);
+    for peer in &found[0].peers {
+        let runs = || found.iter().flat_map(|run| &run.peers).filter(|other| other.name == peer.name);
+        let theirs = median(runs().map(|other| other.records_per_s).collect());
+        let peak_mib = median(runs().map(|other| other.peak_mib).collect());
+        sheet.add(Line::ratio(&what, ours, &format!("{} ({peak_mib:.0} MiB)", peer.name), theirs, PEER_RATIO_MIN));
     }
     let what = format!("{name}, {records}: peak memory of ours, MiB");
-    sheet.add(Line::figure(&what, done.peak_mib, Goal::AtMost(MEMORY_MIB_MAX)));
+    let peak_mib = found.iter().map(|run| run.done.peak_mib).fold(0.0, f64::max);
+    sheet.add(Line::figure(&what, peak_mib, Goal::AtMost(MEMORY_MIB_MAX)));
     let what = format!("{name}, {records}: verification, records/s");
-    sheet.add(Line::figure(&what, done.verified_per_s, Goal::None));
+    sheet.add(Line::figure(&what, of(&|run| run.done.verified_per_s), Goal::None));
+}
+
+/// The middle one; of two, the lower.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[(figures.len() - 1) / 2]
 }

@@ -1,7 +1,7 @@
 //! The pairs of stores, and the tables that are moved between them.
 
 use mysql_async::prelude::Queryable;
-use shearwater_testbed as testbed;
+use shearwater_testbed::{Mariadb, Options, Postgres};
 
 /// From where; the way is to PostgreSQL.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,20 @@ pub enum Kind {
     Postgres,
     Mariadb,
     Documents,
+}
+
+/// Servers of the benchmark's own: they flush, and have the memory of a small machine.
+pub struct Servers {
+    postgres: Postgres,
+    mariadb: Mariadb,
+}
+
+impl Servers {
+    pub fn start() -> Servers {
+        let postgres = Options::new().setting("shared_buffers", "256MB").setting("max_wal_size", "4GB");
+        let mariadb = Options::new().setting("innodb_buffer_pool_size", "256M");
+        Servers { postgres: Postgres::start(postgres), mariadb: Mariadb::start(mariadb) }
+    }
 }
 
 /// One pair of stores.
@@ -36,21 +50,21 @@ pub struct Place {
 }
 
 impl Pair {
-    pub async fn place(&self, records: u64) -> Place {
-        let (target, spare) = (testbed::postgres().database("target"), testbed::postgres().database("spare"));
+    pub async fn place(&self, servers: &Servers, records: u64) -> Place {
+        let (target, spare) = (servers.postgres.database("target"), servers.postgres.database("spare"));
         let (source, source_spec, fields) = match self.kind {
             Kind::Postgres => {
-                let source = testbed::postgres().database("source");
+                let source = servers.postgres.database("source");
                 fill_postgres(&source, TABLE, &rows(records)).await;
                 (source, COLUMNS.replace("JOINED", "instant"), FIELDS.replace("JOINED", "instant"))
             }
             Kind::Mariadb => {
-                let source = testbed::mariadb().database("source");
+                let source = servers.mariadb.database("source");
                 fill_mariadb(&source, records).await;
                 (source, COLUMNS.replace("JOINED", "timestamp"), FIELDS.replace("JOINED", "timestamp"))
             }
             Kind::Documents => {
-                let source = testbed::postgres().database("source");
+                let source = servers.postgres.database("source");
                 fill_postgres(&source, DOCUMENTS, &documents(records)).await;
                 (source, DOCUMENT_LAYOUT.to_owned(), DOCUMENT_FIELDS.to_owned())
             }

@@ -20,7 +20,8 @@ pub(super) fn one(stores: &Stores<'_>, table: &InspectedTable, names: Names) -> 
     let target = stores.target.as_ref().and_then(|look| alike_table(look, named));
     let is_indexed = |column: &InspectedColumn| {
         let has = |columns: &Vec<String>| columns.contains(&column.name);
-        has(&names.key) || table.unique.iter().any(has)
+        // What refers to an indexed text is compared with it, and gets an index too.
+        has(&names.key) || table.unique.iter().any(has) || table.foreign_keys.iter().any(|key| has(&key.columns))
     };
     let native = |column: &InspectedColumn| {
         let role = if is_indexed(column) { Role::Indexed } else { Role::Plain };
