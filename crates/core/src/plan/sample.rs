@@ -40,7 +40,7 @@ pub struct Refused {
     pub message: String,
     /// What the reader can do.
     pub hint: Option<String>,
-    /// How many sampled records.
+    /// How many of the records looked at.
     pub records: u64,
 }
 
@@ -158,7 +158,7 @@ impl Sample {
         for kind in refused {
             let place = if kind.path.is_empty() { String::new() } else { format!("{}: ", kind.path) };
             let message = format!(
-                "refused: {} of {} sampled records ({}): {place}{}",
+                "refused: {} of {} records looked at ({}): {place}{}",
                 kind.records, self.records, kind.code, kind.message
             );
             let hint = kind.hint.clone().unwrap_or_else(|| {
@@ -171,7 +171,7 @@ impl Sample {
         self.distinct.findings(findings);
         if self.with_residue > 0 {
             let message = format!(
-                "the residue column keeps something for {} of {} sampled records: fields that no rule names, \
+                "the residue column keeps something for {} of the {} records looked at: fields that no rule names, \
                  or what makes the way back exact",
                 self.with_residue, self.records
             );

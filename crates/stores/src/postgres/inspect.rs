@@ -156,10 +156,13 @@ async fn foreign_keys(session: &Session, oid: u32) -> Result<Vec<ForeignKey>, Fa
 
 async fn server_hazards(session: &Session) -> Result<Vec<String>, Failure> {
     let sql = "SELECT pg_is_in_recovery(), current_setting('fsync') = 'on', \
-               current_setting('synchronous_commit'), current_setting('default_transaction_read_only') = 'on', \
+               (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') = 'off', current_setting('default_transaction_read_only') = 'on', \
                has_database_privilege(current_database(), 'CREATE'), \
                (SELECT count(*) FROM pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid), \
-               EXISTS (SELECT 1 FROM pg_stat_replication r WHERE r.state IS NULL)";
+               EXISTS (SELECT 1 FROM pg_stat_replication r WHERE r.state IS NULL), \
+               EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) one \
+                       WHERE one = 'synchronous_commit=off' AND s.setdatabase IN (0, \
+                       (SELECT oid FROM pg_database WHERE datname = current_database())))";
     // What a subscription feeds may be seen by administrators only.
     let row = match session.one(sql, &[]).await {
         Ok(row) => row,
@@ -180,6 +183,11 @@ async fn server_hazards(session: &Session) -> Result<Vec<String>, Failure> {
     };
     note(get(&row, 0)?, "the server is a standby: it can be read, but takes no writes and no capture");
     note(!get::<bool>(&row, 1)?, "fsync is off: an answered write may be lost with the machine's power");
+    note(
+        get(&row, 2)? || get(&row, 7)?,
+        "synchronous_commit is off, here or for some users: when the server breaks down, a write that was answered and \
+         followed may be lost here and stand in the other store; verify after such a crash",
+    );
     note(get(&row, 3)?, "default_transaction_read_only is on for this user: its own sessions cannot write");
     note(
         !get::<bool>(&row, 4)?,

@@ -117,6 +117,22 @@ async fn what_cannot_be_opened_is_told_with_a_hint() {
 }
 
 #[tokio::test]
+async fn writers_that_do_not_wait_for_their_commit_are_a_hazard() {
+    // The shared server does not wait for its disk.
+    let server = Postgres::start(Options::new());
+    let url = server.database("hasty");
+    let hazard = async || {
+        let seen = shearwater_stores::inspect(&url).await.unwrap();
+        seen.hazards.iter().any(|hazard| hazard.contains("synchronous_commit"))
+    };
+    assert!(!hazard().await);
+    let name = url.rsplit('/').next().unwrap();
+    let hasty = format!("ALTER DATABASE \"{name}\" SET synchronous_commit = off");
+    direct(&url).await.batch_execute(&hasty).await.unwrap();
+    assert!(hazard().await);
+}
+
+#[tokio::test]
 async fn a_standby_is_read_and_never_written_and_its_lag_is_seen() {
     let server = Postgres::start(Options::new().never_killed());
     let url = server.database("replicated");
