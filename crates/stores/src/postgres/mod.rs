@@ -5,6 +5,7 @@
 //! what they write is captured by triggers in their own transactions.
 
 mod apply;
+mod batch;
 mod capture;
 mod cell;
 mod change;
@@ -42,7 +43,7 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{Inspection, Store, Vitals};
 
-use self::apply::Optimism;
+use self::batch::Optimism;
 use self::config::Config;
 use self::facts::{AbsentTables, Facts};
 use self::names::RESERVED_PREFIX;
