@@ -11,6 +11,8 @@ use shearwater_core::store::{InspectedColumn, Inspection, Store};
 use self::outsider::{Collection, Outsider};
 
 pub mod conformance;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 pub mod faults;
 pub mod journal;
 mod mysql;
@@ -27,12 +29,16 @@ mod sqlite;
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE[?schema=NAME&connections=N&sslmode=MODE&sslrootcert=FILE]`
 /// (`postgresql:` is the same);
 /// `mysql://USER:PASSWORD@HOST:PORT/DATABASE[?connections=N&tls=on|off|unchecked&tls_ca=FILE&socket=FILE&replica=HOST:PORT]`
-/// (`mariadb:` is the same).
+/// (`mariadb:` is the same);
+/// `dynamodb://HOST:PORT/?region=NAME[&tls=on|off&access_key=ID&secret_key=KEY&session_token=TOKEN&rcu=N&wcu=N
+/// &key_types=S,N&pk_prefix=TEXT&sk_prefix=TEXT]` (an endpoint) or `dynamodb:?region=NAME[&…]` (AWS).
 pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<dyn Store>> {
     match Kind::of(url)? {
         Kind::MySql => Ok(Arc::new(mysql::open(url, layout, create).await?)),
         Kind::Sqlite => Ok(Arc::new(sqlite::open(url, layout, create).await?)),
         Kind::Postgres => Ok(Arc::new(postgres::open(url, layout, create).await?)),
+        #[cfg(feature = "dynamodb")]
+        Kind::DynamoDb => Ok(Arc::new(dynamodb::open(url, layout, create).await?)),
     }
 }
 
@@ -43,6 +49,8 @@ pub async fn open_outsider(url: &str, collection: Collection) -> StoreResult<Box
         Kind::MySql => Box::new(mysql::outsider::open(url, collection).await?),
         Kind::Sqlite => Box::new(sqlite::outsider::open(url, collection)?),
         Kind::Postgres => Box::new(postgres::outsider::open(url, collection).await?),
+        #[cfg(feature = "dynamodb")]
+        Kind::DynamoDb => Box::new(dynamodb::outsider::open(url, collection).await?),
     })
 }
 
@@ -74,6 +82,8 @@ pub async fn inspect(url: &str) -> StoreResult<Inspection> {
         Kind::MySql => mysql::inspect(url).await,
         Kind::Sqlite => sqlite::inspect(url).await,
         Kind::Postgres => postgres::inspect(url).await,
+        #[cfg(feature = "dynamodb")]
+        Kind::DynamoDb => dynamodb::inspect(url).await,
     }
 }
 
@@ -87,6 +97,9 @@ pub fn native(url: &str, from: &str, column: &InspectedColumn, role: Role) -> St
         Kind::MySql => mysql::words_for(column, origin, role),
         Kind::Sqlite => sqlite::words_for(column, origin),
         Kind::Postgres => postgres::words_for(column, origin, role),
+        // Its attributes have no declared types.
+        #[cfg(feature = "dynamodb")]
+        Kind::DynamoDb => None,
     })
 }
 
@@ -112,6 +125,8 @@ enum Kind {
     MySql,
     Sqlite,
     Postgres,
+    #[cfg(feature = "dynamodb")]
+    DynamoDb,
 }
 
 impl Kind {
@@ -121,6 +136,8 @@ impl Kind {
             "mysql" | "mariadb" if url.contains(':') => Ok(Kind::MySql),
             "sqlite" if url.contains(':') => Ok(Kind::Sqlite),
             "postgres" | "postgresql" if url.contains(':') => Ok(Kind::Postgres),
+            #[cfg(feature = "dynamodb")]
+            "dynamodb" if url.contains(':') => Ok(Kind::DynamoDb),
             "mongodb" | "dynamodb" => Err(unknown(format!("this version has no connector for {scheme} yet"))),
             _ if !url.contains(':') => Err(unknown("the URL has no scheme".to_owned())),
             // The scheme only: the rest of a URL may hold a password.

@@ -66,7 +66,9 @@ fn typed(trail: &Trail<'_>, value: Value) -> Result<Value, JsonError> {
     }
 }
 
-fn number(text: &str) -> Option<Value> {
+/// The value of a number's text: int if it is an integer in range, else a
+/// decimal as written; `None` for what is no number of at most 38 digits.
+pub fn number(text: &str) -> Option<Value> {
     let decimal: Decimal = text.parse().ok()?;
     let digits = decimal.normal()?.digits.len();
     let is_integer = text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
@@ -84,13 +86,21 @@ fn number(text: &str) -> Option<Value> {
     (digits <= NUMBER_DIGITS_MAX).then_some(Value::Decimal(decimal))
 }
 
-/// A set in its canonical text: members sorted, numbers by value, each once.
 fn set(tag: &str, members: Vec<Value>) -> Result<Value, &'static str> {
     let mut texts = Vec::with_capacity(members.len());
     for member in members {
         let Value::Text(text) = member else { return Err("a member of a set is no text") };
         texts.push(text);
     }
+    set_of(tag, texts)
+}
+
+/// A set (`SS`, `NS`, `BS`) in its canonical text: members sorted, numbers by
+/// value, bytes as base64.
+///
+/// # Errors
+/// It is empty, holds a member twice, or one that is not of its type.
+pub fn set_of(tag: &str, mut texts: Vec<String>) -> Result<Value, &'static str> {
     if texts.is_empty() {
         return Err("a set is empty");
     }

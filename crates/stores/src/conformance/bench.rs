@@ -37,6 +37,25 @@ pub enum Place {
     Column,
 }
 
+/// What becomes of a program that writes past the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bypass {
+    /// Its writes are captured as it makes them, and the fence refuses them.
+    Captured,
+    /// A write to a record that we have written is noticed when the record is
+    /// looked at next, and captured, or noted as foreign, then.
+    Noticed,
+}
+
+/// How even the ranges of a split are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ranges {
+    /// By counted records.
+    Even,
+    /// By the store's own hash of the key: even in large tables only.
+    Hashed,
+}
+
 /// A kind of store under test.
 #[async_trait]
 pub trait Bench: Send + Sync {
@@ -45,9 +64,40 @@ pub trait Bench: Send + Sync {
 
     /// Whether the columns that the store makes for a type hold a value of it in
     /// the `rows` layout. What they do not hold must be refused by name; all
-    /// else, and everything in the `document` layout, must survive exactly.
+    /// else must survive exactly.
     fn holds(&self, _place: Place, _ty: FieldType, _value: &Value) -> bool {
         true
+    }
+
+    /// Whether the store holds a value exactly in the `document` layout. What it
+    /// does not hold must be refused by name.
+    fn holds_in_document(&self, _place: Place, _value: &Value) -> bool {
+        true
+    }
+
+    /// A record as the store gives it back while it has no sidecar.
+    fn bare(&self, record: Document) -> Document {
+        record
+    }
+
+    /// What becomes of programs that write past the gateway.
+    fn bypass(&self) -> Bypass {
+        Bypass::Captured
+    }
+
+    /// How even the ranges of a split are.
+    fn ranges(&self) -> Ranges {
+        Ranges::Even
+    }
+
+    /// Changes that one write takes.
+    fn changes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// A name for a table, as like this one as the store takes.
+    fn table_name(&self, name: &str) -> String {
+        name.to_owned()
     }
 
     /// A new, empty place with a store of this layout in it, provisioned,
@@ -199,9 +249,20 @@ pub(super) async fn write(store: &Arc<dyn Store>, changes: Vec<Change>) -> Vec<S
     }
 }
 
+/// As [`write`], in as many writes as the store needs.
+pub(super) async fn write_all(bench: &dyn Bench, store: &Arc<dyn Store>, changes: Vec<Change>) {
+    for some in changes.chunks(bench.changes_max()) {
+        write(store, some.to_vec()).await;
+    }
+}
+
 /// Whether a store under test takes a value in one of the places where it stands.
 pub(super) fn holds(bench: &dyn Bench, place: Place, ty: FieldType, value: &Value) -> bool {
-    bench.flavour() == Flavour::Document || value.is_null() || bench.holds(place, ty, value)
+    match bench.flavour() {
+        _ if value.is_null() => true,
+        Flavour::Document => bench.holds_in_document(place, value),
+        Flavour::Rows => bench.holds(place, ty, value),
+    }
 }
 
 /// The record under a key.

@@ -10,7 +10,7 @@ use shearwater_core::shape::FieldType;
 use shearwater_core::store::{Change, Expect, Fetched, Image, Role, Store};
 use shearwater_core::{Document, Key, Value};
 
-use super::bench::{Bench, Flavour, Place, Random, doc, holds, installed, key, write};
+use super::bench::{Bench, Flavour, Place, Random, doc, holds, installed, key, write_all};
 
 /// Queries of one random check: enough to meet every kind of filter and order
 /// together, few enough for a test.
@@ -61,6 +61,11 @@ fn random_record(random: &mut Random, bench: &dyn Bench, id: &str, n: usize) -> 
                     record.set(field, value(random, other));
                 }
                 _ => {}
+            }
+        }
+        for (_, value) in record.iter_mut() {
+            if !holds(bench, Place::Column, FieldType::Json, value) {
+                *value = Value::Null;
             }
         }
     }
@@ -129,7 +134,7 @@ async fn filled(bench: &dyn Bench, random: &mut Random, records: usize) -> (Arc<
         image: Some(Image::of(record.clone())),
         expect: Expect::Absent,
     };
-    write(&store, all.iter().map(change).collect()).await;
+    write_all(bench, &store, all.iter().map(change).collect()).await;
     (store, all)
 }
 

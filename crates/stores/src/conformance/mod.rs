@@ -17,7 +17,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use bench::{Bench, DirectChange, Flavour, Place, Random};
+pub use bench::{Bench, Bypass, DirectChange, Flavour, Place, Random, Ranges};
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use shearwater_core::shape::FieldType;
 use shearwater_core::store::{ChunkMax, Cursor, Expect, Image, Role, ScanRange, Store};
 use shearwater_core::{Key, Stamp};
 
-use super::bench::{Bench, delete_change, fence, installed, key, layout, put_change, record, write};
+use super::bench::{
+    Bench, Place, Ranges, delete_change, fence, holds, installed, key, layout, put_change, record, write, write_all,
+};
 
 const ALL: ScanRange = ScanRange { id: 0, low: None, high: None };
 
@@ -30,7 +33,7 @@ async fn filled(bench: &dyn Bench, records: usize) -> (Arc<dyn Store>, Vec<Key>)
     let store = installed(bench, Role::Authority).await;
     let ids: Vec<String> = (0..records).map(|n| format!("k{n:03}")).collect();
     if !ids.is_empty() {
-        write(&store, ids.iter().map(|id| put_change(id, 1, Expect::Absent)).collect()).await;
+        write_all(bench, &store, ids.iter().map(|id| put_change(id, 1, Expect::Absent)).collect()).await;
     }
     (store, ids.iter().map(|id| key(id)).collect())
 }
@@ -96,7 +99,8 @@ pub(super) async fn scans_tell_stamps(bench: &dyn Bench) {
     assert!(scan().await.all(|f| f.stamp == Some(Stamp::ZERO) && !f.dirty));
     let stamps =
         write(&store, vec![put_change("k001", 9, Expect::Present), delete_change("k002", Expect::Present)]).await;
-    let found: Vec<_> = scan().await.map(|f| (f.key, f.stamp.unwrap(), f.dirty, f.image.is_some())).collect();
+    let mut found: Vec<_> = scan().await.map(|f| (f.key, f.stamp.unwrap(), f.dirty, f.image.is_some())).collect();
+    found.sort();
     assert_eq!(found, [(key("k000"), Stamp::ZERO, false, true), (key("k001"), stamps[0], true, true)]);
 }
 
@@ -110,7 +114,8 @@ pub(super) async fn splits_cover_without_overlap(bench: &dyn Bench) {
             let mut found = Vec::new();
             for range in &ranges {
                 let part = scanned(&store, range, chunk(4)).await;
-                assert!(parts == 1 || part.len() <= records.div_ceil(parts) + 1, "similar size");
+                let even = parts == 1 || part.len() <= records.div_ceil(parts) + 1;
+                assert!(even || bench.ranges() == Ranges::Hashed, "similar size");
                 found.extend(part);
             }
             found.sort();
@@ -119,12 +124,14 @@ pub(super) async fn splits_cover_without_overlap(bench: &dyn Bench) {
         }
         // A key between two ranges, or beyond them all, belongs to one of them.
         let ranges = store.split(4).await.unwrap();
-        write(&store, ["", "k0015", "zz"].map(|id| put_change(id, 1, Expect::Absent)).to_vec()).await;
+        let mut later = vec!["", "k0015", "zz"];
+        later.retain(|id| holds(bench, Place::Key, FieldType::Text, &(*id).into()));
+        write(&store, later.iter().map(|id| put_change(id, 1, Expect::Absent)).collect()).await;
         let mut found = Vec::new();
         for range in &ranges {
             found.extend(scanned(&store, range, chunk(100)).await);
         }
-        assert_eq!(found.len(), records + 3, "records that came later");
+        assert_eq!(found.len(), records + later.len(), "records that came later");
     }
 }
 

@@ -192,6 +192,10 @@ pub(super) async fn naughty_strings_survive_as_values_and_keys(bench: &dyn Bench
         if seen.contains(&text) {
             continue;
         }
+        if !holds(bench, Place::Key, FieldType::Text, &text.as_str().into()) {
+            check_refused(&store, &key(&text), &record(&text, 1), "id").await;
+            continue;
+        }
         check(&store, &key(&text), &record(&text, 1)).await;
         seen.push(text);
     }
@@ -321,9 +325,10 @@ pub(super) async fn composite_keys(bench: &dyn Bench) {
 pub(super) async fn odd_names(bench: &dyn Bench) {
     for name in ["select", "with space", "quo\"te", "apo'strophe", "semi;colon--", "ключ", "a.b", "[x]", "%s?1:$", "`"]
     {
+        let table = bench.table_name(name);
         let layout = match bench.flavour() {
             Flavour::Document => Layout::Document(DocumentLayout {
-                table: name.into(),
+                table: table.clone(),
                 key: vec![format!("key {name}")],
                 document: format!("doc {name}"),
             }),
@@ -354,7 +359,7 @@ pub(super) async fn odd_names(bench: &dyn Bench) {
         check(&store, &key("k"), &record).await;
         assert_eq!(store.dirty(None, 9).await.unwrap().len(), 1, "{name}");
         assert_eq!(store.split(2).await.unwrap().len(), 2, "{name}");
-        assert!(store.inspect().await.unwrap().tables.iter().any(|t| t.name == name), "{name}");
+        assert!(store.inspect().await.unwrap().tables.iter().any(|t| t.name == table), "{name}");
         store.remove().await.unwrap();
         assert_eq!(store.sidecar_names().await.unwrap(), Vec::<String>::new(), "{name}");
     }
