@@ -567,6 +567,16 @@ pub trait Vitals: Send + Sync {
     async fn load(&self) -> StoreResult<Load>;
 }
 
+/// Whose writes a store captures and fences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// Everybody's, also of programs that have never heard of us.
+    Everyone,
+    /// Those through the gateway; what others write is noticed when it is looked
+    /// at, and they are not stopped.
+    Gateway,
+}
+
 /// A store that can take part in a migration.
 pub trait Store: Reader + Writer + Follower + Capture + Inspect {
     /// The layout that it was opened with.
@@ -579,6 +589,24 @@ pub trait Store: Reader + Writer + Follower + Capture + Inspect {
     /// writers only queue for one another.
     fn appliers(&self) -> usize {
         1
+    }
+
+    /// How many changes one [`Write`] takes at most.
+    fn changes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// A record as this store gives it back when it has noted nothing beside it.
+    /// A store that lacks types, or the order of fields, says here what it makes
+    /// of them; what clients write is made so before it is written and answered.
+    fn kept(&self, record: Document) -> Document {
+        record
+    }
+
+    /// Whose writes are stamped and marked as they are made, and refused while
+    /// the store is closed.
+    fn covers(&self) -> Covers {
+        Covers::Everyone
     }
 
     /// How background work weighs on it, where the store can tell.

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "dynamodb")]
+use futures::FutureExt as _;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{Evolve, Wanted};
-use shearwater_core::shape::Layout;
+use shearwater_core::shape::{FieldType, Layout};
 use shearwater_core::store::{InspectedColumn, Inspection, Store};
 
 use self::outsider::{Collection, Outsider};
@@ -38,7 +40,7 @@ pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<
         Kind::Sqlite => Ok(Arc::new(sqlite::open(url, layout, create).await?)),
         Kind::Postgres => Ok(Arc::new(postgres::open(url, layout, create).await?)),
         #[cfg(feature = "dynamodb")]
-        Kind::DynamoDb => Ok(Arc::new(dynamodb::open(url, layout, create).await?)),
+        Kind::DynamoDb => Ok(Arc::new(dynamodb::open(url, layout, create).boxed().await?)),
     }
 }
 
@@ -50,7 +52,7 @@ pub async fn open_outsider(url: &str, collection: Collection) -> StoreResult<Box
         Kind::Sqlite => Box::new(sqlite::outsider::open(url, collection)?),
         Kind::Postgres => Box::new(postgres::outsider::open(url, collection).await?),
         #[cfg(feature = "dynamodb")]
-        Kind::DynamoDb => Box::new(dynamodb::outsider::open(url, collection).await?),
+        Kind::DynamoDb => Box::new(dynamodb::outsider::open(url, collection).boxed().await?),
     })
 }
 
@@ -73,6 +75,8 @@ pub async fn open_evolve(url: &str, wanted: Wanted) -> StoreResult<Arc<dyn Evolv
         Kind::Postgres => Ok(Arc::new(postgres::evolve::open(url, wanted).await?)),
         Kind::MySql => Ok(Arc::new(mysql::evolve::open(url, wanted).await?)),
         Kind::Sqlite => Ok(Arc::new(sqlite::evolve::open(url, wanted)?)),
+        #[cfg(feature = "dynamodb")]
+        Kind::DynamoDb => Err(dynamodb::without_columns()),
     }
 }
 
@@ -83,7 +87,7 @@ pub async fn inspect(url: &str) -> StoreResult<Inspection> {
         Kind::Sqlite => sqlite::inspect(url).await,
         Kind::Postgres => postgres::inspect(url).await,
         #[cfg(feature = "dynamodb")]
-        Kind::DynamoDb => dynamodb::inspect(url).await,
+        Kind::DynamoDb => dynamodb::inspect(url).boxed().await,
     }
 }
 
@@ -100,6 +104,17 @@ pub fn native(url: &str, from: &str, column: &InspectedColumn, role: Role) -> St
         // Its attributes have no declared types.
         #[cfg(feature = "dynamodb")]
         Kind::DynamoDb => None,
+    })
+}
+
+/// Whether a store of documents at `url` has values of this type, and gives them
+/// back as such once no migration runs there; a store that has not says them as
+/// texts or as numbers of its own.
+pub fn has_type(url: &str, ty: FieldType) -> StoreResult<bool> {
+    Ok(match Kind::of(url)? {
+        Kind::MySql | Kind::Sqlite | Kind::Postgres => true,
+        #[cfg(feature = "dynamodb")]
+        Kind::DynamoDb => dynamodb::has_type(ty),
     })
 }
 

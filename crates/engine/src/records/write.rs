@@ -256,6 +256,11 @@ impl DataPath {
             }
             (false, Side::Source) => edited.clone(),
         };
+        // The source's shape is what it keeps; where a target notes what it does
+        // not keep, the mapping's own result stays.
+        if authority == Side::Source || !prepared.stamped {
+            image.record = self.setup.store(authority).kept(image.record);
+        }
         if self.without(Protection::Park) {
             image.parked = shearwater_core::Document::new();
         }

@@ -8,7 +8,7 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::*;
-use shearwater_core::{Key, Stamp};
+use shearwater_core::{Document, Key, Stamp};
 use tokio::sync::Semaphore;
 
 /// How the store is bent.
@@ -268,6 +268,18 @@ impl Store for Bent {
 
     fn appliers(&self) -> usize {
         self.inner.appliers()
+    }
+
+    fn changes_max(&self) -> usize {
+        self.inner.changes_max()
+    }
+
+    fn covers(&self) -> Covers {
+        self.inner.covers()
+    }
+
+    fn kept(&self, record: Document) -> Document {
+        self.inner.kept(record)
     }
 
     fn vitals(&self) -> Option<&dyn Vitals> {

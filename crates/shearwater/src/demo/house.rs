@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shearwater_core::mapping::Mapping;
 use shearwater_core::spec;
-use shearwater_core::store::Store;
+use shearwater_core::store::{Covers, Store};
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{RecordsOptions, Shape};
 use shearwater_engine::run::{self, CoordinatorOptions};
@@ -124,9 +124,13 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Lets clients, walkers and the direct writer in.
+    /// Lets clients, walkers and the direct writer in; where the source captures
+    /// what goes through the gateway only, nobody may write past it.
     pub fn open(house: &House, stage: &Arc<Stage>, clients: u32, legacy: Box<dyn Outsider>) -> Crowd {
         let mut crowd = Crowd::open_gateway_clients(house, stage, 0..clients);
+        if house.setup.source.covers() == Covers::Gateway {
+            return crowd;
+        }
         let writer = DirectWriter::new(stage.clone(), legacy);
         let here = tokio::runtime::Handle::current();
         crowd.direct = Some(tokio::task::spawn_blocking(move || here.block_on(writer.run())));

@@ -175,7 +175,8 @@ pub fn score(dice: &mut Dice) -> Option<Value> {
         0 => None,
         1 => Some(Value::Null),
         2 => Some(Value::Float(-0.0)),
-        3 => Some(Value::Float(5e-324)),
+        // As small as every kind of store can hold.
+        3 => Some(Value::Float(5e-130)),
         _ => Some(Value::Float(dice.unit() * 100.0)),
     }
 }

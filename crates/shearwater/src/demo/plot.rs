@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use shearwater_core::shape::FieldType;
+use shearwater_stores::has_type;
+
 /// The spec as users can read it; the demo's differs in the places of the two
 /// stores and in its gate on the pause.
 pub const SPEC: &str = include_str!("../../../../examples/users-move.toml");
@@ -55,9 +58,16 @@ impl Places {
         }
     }
 
-    /// The spec, with this name and this gate on the pause.
+    /// The spec, with this name and this gate on the pause. What the source
+    /// has no type for, its programs write otherwise: such fields are cast.
     pub fn spec(&self, migration: &str, pause_ms_max: u64) -> String {
-        SPEC.replace("migration = \"users-move\"", &format!("migration = \"{migration}\""))
+        let mut spec = SPEC.to_owned();
+        for (ty, word) in [(FieldType::Instant, "instant"), (FieldType::Float, "float")] {
+            if has_type(&self.source.url, ty) == Ok(false) {
+                spec = spec.replace(&format!("type = \"{word}\" }}"), &format!("type = \"{word}\", cast = true }}"));
+            }
+        }
+        spec.replace("migration = \"users-move\"", &format!("migration = \"{migration}\""))
             .replace("pause_ms_max     = 300", &format!("pause_ms_max     = {pause_ms_max}"))
             .replace("\"sqlite:legacy.db\"", &format!("\"{}\"", self.source.in_spec))
             .replace("\"sqlite:users.db\"", &format!("\"{}\"", self.target.in_spec))

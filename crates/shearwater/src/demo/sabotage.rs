@@ -9,10 +9,10 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
-    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched,
+    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Covers, Cursor, DirtyMark, Estimate, Fence, Fetched,
     Follower, IdempotencyRow, Inspect, Inspection, Put, Reader, ScanRange, Store, Vitals, Write, Writer, Written,
 };
-use shearwater_core::{Key, Stamp};
+use shearwater_core::{Document, Key, Stamp};
 
 /// One follower write in this many is forgotten.
 const FORGETS_ONE_IN: u64 = 3;
@@ -156,6 +156,18 @@ impl Store for Forgetful {
 
     fn appliers(&self) -> usize {
         self.store.appliers()
+    }
+
+    fn changes_max(&self) -> usize {
+        self.store.changes_max()
+    }
+
+    fn covers(&self) -> Covers {
+        self.store.covers()
+    }
+
+    fn kept(&self, record: Document) -> Document {
+        self.store.kept(record)
     }
 
     fn vitals(&self) -> Option<&dyn Vitals> {

@@ -168,6 +168,16 @@ fn natural(schema: &Schema, mut item: Item) -> Result<Document, String> {
     Ok(record)
 }
 
+/// The record as DynamoDB gives it back when nothing is noted; `None`: it cannot
+/// hold it.
+pub(super) fn kept(schema: &Schema, record: &Document) -> Option<Document> {
+    if is_ordered(schema, record) && record.iter().all(|(_, value)| is_natural(value)) {
+        return Some(record.clone());
+    }
+    let fields = record.iter().map(|(name, value)| Some((name.to_owned(), to_attribute(value).ok()?)));
+    natural(schema, fields.collect::<Option<Item>>()?).ok()
+}
+
 /// Puts back what DynamoDB lost; `None` when the notes are not of this record.
 fn restored(mut record: Document, noted: Document) -> Option<Document> {
     let (mut order, mut fields) = (None, None);

@@ -27,9 +27,10 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use shearwater_core::Document;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::shape::Layout;
-use shearwater_core::store::Store;
+use shearwater_core::shape::{FieldType, Layout};
+use shearwater_core::store::{Covers, Store};
 use tokio::sync::OnceCell;
 
 use self::config::Config;
@@ -63,6 +64,31 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
     let config = Config::parse(url)?;
     let session = Session::open(&config);
     DynamoDb::over(config, session, layout, create).await
+}
+
+/// Whether there are attributes of this type.
+pub(crate) fn has_type(ty: FieldType) -> bool {
+    match ty {
+        FieldType::Bool
+        | FieldType::Int
+        | FieldType::Decimal
+        | FieldType::Text
+        | FieldType::Bytes
+        | FieldType::Json
+        | FieldType::Extended => true,
+        FieldType::Float
+        | FieldType::Date
+        | FieldType::Time
+        | FieldType::Timestamp
+        | FieldType::Instant
+        | FieldType::Uuid => false,
+    }
+}
+
+/// There are no columns that could be required.
+pub(crate) fn without_columns() -> StoreError {
+    let what = "DynamoDB has no columns: it cannot require a field of every item";
+    StoreError::new(StoreErrorKind::Unsupported, what).with_hint("`require` is for SQL stores")
 }
 
 impl DynamoDb {
@@ -123,5 +149,19 @@ impl Store for DynamoDb {
 
     fn appliers(&self) -> usize {
         APPLIERS
+    }
+
+    fn changes_max(&self) -> usize {
+        write::changes_max()
+    }
+
+    fn covers(&self) -> Covers {
+        Covers::Gateway
+    }
+
+    fn kept(&self, record: Document) -> Document {
+        // What cannot be held is left as it is, for the write to refuse it by name.
+        let kept = self.schema.get().and_then(|schema| item::kept(schema, &record));
+        kept.unwrap_or(record)
     }
 }

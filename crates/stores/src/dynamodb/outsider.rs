@@ -1,6 +1,6 @@
 //! A program that has never heard of us, with DynamoDB: plain requests for single
-//! items. Only the attribute that is ours is hidden from it, as a program would
-//! not look at attributes that it does not know.
+//! items, whose documents hold their key. What our attribute notes of an item is
+//! read with it, so that what comes out is what a migration has put in.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
@@ -65,6 +65,24 @@ impl DynamoDbOutsider {
         Ok(())
     }
 
+    async fn put(&self, key: &str, document: &str, condition: &str) -> StoreResult<()> {
+        let item = self.item_of(key, document).await?;
+        let session = &self.store.session;
+        let name = self.store.names.layout.key.first().cloned().unwrap_or_default();
+        let asked = session.call("putting an item", Effect::Writes, || {
+            let put = session.client.put_item().table_name(self.table()).set_item(Some(item.clone()));
+            put.condition_expression(condition).expression_attribute_names("#k", &name).send()
+        });
+        match asked.await {
+            Ok(_) => Ok(()),
+            Err(failed) if failed.answer.as_ref().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
+                let what = format!("table {:?}: an item is, or is not, under the key", self.table());
+                Err(StoreError::new(StoreErrorKind::Refused { field: Some(name) }, what))
+            }
+            Err(failed) => Err(failed.error),
+        }
+    }
+
     async fn get(&self, key: &str) -> StoreResult<Option<Document>> {
         let schema = self.store.schema().await?;
         let wanted = schema.item_of(self.table(), &Key::single(key))?;
@@ -98,18 +116,13 @@ impl Outsider for DynamoDbOutsider {
     }
 
     async fn insert(&mut self, key: &str, document: &str) -> StoreResult<()> {
-        let item = self.item_of(key, document).await?;
-        let session = &self.store.session;
-        let asked = session.call("inserting", Effect::Writes, || {
-            session.client.put_item().table_name(self.table()).set_item(Some(item.clone())).send()
-        });
-        Ok(asked.await.map(drop)?)
+        self.put(key, document, "attribute_not_exists(#k)").await
     }
 
     async fn update(&mut self, key: &str, change: Change<'_>) -> StoreResult<bool> {
         let Some(found) = self.get(key).await? else { return Ok(false) };
         let Some(changed) = change(&json::document_to_string(&found)) else { return Ok(false) };
-        self.insert(key, &changed).await?;
+        self.put(key, &changed, "attribute_exists(#k)").await?;
         Ok(true)
     }
 

@@ -9,10 +9,10 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
-    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched,
+    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Covers, Cursor, DirtyMark, Estimate, Fence, Fetched,
     Follower, IdempotencyRow, Inspect, Inspection, Load, Put, Reader, ScanRange, Store, Vitals, Write, Writer, Written,
 };
-use shearwater_core::{Key, Stamp};
+use shearwater_core::{Document, Key, Stamp};
 
 use super::cue::{Call, Cue, Fault, Repeat, When};
 
@@ -257,6 +257,18 @@ impl Store for Faulty {
 
     fn appliers(&self) -> usize {
         self.inner.appliers()
+    }
+
+    fn changes_max(&self) -> usize {
+        self.inner.changes_max()
+    }
+
+    fn covers(&self) -> Covers {
+        self.inner.covers()
+    }
+
+    fn kept(&self, record: Document) -> Document {
+        self.inner.kept(record)
     }
 
     fn vitals(&self) -> Option<&dyn Vitals> {

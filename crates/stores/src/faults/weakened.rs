@@ -8,10 +8,10 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::query::{ListPage, ListQuery};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{
-    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Cursor, DirtyMark, Estimate, Fence, Fetched,
+    Applied, Capture, Checkpoint, CheckpointStep, Chunk, ChunkMax, Covers, Cursor, DirtyMark, Estimate, Fence, Fetched,
     Follower, IdempotencyRow, Inspect, Inspection, Put, Reader, Role, ScanRange, Store, Vitals, Write, Writer, Written,
 };
-use shearwater_core::{Key, Stamp};
+use shearwater_core::{Document, Key, Stamp};
 
 /// A protection that is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -249,6 +249,18 @@ impl Store for Weakened {
 
     fn appliers(&self) -> usize {
         self.inner.appliers()
+    }
+
+    fn changes_max(&self) -> usize {
+        self.inner.changes_max()
+    }
+
+    fn covers(&self) -> Covers {
+        self.inner.covers()
+    }
+
+    fn kept(&self, record: Document) -> Document {
+        self.inner.kept(record)
     }
 
     fn vitals(&self) -> Option<&dyn Vitals> {

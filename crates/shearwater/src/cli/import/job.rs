@@ -162,8 +162,8 @@ impl Job {
                 }
             }
             tally.imported += changes.len() as u64;
-            if !changes.is_empty() {
-                store.write(Write { epoch: None, changes, idempotency: None }).await?;
+            for changes in changes.chunks(store.changes_max()) {
+                store.write(Write { epoch: None, changes: changes.to_vec(), idempotency: None }).await?;
             }
         }
         Ok(tally)
