@@ -62,7 +62,8 @@ impl Brake {
     }
 }
 
-fn too_much(pace: &Pace, load: Load) -> Option<String> {
+/// Why a load is more than a declared pace allows.
+pub(crate) fn too_much(pace: &Pace, load: Load) -> Option<String> {
     if load.lock_waits > pace.lock_waits_max {
         let (waits, max) = (load.lock_waits, pace.lock_waits_max);
         return Some(format!("{waits} sessions wait for our locks, allowed are {max}"));

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use shearwater_core::error::{Policy, StoreError, StoreErrorKind};
-use shearwater_core::journal::Event;
-use shearwater_core::lifecycle::{Phase, State};
+use shearwater_core::journal::{Event, Journal};
+use shearwater_core::lifecycle::{Lifecycle, Phase, State};
 use shearwater_core::store::{Fence, Role, Side};
 
-use crate::failpoint;
 use crate::helm::Helm;
 use crate::ledger::{Halt, Lease, side_name};
+use crate::{Member, failpoint};
 
 /// How often members' leases are looked at while they are waited for.
 const MEMBERS_POLL: Duration = Duration::from_millis(5);
@@ -48,13 +48,23 @@ pub async fn finish(helm: &Helm, to: Phase) -> Result<(), Halt> {
 /// Waits until all live members act on `epoch` or a later one. A member that
 /// does not answer stops serving when its lease ends, so the wait is bounded.
 pub async fn acknowledged(helm: &Helm, epoch: u64) -> Result<(), Halt> {
+    acknowledged_by(helm.setup.journal.as_ref(), helm.ledger.lease(), &helm.member, epoch).await
+}
+
+/// As [`acknowledged`], for a migration of any kind.
+pub async fn acknowledged_by<S: Lifecycle>(
+    journal: &dyn Journal,
+    lease: &Lease,
+    own: &Member<S>,
+    epoch: u64,
+) -> Result<(), Halt> {
     loop {
-        helm.check()?;
-        let members = helm.setup.journal.members().await?;
+        lease.check()?;
+        let members = journal.members().await?;
         if members.iter().all(|member| member.epoch >= epoch) {
             return Ok(());
         }
-        helm.member.nudge();
+        own.nudge();
         tokio::time::sleep(MEMBERS_POLL).await;
     }
 }

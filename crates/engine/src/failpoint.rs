@@ -32,6 +32,10 @@ pub const FAILPOINTS: &[&str] = &[
     "request-finished",
 ];
 
+/// Those of a `require`, beside `journal-before`, `journal-after`,
+/// `backfill-checkpointed` and those of requests.
+pub const REQUIRE_FAILPOINTS: &[&str] = &["alter-journalled", "alter-made", "require-acknowledged", "require-filled"];
+
 /// The environment's variable that names the failpoint.
 pub const FAILPOINT_ENV: &str = "SHEARWATER_FAILPOINT";
 
@@ -45,7 +49,10 @@ pub fn hit(name: &'static str) {
     static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static HITS: AtomicU64 = AtomicU64::new(0);
 
-    debug_assert!(FAILPOINTS.contains(&name), "failpoint {name} is not in the table");
+    debug_assert!(
+        FAILPOINTS.contains(&name) || REQUIRE_FAILPOINTS.contains(&name),
+        "failpoint {name} is not in the table"
+    );
     let wanted = WANTED.get_or_init(|| std::env::var(FAILPOINT_ENV).ok().map(|text| parse(&text)));
     if let Some((wanted, nth)) = wanted
         && wanted == name
@@ -83,9 +90,9 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut names = FAILPOINTS.to_vec();
+        let mut names = [FAILPOINTS, REQUIRE_FAILPOINTS].concat();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), FAILPOINTS.len());
+        assert_eq!(names.len(), FAILPOINTS.len() + REQUIRE_FAILPOINTS.len());
     }
 }

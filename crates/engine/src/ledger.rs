@@ -38,6 +38,9 @@ pub enum Halt {
         /// Its error.
         error: StoreError,
     },
+    /// The one store of the migration could not or cannot.
+    #[error("the store: {0}")]
+    OneStore(StoreError),
     /// The lifecycle does not allow the step.
     #[error(transparent)]
     Illegal(#[from] Illegal),
@@ -82,7 +85,9 @@ impl Halt {
         let message = self.to_string();
         match self {
             Halt::Refused(refusal) => Ok(refusal),
-            Halt::Store { error, .. } => Ok(Refusal { code: error.code().into(), message, hint: error.hint }),
+            Halt::Store { error, .. } | Halt::OneStore(error) => {
+                Ok(Refusal { code: error.code().into(), message, hint: error.hint })
+            }
             Halt::Illegal(_) => Ok(Refusal { code: "lifecycle/illegal".into(), message, hint: None }),
             Halt::Broken(_) => Ok(Refusal { code: "engine/broken".into(), message, hint: None }),
             Halt::Stopped => Ok(Refusal {

@@ -26,6 +26,7 @@ pub mod records;
 pub mod recover;
 pub mod repair;
 pub mod report;
+pub mod require;
 pub mod reverse;
 pub mod rollback;
 pub mod run;

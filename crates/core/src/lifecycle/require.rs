@@ -250,6 +250,9 @@ pub struct State {
     pub began: Option<Stage>,
     /// The alteration on its way.
     pub altering: Option<Alteration>,
+    /// How often the field was added: a store that was opened with it before it
+    /// went and came back must be opened again.
+    pub added: u64,
     /// The backfill.
     pub filling: Filling,
     /// The last verification since the backfill ended, and its sequence.
@@ -267,6 +270,7 @@ impl Lifecycle for State {
             status: Status::Running,
             began: None,
             altering: None,
+            added: 0,
             filling: Filling::NotRun,
             verified: None,
             entered_at: 0,
@@ -422,7 +426,8 @@ impl State {
                 return self.refuse(event, "no verification has ended since the backfill");
             }
         }
-        Ok(State { began: Some(stage), ..self.clone() })
+        let added = self.added + u64::from(stage == Stage::Expand);
+        Ok(State { began: Some(stage), added, ..self.clone() })
     }
 
     /// The stage whose alterations may be made now.

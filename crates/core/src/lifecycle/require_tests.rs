@@ -38,6 +38,7 @@ fn plain(state: &State) -> State {
     let mut plain = state.clone();
     plain.epoch = 0;
     plain.entered_at = 0;
+    plain.added = 0;
     plain.verified = plain.verified.map(|(_, totals)| (0, totals));
     plain
 }

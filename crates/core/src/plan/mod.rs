@@ -8,6 +8,7 @@ pub(crate) mod columns;
 mod distinct;
 mod foreign_keys;
 mod limits;
+pub mod require;
 mod sample;
 mod tables;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{Edit, ServeError};
 /// What is to happen to fields that the client did not send because its shape,
 /// or its copy of the record, does not have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unsent {
+pub(crate) enum Unsent {
     /// They stay as they are (H13).
     Keep,
     /// They are wiped: only for the test that shows the hole.
@@ -17,7 +17,7 @@ pub(super) enum Unsent {
 }
 
 /// The record after the edit (`None`: deleted), or why it is refused.
-pub(super) fn apply(
+pub(crate) fn apply(
     layout: &Layout,
     key: &Key,
     current: Option<&Image>,

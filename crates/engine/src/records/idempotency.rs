@@ -12,18 +12,18 @@ use super::{DataPath, Etag, Got, Idempotency, KeyKept, ServeError, Shape, WriteD
 
 /// Keys of requests on their way in this process.
 #[derive(Clone, Default)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     keys: Arc<Mutex<HashSet<String>>>,
 }
 
 /// One request's place among those on their way; given up when dropped.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     keys: Arc<Mutex<HashSet<String>>>,
     key: String,
 }
 
 impl InFlight {
-    pub(super) fn enter(&self, key: &str) -> Result<Turn, ServeError> {
+    pub(crate) fn enter(&self, key: &str) -> Result<Turn, ServeError> {
         let mut keys = self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !keys.insert(key.to_owned()) {
             return Err(ServeError::IdempotencyInFlight);

@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use shearwater_core::Key;
-use shearwater_core::query::keyset_of;
+use shearwater_core::query::{ListQuery, keyset_of};
 use shearwater_core::route::{self, ListRoute};
-use shearwater_core::store::{Estimate, Side};
+use shearwater_core::store::{Estimate, Fetched, Side, Store};
 
 use super::read::{READ_ATTEMPTS_MAX, moving};
 use super::translate::place_bytes;
@@ -88,15 +88,8 @@ impl DataPath {
         let Some(query) = self.translate(ask, serving, limit) else {
             return self.page_by_scan(serving, ask, limit).await;
         };
-        let page = self.setup.store(serving).list(&query).await?;
-        let mut rows = Vec::with_capacity(page.records.len());
-        for fetched in page.records {
-            let held_as = fetched.key.clone();
-            let Some(got) = self.show(serving, ask.shape, fetched)? else { continue };
-            let place = place_bytes(&ask.order, &keyset_of(&ask.order, &got.key, &got.record));
-            rows.push(Row { place, got, held_as });
-        }
-        Ok(Page { rows, more: page.more })
+        let store = self.setup.store(serving);
+        page_of(store.as_ref(), &query, ask, |fetched| self.show(serving, ask.shape, fetched)).await
     }
 
     /// A page from the follower without the authority's dirty keys, overlaid
@@ -151,7 +144,26 @@ impl DataPath {
     }
 }
 
-fn answer(ask: &ListAsk, page: Page) -> ListGot {
+/// A page of a store's own list, as `show` shows its records.
+pub(crate) async fn page_of(
+    store: &dyn Store,
+    query: &ListQuery,
+    ask: &ListAsk,
+    show: impl Fn(Fetched) -> Result<Option<Got>, ServeError>,
+) -> Result<Page, ServeError> {
+    let page = store.list(query).await?;
+    let mut rows = Vec::with_capacity(page.records.len());
+    for fetched in page.records {
+        let held_as = fetched.key.clone();
+        let Some(got) = show(fetched)? else { continue };
+        let place = place_bytes(&ask.order, &keyset_of(&ask.order, &got.key, &got.record));
+        rows.push(Row { place, got, held_as });
+    }
+    Ok(Page { rows, more: page.more })
+}
+
+/// The page as the client gets it, with the place of its last record.
+pub(crate) fn answer(ask: &ListAsk, page: Page) -> ListGot {
     let next = match page.rows.last() {
         Some(last) if page.more => Some(keyset_of(&ask.order, &last.got.key, &last.got.record)),
         Some(_) | None => None,

@@ -15,18 +15,18 @@ use crate::member::NotServing;
 use crate::shadow::{Shadow, ShadowCounts};
 use crate::{Member, Setup};
 
-mod edit;
+pub(crate) mod edit;
 mod follow;
 mod hold;
-mod idempotency;
+pub(crate) mod idempotency;
 pub(crate) mod list;
-mod read;
+pub(crate) mod read;
 mod request;
-mod scan_page;
-mod translate;
-mod turns;
+pub(crate) mod scan_page;
+pub(crate) mod translate;
+pub(crate) mod turns;
 mod unique;
-mod write;
+pub(crate) mod write;
 
 pub use hold::HeldWrites;
 pub use request::{

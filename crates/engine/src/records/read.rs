@@ -10,7 +10,7 @@ use crate::member::{Confirmed, Reading};
 
 /// Attempts of a read that the migration overtook: a switch has three entries,
 /// so more means that phases change faster than stores answer.
-pub(super) const READ_ATTEMPTS_MAX: usize = 16;
+pub(crate) const READ_ATTEMPTS_MAX: usize = 16;
 
 impl DataPath {
     pub(super) async fn get(self: &std::sync::Arc<Self>, shape: Shape, key: &Key) -> Result<Option<Got>, ServeError> {
@@ -98,7 +98,7 @@ fn same_presence(found: &Fetched, held: &Fetched) -> bool {
     found.image.is_some() == held.image.is_some()
 }
 
-pub(super) fn moving() -> ServeError {
+pub(crate) fn moving() -> ServeError {
     ServeError::Unavailable { reason: "the authority is moving".to_owned(), retry_after_ms: RETRY_AFTER_MS }
 }
 

@@ -62,6 +62,6 @@ fn filter_across(filter: &Filter, across: &dyn Fn(&Path) -> Option<Path>) -> Opt
 }
 
 /// Bytes of a place in an order, for comparing records of two stores.
-pub(super) fn place_bytes(order: &[OrderTerm], place: &Keyset) -> Vec<u8> {
+pub(crate) fn place_bytes(order: &[OrderTerm], place: &Keyset) -> Vec<u8> {
     shearwater_core::query::sort_bytes(order, place)
 }

@@ -41,7 +41,7 @@ impl Turns {
 
 /// Rests after a lost race: not at all as long as this process alone can be the
 /// reason, then ever longer and never as long as another that lost too.
-pub(super) async fn rest(raced: usize) {
+pub(crate) async fn rest(raced: usize) {
     if raced > RACES_SHARED_MAX {
         let doublings = u32::try_from(raced - RACES_SHARED_MAX).unwrap_or(u32::MAX).min(5);
         let longest = Duration::from_millis(REST_MS_MAX.min(1 << doublings));

@@ -228,7 +228,7 @@ impl DataPath {
             Some(image) if other_shape => Some(mapping.towards(shape.side(), image).map_err(unprocessable)?),
             other => other.clone(),
         };
-        if meets(change, &found, current.as_ref())? == Meets::LeaveAlone {
+        if meets(change, found.etag, current.as_ref())? == Meets::LeaveAlone {
             prepared.leave_alone(change);
             return Ok(());
         }
@@ -480,17 +480,17 @@ impl Prepared {
 
 /// What a change's condition says about the record that it meets.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Meets {
+pub(crate) enum Meets {
     Change,
     LeaveAlone,
 }
 
 /// Whether a change is to be made to the record that it meets, which in the
 /// client's shape is `current`.
-fn meets(change: &ClientChange, found: &Found<'_>, current: Option<&Image>) -> Result<Meets, ServeError> {
+pub(crate) fn meets(change: &ClientChange, etag: Option<Etag>, current: Option<&Image>) -> Result<Meets, ServeError> {
     let holds = match &change.condition {
         Condition::None => true,
-        Condition::Match(etags) => found.etag.as_ref().is_some_and(|etag| etags.contains(etag)),
+        Condition::Match(etags) => etag.is_some_and(|etag| etags.contains(&etag)),
         Condition::Exists => current.is_some(),
         Condition::Absent => current.is_none(),
         Condition::Matching(filter) if !current.is_some_and(|image| filter.matches(&image.record)) => {
@@ -499,7 +499,7 @@ fn meets(change: &ClientChange, found: &Found<'_>, current: Option<&Image>) -> R
         Condition::Matching(_) => true,
     };
     match (&change.edit, current) {
-        _ if !holds => Err(ServeError::PreconditionFailed { current: found.etag }),
+        _ if !holds => Err(ServeError::PreconditionFailed { current: etag }),
         (Edit::InsertIfAbsent(_), Some(_)) => Ok(Meets::LeaveAlone),
         _ => Ok(Meets::Change),
     }

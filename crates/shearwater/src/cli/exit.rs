@@ -196,6 +196,7 @@ impl From<Halt> for Failure {
         match halt {
             Halt::Journal(error) => error.into(),
             Halt::Store { side, error } => Failure::from(error).within(side_name(side)),
+            Halt::OneStore(error) => Failure::from(error).within("store"),
             Halt::Refused(refusal) => refusal.into(),
             Halt::Illegal(illegal) => Failure::new(Exit::Failed, "phase/not-possible", illegal.to_string())
                 .hint("`shearwater status` says what is next"),

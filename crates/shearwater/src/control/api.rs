@@ -203,7 +203,7 @@ fn journal_problem(error: JournalError) -> Problem {
 fn status_problem(halt: Halt) -> Problem {
     match halt {
         Halt::Journal(error) => journal_problem(error),
-        Halt::Store { .. } | Halt::Lost | Halt::Stopped => {
+        Halt::Store { .. } | Halt::OneStore(_) | Halt::Lost | Halt::Stopped => {
             Problem::new(Kind::Unavailable, halt.to_string()).retry_after_ms(1_000)
         }
         Halt::Illegal(_) | Halt::Refused(_) | Halt::Broken(_) => Problem::new(Kind::Broken, halt.to_string()),

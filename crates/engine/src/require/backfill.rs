@@ -1,0 +1,165 @@
+//! The backfill: batches inside the store, sized by the time that they take,
+//! each with its checkpoint; it rests while clients or replicas suffer.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use shearwater_core::evolve::{FillCheckpoint, FillRange};
+use shearwater_core::journal::Event;
+use shearwater_core::lifecycle::BackfillTotals;
+use shearwater_core::lifecycle::require::{Filling, Step};
+
+use super::{Helm, patiently};
+use crate::brake::{LOOK_INTERVAL, too_much};
+use crate::failpoint;
+use crate::helm::Leash;
+use crate::ledger::Halt;
+use crate::progress::Progress;
+use crate::throttle::Throttle;
+
+/// Ranges of a run: enough that a checkpoint names its place well.
+const RANGES: usize = 8;
+
+/// Batches after which the store may clean up: measured, the heap stays flat and
+/// the rate as it is.
+const TIDY_EVERY: u32 = 10;
+
+/// Runs over the whole table at most: rows that came without a value while one
+/// ran are few, and the write default leaves none in the second.
+const ROUNDS_MAX: u32 = 5;
+
+/// Journals the beginning of a run.
+pub(super) async fn begin(helm: &Helm) -> Result<(), Halt> {
+    let ranges = match helm.setup.evolve.needs_no_backfill() {
+        true => Vec::new(),
+        false => helm.setup.evolve.fill_ranges(RANGES).await.map_err(Halt::OneStore)?,
+    };
+    let run = uuid::Uuid::new_v4().simple().to_string();
+    helm.ledger.append(Event::Require { step: Step::FillStarted { run, ranges } }).await?;
+    Ok(())
+}
+
+/// Runs the journalled backfill to its end, from wherever it is.
+///
+/// Report: `{"run": "…", "read": n, "filled": n, "elapsed_ms": n}`.
+pub(super) async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Value, Halt> {
+    let Filling::Running { run, ranges } = helm.state().filling else {
+        return Err(Halt::refused(
+            "backfill/not-running",
+            "no backfill is running",
+            "`advance` from expand begins one",
+        ));
+    };
+    let began = Instant::now();
+    let total = patiently(&mut leash, || helm.setup.evolve.estimate()).await?.records;
+    let kept = patiently(&mut leash, || helm.setup.evolve.fill_checkpoints(&run)).await?;
+    let before = kept.iter().map(|checkpoint| checkpoint.read).sum();
+    let mut filler = Filler {
+        throttle: Throttle::new(helm.setup.spec.pace),
+        progress: Progress::new(helm.setup.journal.clone(), "backfill", total, before),
+        looked: None,
+        batches: 0,
+        totals: BackfillTotals::default(),
+        helm,
+    };
+    filler.ranges(&mut leash, &run, &ranges, kept).await?;
+    let mut round = 1;
+    while patiently(&mut leash, || filler.helm.setup.evolve.count_missing()).await? > 0 {
+        if round >= ROUNDS_MAX {
+            return Err(Halt::refused(
+                "backfill/never-ends",
+                format!("after {ROUNDS_MAX} runs over the table there are records without a value again"),
+                "a program empties the field beside the write default, or its triggers are switched off; find it",
+            ));
+        }
+        // Another name: these ranges are others, and so are their checkpoints.
+        let again = format!("{run}.{round}");
+        let ranges = patiently(&mut leash, || filler.helm.setup.evolve.fill_ranges(RANGES)).await?;
+        filler.ranges(&mut leash, &again, &ranges, Vec::new()).await?;
+        round += 1;
+    }
+    filler.progress.end().await?;
+    let totals = BackfillTotals { elapsed_ms: began.elapsed().as_millis() as u64, ..filler.totals };
+    failpoint::hit("require-filled");
+    filler.helm.ledger.append(Event::Require { step: Step::FillFinished { run: run.clone(), totals } }).await?;
+    Ok(json!({ "run": run, "read": totals.read, "filled": totals.changed, "elapsed_ms": totals.elapsed_ms }))
+}
+
+/// What goes from batch to batch.
+struct Filler {
+    helm: Helm,
+    throttle: Throttle,
+    progress: Progress,
+    looked: Option<Instant>,
+    batches: u32,
+    totals: BackfillTotals,
+}
+
+impl Filler {
+    async fn ranges(
+        &mut self,
+        leash: &mut Leash,
+        run: &str,
+        ranges: &[FillRange],
+        kept: Vec<FillCheckpoint>,
+    ) -> Result<(), Halt> {
+        for range in ranges {
+            let found = kept.iter().find(|checkpoint| checkpoint.range == range.id).cloned();
+            let mut at = found.unwrap_or(FillCheckpoint { range: range.id, ..FillCheckpoint::default() });
+            while !at.done {
+                at = self.batch(leash, run, range, at).await?;
+            }
+            self.totals.read += at.read;
+            self.totals.changed += at.filled;
+        }
+        Ok(())
+    }
+
+    async fn batch(
+        &mut self,
+        leash: &mut Leash,
+        run: &str,
+        range: &FillRange,
+        at: FillCheckpoint,
+    ) -> Result<FillCheckpoint, Halt> {
+        self.brake(leash).await?;
+        let rows_max = self.throttle.chunk_max().records;
+        let evolve = self.helm.setup.evolve.clone();
+        let began = Instant::now();
+        let next = patiently(leash, || evolve.fill(run, range, &at, rows_max as u64)).await?;
+        let took = began.elapsed();
+        failpoint::hit("backfill-checkpointed");
+        self.progress.add(next.read - at.read, next.filled - at.filled, 0).await?;
+        self.batches += 1;
+        if self.batches.is_multiple_of(TIDY_EVERY)
+            && let Err(error) = evolve.tidy().await
+        {
+            tracing::warn!(code = error.code(), "the store could not clean up: {}", error.message);
+        }
+        let rest = self.throttle.wrote(rows_max, took, self.helm.foreground.p99());
+        if rest > Duration::ZERO {
+            leash.rest(rest).await?;
+        }
+        Ok(next)
+    }
+
+    /// Rests while the store says that this weighs too much, or does not say.
+    async fn brake(&mut self, leash: &mut Leash) -> Result<(), Halt> {
+        loop {
+            if self.looked.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+                return Ok(());
+            }
+            let why = match self.helm.setup.evolve.load().await {
+                Ok(load) => too_much(&self.helm.setup.spec.pace, load),
+                Err(error) => Some(format!("its load cannot be read: {}", error.message)),
+            };
+            self.looked = Some(Instant::now());
+            self.progress.rests(why.clone()).await?;
+            if why.is_none() {
+                return Ok(());
+            }
+            leash.pass().await?;
+            leash.rest(LOOK_INTERVAL).await?;
+        }
+    }
+}
