@@ -120,6 +120,6 @@ pub fn everything(shape: Shape) -> shearwater_engine::records::ListAsk {
         filter: shearwater_core::query::Filter::All,
         order: vec![],
         after: None,
-        limit: 100_000,
+        limit: 10_000,
     }
 }

@@ -46,7 +46,7 @@ impl World {
             World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
         std::fs::write(world.file(), b"").unwrap();
         world.run("PRAGMA journal_mode = WAL");
-        world.fill(users, "INTEGER PRIMARY KEY", "TEXT", "INTEGER");
+        world.fill(users, "INTEGER PRIMARY KEY", "TEXT", "BOOLEAN");
         world
     }
 

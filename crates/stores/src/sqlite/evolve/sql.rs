@@ -137,14 +137,17 @@ impl Sql {
             ));
         }
         let keys: Vec<String> = self.key.iter().map(|key| format!("NEW.{}", quoted(key))).collect();
+        // An INSERT OR IGNORE would not do: the writer's own ON CONFLICT rules in its triggers too.
+        let is_noted: Vec<String> = self.key.iter().map(|key| format!("c.{0} = NEW.{0}", quoted(key))).collect();
+        let chosen = quoted(&self.chosen_name());
         for (name, event) in self.note_triggers().iter().zip(["INSERT", "UPDATE"]) {
             out.push(format!(
                 "CREATE TRIGGER IF NOT EXISTS {} AFTER {event} ON {table} \
                  WHEN NEW.{column} IS NOT NULL AND NEW.{column} IS NOT ({fill}) BEGIN \
-                 INSERT OR IGNORE INTO {} VALUES ({}); END",
+                 INSERT INTO {chosen} SELECT {} WHERE NOT EXISTS (SELECT 1 FROM {chosen} c WHERE {}); END",
                 quoted(name),
-                quoted(&self.chosen_name()),
-                keys.join(", ")
+                keys.join(", "),
+                is_noted.join(" AND ")
             ));
         }
         out
