@@ -9,7 +9,7 @@ use shearwater_core::error::Policy;
 use shearwater_stores::journal::JournalPlace;
 use shearwater_stores::open_outsider;
 use shearwater_stores::outsider::{Collection, is_fence};
-use shearwater_testbed::{mariadb, postgres};
+use shearwater_testbed::{dynamodb, mariadb, postgres};
 
 fn small() -> DemoOptions {
     DemoOptions {
@@ -94,6 +94,21 @@ async fn from_postgresql_to_mariadb() {
     let report = between(Some(source.clone()), Some(target.clone())).await;
     assert_eq!((report.source.as_str(), report.target.as_str()), ("postgres", "mysql"));
     assert_eq!((tables_in_postgres(&source), tables_in_mariadb(&target)), (Vec::new(), Vec::new()));
+}
+
+/// Nobody writes past the gateway there: DynamoDB has no triggers that would capture it.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_dynamodb_to_postgresql() {
+    let (source, target) = (dynamodb().database("demo"), postgres().database("demo"));
+    let options = DemoOptions { source: Some(source.clone()), target: Some(target.clone()), records: 200, ..small() };
+    let report = demo::run(options).await.unwrap();
+    assert!(report.passed(), "{}", report.text());
+    assert!(report.requests > 100 && report.walks > 0, "{}", report.text());
+    assert_eq!((report.direct_writes, report.direct_refused), (0, 0));
+    assert_eq!((report.source.as_str(), report.target.as_str()), ("dynamodb", "postgres"));
+    let collection = Collection { table: "users".into(), key: "_id".into(), document: "doc".into() };
+    let mut left = open_outsider(&source, collection).await.unwrap();
+    assert_eq!((left.tables().await.unwrap(), tables_in_postgres(&target)), (Vec::new(), Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -256,9 +256,8 @@ impl DataPath {
             }
             (false, Side::Source) => edited.clone(),
         };
-        // The source's shape is what it keeps; where a target notes what it does
-        // not keep, the mapping's own result stays.
-        if authority == Side::Source || !prepared.stamped {
+        // Beside a sidecar a store notes what it would not give back by itself.
+        if !prepared.stamped {
             image.record = self.setup.store(authority).kept(image.record);
         }
         if self.without(Protection::Park) {

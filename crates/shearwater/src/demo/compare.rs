@@ -128,7 +128,7 @@ impl Left {
 fn expected_v1(stage: &Stage, key: KeyId, version: Version) -> Option<u128> {
     if version == Version(0) && (key.0 as usize) < stage.initial_keys() {
         let person = people::person(stage.seed, key, &stage.register.text(key), version);
-        return Some(hash::document(&person));
+        return Some(hash::document(&stage.native(person)));
     }
     stage.register.look_of(key, version, Shape::V1)
 }

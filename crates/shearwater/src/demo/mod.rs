@@ -202,7 +202,8 @@ async fn play_in(
     let (journal, sabotage) = (options.journal.as_ref(), options.sabotage);
     let house = House::open(Plan { place, spec: &spec, variables: &variables, journal, sabotage }).await?;
     estate.stores = Some((house.setup.source.clone(), house.setup.target.clone()));
-    let stage = Arc::new(Stage::new(Register::new((0..options.records).map(people::key_text)), seed));
+    let stage = Stage::new(Register::new((0..options.records).map(people::key_text)), seed);
+    let stage = Arc::new(stage.over(house.setup.source.clone()));
     let screen = Screen::new(stage.clone());
     let conductor = Conductor {
         setup: house.setup.clone(),

@@ -62,6 +62,12 @@ impl Places {
     /// has no type for, its programs write otherwise: such fields are cast.
     pub fn spec(&self, migration: &str, pause_ms_max: u64) -> String {
         let mut spec = SPEC.to_owned();
+        if has_type(&self.source.url, FieldType::Instant) == Ok(false) {
+            // Its maps have no order but that of their names.
+            let (street, city) =
+                (r#"street = { from = "street", type = "text" }"#, r#"city = { from = "city", type = "text" }"#);
+            spec = spec.replace(&format!("{street}, {city}"), &format!("{city}, {street}"));
+        }
         for (ty, word) in [(FieldType::Instant, "instant"), (FieldType::Float, "float")] {
             if has_type(&self.source.url, ty) == Ok(false) {
                 spec = spec.replace(&format!("type = \"{word}\" }}"), &format!("type = \"{word}\", cast = true }}"));

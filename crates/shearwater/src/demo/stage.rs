@@ -2,8 +2,11 @@
 //! the migration is in, and what went wrong.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
+
+use shearwater_core::store::Store;
+use shearwater_core::{Document, Value};
 
 use super::dice::Zipf;
 use super::history::KeyId;
@@ -56,9 +59,34 @@ pub struct Stage {
     errors: AtomicU64,
     kept: Mutex<Vec<String>>,
     remarks: Mutex<Vec<String>>,
+    source: Option<Arc<dyn Store>>,
 }
 
 impl Stage {
+    /// The same stage over this source: what its programs write is made of the
+    /// types that it has.
+    pub fn over(self, source: Arc<dyn Store>) -> Stage {
+        Stage { source: Some(source), ..self }
+    }
+
+    /// A v1 record, or a part of one, as programs of the source write it.
+    pub fn native(&self, v1: Document) -> Document {
+        match &self.source {
+            Some(source) => source.kept(v1),
+            None => v1,
+        }
+    }
+
+    /// A score as a v2 client writes it: one that the source gives back, which may
+    /// have no negative zero.
+    pub fn tidy_score(&self, score: Value) -> Value {
+        let field = || Document::from_iter([("score", score.clone())]);
+        match &score {
+            Value::Float(x) if self.native(field()) != field() => Value::Float(x + 0.0),
+            _ => score,
+        }
+    }
+
     /// A stage over the initial records.
     pub fn new(register: Register, seed: u64) -> Stage {
         let initial_keys = register.len();
@@ -80,6 +108,7 @@ impl Stage {
             errors: AtomicU64::new(0),
             kept: Mutex::default(),
             remarks: Mutex::default(),
+            source: None,
         }
     }
 

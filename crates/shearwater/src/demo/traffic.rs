@@ -167,7 +167,8 @@ impl Client {
         patch.set(self.wire.version_field(), i64::from(version.0));
         let touched = match self.dice.below(6) {
             0 | 1 => {
-                patch.set("score", people::score(&mut self.dice).unwrap_or(Value::Null));
+                let score = people::score(&mut self.dice).unwrap_or(Value::Null);
+                patch.set("score", self.stage.tidy_score(score));
                 BY_SCORE
             }
             2 | 3 => {
@@ -183,7 +184,10 @@ impl Client {
                 SortFields::NONE
             }
         };
-        (patch, touched)
+        match self.shape {
+            Shape::V1 => (self.stage.native(patch), touched),
+            Shape::V2 => (patch, touched),
+        }
     }
 
     async fn patch(&mut self) {

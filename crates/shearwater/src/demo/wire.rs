@@ -320,8 +320,21 @@ impl Wire {
     pub fn new_record(&self, key: KeyId, text: &str, version: Version) -> Document {
         let v1 = people::person(self.stage.seed ^ u64::from(version.0), key, text, version);
         match self.shape {
-            Shape::V1 => v1,
-            Shape::V2 => as_v2(&v1),
+            Shape::V1 => self.stage.native(v1),
+            Shape::V2 => {
+                let mut v2 = as_v2(&v1);
+                if let Some(score) = v2.get_mut("score") {
+                    *score = self.stage.tidy_score(score.clone());
+                }
+                if let Some(Value::Array(addresses)) = v2.get_mut("addresses") {
+                    for address in addresses {
+                        let Value::Document(fields) = std::mem::replace(address, Value::Null) else { continue };
+                        // In the order of the spec's fields.
+                        *address = Value::Document(self.stage.native(fields));
+                    }
+                }
+                v2
+            }
         }
     }
 }
