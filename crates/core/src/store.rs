@@ -454,11 +454,24 @@ pub enum Declarations {
     Hint,
 }
 
+/// What the rows of a table are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Rows of columns; a document stands in one of them.
+    #[default]
+    Columns,
+    /// Documents themselves: the columns are fields that some of them have, and
+    /// the layout's document column is none.
+    Documents,
+}
+
 /// A table as the store describes it.
 #[derive(Clone, Debug, Default)]
 pub struct InspectedTable {
     /// Its name.
     pub name: String,
+    /// What its rows are.
+    pub form: Form,
     /// Its columns.
     pub columns: Vec<InspectedColumn>,
     /// Its primary key's columns.

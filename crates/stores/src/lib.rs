@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "dynamodb")]
+#[cfg(any(feature = "dynamodb", feature = "mongodb"))]
 use futures::FutureExt as _;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{Evolve, Wanted};
@@ -17,6 +17,8 @@ pub mod conformance;
 mod dynamodb;
 pub mod faults;
 pub mod journal;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod mysql;
 pub mod outsider;
 mod postgres;
@@ -33,9 +35,12 @@ mod sqlite;
 /// `mysql://USER:PASSWORD@HOST:PORT/DATABASE[?connections=N&tls=on|off|unchecked&tls_ca=FILE&socket=FILE&replica=HOST:PORT]`
 /// (`mariadb:` is the same);
 /// `dynamodb://HOST:PORT/?region=NAME[&tls=on|off&access_key=ID&secret_key=KEY&session_token=TOKEN&rcu=N&wcu=N
-/// &key_types=S,N&pk_prefix=TEXT&sk_prefix=TEXT]` (an endpoint) or `dynamodb:?region=NAME[&…]` (AWS).
+/// &key_types=S,N&pk_prefix=TEXT&sk_prefix=TEXT]` (an endpoint) or `dynamodb:?region=NAME[&…]` (AWS);
+/// `mongodb://USER:PASSWORD@HOST:PORT,…/DATABASE?replicaSet=NAME&…` and `mongodb+srv://…`, as MongoDB writes them.
 pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<dyn Store>> {
     match Kind::of(url)? {
+        #[cfg(feature = "mongodb")]
+        Kind::MongoDb => Ok(Arc::new(mongodb::open(url, layout, create).boxed().await?)),
         Kind::MySql => Ok(Arc::new(mysql::open(url, layout, create).await?)),
         Kind::Sqlite => Ok(Arc::new(sqlite::open(url, layout, create).await?)),
         Kind::Postgres => Ok(Arc::new(postgres::open(url, layout, create).await?)),
@@ -48,6 +53,8 @@ pub async fn open(url: &str, layout: Layout, create: Create) -> StoreResult<Arc<
 /// server's database must be there, a file is made.
 pub async fn open_outsider(url: &str, collection: Collection) -> StoreResult<Box<dyn Outsider>> {
     Ok(match Kind::of(url)? {
+        #[cfg(feature = "mongodb")]
+        Kind::MongoDb => Box::new(mongodb::outsider::open(url, collection).boxed().await?),
         Kind::MySql => Box::new(mysql::outsider::open(url, collection).await?),
         Kind::Sqlite => Box::new(sqlite::outsider::open(url, collection)?),
         Kind::Postgres => Box::new(postgres::outsider::open(url, collection).await?),
@@ -77,12 +84,20 @@ pub async fn open_evolve(url: &str, wanted: Wanted) -> StoreResult<Arc<dyn Evolv
         Kind::Sqlite => Ok(Arc::new(sqlite::evolve::open(url, wanted)?)),
         #[cfg(feature = "dynamodb")]
         Kind::DynamoDb => Err(dynamodb::without_columns()),
+        #[cfg(feature = "mongodb")]
+        Kind::MongoDb => Err(StoreError::new(
+            StoreErrorKind::Unsupported,
+            "MongoDB: a new required field cannot be rolled out here yet",
+        )
+        .with_hint("this version does it in sqlite, postgres, mysql and mariadb")),
     }
 }
 
 /// Looks at a whole store without a layout, for `init`.
 pub async fn inspect(url: &str) -> StoreResult<Inspection> {
     match Kind::of(url)? {
+        #[cfg(feature = "mongodb")]
+        Kind::MongoDb => mongodb::inspect(url).boxed().await,
         Kind::MySql => mysql::inspect(url).await,
         Kind::Sqlite => sqlite::inspect(url).await,
         Kind::Postgres => postgres::inspect(url).await,
@@ -98,6 +113,9 @@ pub fn native(url: &str, from: &str, column: &InspectedColumn, role: Role) -> St
     let kind = Kind::of(url)?;
     let origin = if Kind::of(from)? == kind { Origin::SameKind } else { Origin::OtherKind };
     Ok(match kind {
+        // A collection declares no types.
+        #[cfg(feature = "mongodb")]
+        Kind::MongoDb => None,
         Kind::MySql => mysql::words_for(column, origin, role),
         Kind::Sqlite => sqlite::words_for(column, origin),
         Kind::Postgres => postgres::words_for(column, origin, role),
@@ -115,6 +133,8 @@ pub fn has_type(url: &str, ty: FieldType) -> StoreResult<bool> {
         Kind::MySql | Kind::Sqlite | Kind::Postgres => true,
         #[cfg(feature = "dynamodb")]
         Kind::DynamoDb => dynamodb::has_type(ty),
+        #[cfg(feature = "mongodb")]
+        Kind::MongoDb => mongodb::has_type(ty),
     })
 }
 
@@ -137,6 +157,8 @@ enum Origin {
 /// The kinds of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    #[cfg(feature = "mongodb")]
+    MongoDb,
     MySql,
     Sqlite,
     Postgres,
@@ -148,12 +170,16 @@ impl Kind {
     fn of(url: &str) -> StoreResult<Kind> {
         let scheme = url.split(':').next().unwrap_or_default();
         match scheme {
+            #[cfg(feature = "mongodb")]
+            "mongodb" | "mongodb+srv" if url.contains(':') => Ok(Kind::MongoDb),
             "mysql" | "mariadb" if url.contains(':') => Ok(Kind::MySql),
             "sqlite" if url.contains(':') => Ok(Kind::Sqlite),
             "postgres" | "postgresql" if url.contains(':') => Ok(Kind::Postgres),
             #[cfg(feature = "dynamodb")]
             "dynamodb" if url.contains(':') => Ok(Kind::DynamoDb),
-            "mongodb" | "dynamodb" => Err(unknown(format!("this version has no connector for {scheme} yet"))),
+            "mongodb" | "mongodb+srv" | "dynamodb" => {
+                Err(unknown(format!("this program was built without a connector for {scheme}")))
+            }
             _ if !url.contains(':') => Err(unknown("the URL has no scheme".to_owned())),
             // The scheme only: the rest of a URL may hold a password.
             _ => Err(unknown(format!("there is no kind of store called {scheme:?}"))),
@@ -163,5 +189,5 @@ impl Kind {
 
 fn unknown(what: String) -> StoreError {
     StoreError::new(StoreErrorKind::Unsupported, what)
-        .with_hint("stores that can be opened: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE")
+        .with_hint("stores that can be opened: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE, mongodb://USER:PASSWORD@HOST/DATABASE?replicaSet=NAME")
 }

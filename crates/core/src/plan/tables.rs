@@ -3,7 +3,7 @@
 use super::{Finding, Weight};
 use crate::shape::{ChildShape, ColumnShape, Layout, TableShape};
 use crate::spec::{Spec, did_you_mean};
-use crate::store::{Estimate, InspectedTable, Inspection};
+use crate::store::{Estimate, Form, InspectedTable, Inspection};
 
 /// Checks the source's tables; answers the root table's size.
 pub(super) fn check_source(
@@ -18,7 +18,7 @@ pub(super) fn check_source(
     };
     match layout {
         Layout::Document(document) => {
-            let names = document.key.iter().chain([&document.document]);
+            let names = document.key.iter().chain(document_column(table, &document.document));
             for name in names {
                 has_column(
                     "source",
@@ -52,6 +52,8 @@ pub(super) fn check_target(spec: &Spec, layout: &Layout, look: Option<&Inspectio
         return;
     };
     match layout {
+        // A collection takes whatever fields its documents have.
+        Layout::Document(_) if table.form == Form::Documents => {}
         Layout::Document(document) => {
             for name in document.key.iter().chain([&document.document]) {
                 has_column("target", table, name, &["target", "table"], findings);
@@ -65,6 +67,11 @@ pub(super) fn check_target(spec: &Spec, layout: &Layout, look: Option<&Inspectio
     key_is_unique("target", &spec.target.key, table, findings);
     not_empty(table, findings);
     child_tables_of_target(layout, look, findings);
+}
+
+/// The column with the documents, where they stand in one.
+fn document_column<'a>(table: &InspectedTable, name: &'a String) -> Option<&'a String> {
+    (table.form == Form::Columns).then_some(name)
 }
 
 fn child_tables_of_target(layout: &Layout, look: &Inspection, findings: &mut Vec<Finding>) {
@@ -123,6 +130,17 @@ fn key_is_unique(side: &str, key: &[String], table: &InspectedTable, findings: &
     };
     let there = key.iter().all(|name| table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
     if !there || same(&table.key) || table.unique.iter().any(|columns| same(columns)) {
+        return;
+    }
+    if table.form == Form::Documents && side == "target" {
+        // The connector makes the collection's own key of ours.
+        return;
+    }
+    if table.form == Form::Documents {
+        let message =
+            format!("the key of collection `{}` is ({}), not ({})", table.name, table.key.join(", "), key.join(", "));
+        let hint = format!("write key = \"{}\"", table.key.join("\", \""));
+        findings.push(Finding::new("plan/key-not-unique", Weight::Problem, message).hint(hint).at(&[side, "key"]));
         return;
     }
     let message =

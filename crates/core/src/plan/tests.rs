@@ -9,7 +9,7 @@ use crate::Document;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::shape::FieldType;
 use crate::spec::{locate, parse_move};
-use crate::store::{BadRow, Image, InspectedColumn, InspectedTable};
+use crate::store::{BadRow, Form, Image, InspectedColumn, InspectedTable};
 use crate::value::Value;
 
 const SPEC: &str = r#"migration = "m"
@@ -47,6 +47,7 @@ fn column(name: &str) -> InspectedColumn {
 
 fn table(name: &str, columns: &[&str], key: &[&str], records: u64) -> InspectedTable {
     InspectedTable {
+        form: Form::Columns,
         name: name.into(),
         columns: columns.iter().map(|name| column(name)).collect(),
         key: key.iter().map(|name| (*name).to_owned()).collect(),

@@ -6,7 +6,8 @@ use super::read::{Item, Reader, Section, Span, did_you_mean};
 use super::{Gates, Kind, LayoutSpec, Migration, Pace, Spec, StoreSpec, Unmapped, check, require};
 
 /// Schemes of store URLs that this version can open.
-pub const STORE_SCHEMES: [&str; 6] = ["sqlite", "postgres", "postgresql", "mysql", "mariadb", "dynamodb"];
+pub const STORE_SCHEMES: [&str; 8] =
+    ["sqlite", "postgres", "postgresql", "mysql", "mariadb", "dynamodb", "mongodb", "mongodb+srv"];
 
 /// Names of migrations become file names, labels and lease names.
 const MIGRATION_NAME_CHARS_MAX: usize = 63;

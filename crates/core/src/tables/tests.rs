@@ -5,7 +5,7 @@ use super::*;
 use crate::mapping::Mapping;
 use crate::shape::FieldType;
 use crate::spec::{FieldRule, Spec, Unmapped, parse_move};
-use crate::store::{Bounds, Estimate, ForeignKey, InspectedColumn, InspectedTable};
+use crate::store::{Bounds, Estimate, ForeignKey, Form, InspectedColumn, InspectedTable};
 
 fn column(name: &str, declared: &str, ty: FieldType) -> InspectedColumn {
     InspectedColumn { name: name.into(), declared: declared.into(), ty: Some(ty), ..InspectedColumn::default() }
@@ -27,6 +27,7 @@ fn refers(column: &str, table: &str, other: &str) -> ForeignKey {
 /// A table with every oddity once.
 fn film() -> InspectedTable {
     InspectedTable {
+        form: Form::Columns,
         name: "film".into(),
         columns: vec![
             InspectedColumn { identity: true, ..column("film_id", "integer", FieldType::Int) },

@@ -11,7 +11,7 @@ use shearwater_core::census::{Census, Proposal, propose};
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::shape::{DocumentLayout, Layout};
 use shearwater_core::spec::did_you_mean;
-use shearwater_core::store::{ChunkMax, InspectedTable, Inspection, Store};
+use shearwater_core::store::{ChunkMax, Form, InspectedTable, Inspection, Store};
 use shearwater_stores::Create;
 
 use super::Context;
@@ -210,6 +210,10 @@ fn choose_table<'a>(look: &'a Inspection, named: Option<&str>) -> Outcome<&'a In
 /// The column with documents; `None`: the table has plain columns.
 fn choose_document(table: &InspectedTable, named: Option<&str>) -> Outcome<Option<String>> {
     let Some(wanted) = named else { return Ok(document_of(table).map(str::to_owned)) };
+    if table.form == Form::Documents {
+        let message = format!("`{}` holds documents as they are, in no column", table.name);
+        return Err(Failure::new(Exit::Problems, "init/document", message).hint("leave --document out"));
+    }
     let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
     if names.contains(&wanted) {
         return Ok(Some(wanted.to_owned()));
@@ -221,6 +225,9 @@ fn choose_document(table: &InspectedTable, named: Option<&str>) -> Outcome<Optio
 
 /// The JSON column of a table that has nothing else but its key.
 fn document_of(table: &InspectedTable) -> Option<&str> {
+    if table.form == Form::Documents {
+        return Some(DOCUMENT_DEFAULT);
+    }
     let key = own_key(table)?;
     let mut others = table.columns.iter().filter(|column| !key.contains(&column.name));
     match (others.next(), others.next()) {

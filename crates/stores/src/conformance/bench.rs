@@ -45,6 +45,9 @@ pub enum Bypass {
     /// A write to a record that we have written is noticed when the record is
     /// looked at next, and captured, or noted as foreign, then.
     Noticed,
+    /// As [`Bypass::Noticed`], but a deletion leaves nothing to be noticed by:
+    /// verification alone finds it.
+    NoticedWhereItStands,
 }
 
 /// How even the ranges of a split are.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use shearwater_core::error::StoreResult;
 use shearwater_core::shape::FieldType;
-use shearwater_core::store::{Bounds, ForeignKey, Inspect, InspectedColumn, InspectedTable, Inspection};
+use shearwater_core::store::{Bounds, ForeignKey, Form, Inspect, InspectedColumn, InspectedTable, Inspection};
 
 use super::Postgres;
 use super::error::Failure;
@@ -68,6 +68,7 @@ async fn inspect_table(session: &Session, schema: &str, oid: u32, name: &str) ->
     }
     Ok(InspectedTable {
         name: name.to_owned(),
+        form: Form::Columns,
         columns: columns.iter().map(|column| inspected(schema, name, column)).collect(),
         key,
         unique,

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use shearwater_core::error::StoreResult;
 use shearwater_core::shape::FieldType;
 use shearwater_core::store::{
-    Declarations, Estimate, ForeignKey, Inspect, InspectedColumn, InspectedTable, Inspection,
+    Declarations, Estimate, ForeignKey, Form, Inspect, InspectedColumn, InspectedTable, Inspection,
 };
 
 use super::Sqlite;
@@ -73,6 +73,7 @@ fn inspect_table(conn: &Connection, name: &str) -> StoreResult<InspectedTable> {
         conn.query_row(&format!("SELECT count(*) FROM {}", quoted(name)), [], |row| row.get(0)).map_err(failed)?;
     Ok(InspectedTable {
         name: name.to_owned(),
+        form: Form::Columns,
         columns,
         key,
         unique: unique(conn, name)?,

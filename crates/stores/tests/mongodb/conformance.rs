@@ -1,0 +1,104 @@
+//! The connector passes the conformance suite.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use mongodb::bson::{Document, doc};
+use mongodb::{Client, Collection};
+use shearwater_core::shape::Layout;
+use shearwater_core::store::Store;
+use shearwater_stores::Create;
+use shearwater_stores::conformance::{self, Bench, Bypass, DirectChange, Flavour};
+
+struct MongoDb {
+    places: Mutex<Vec<(Arc<dyn Store>, String)>>,
+    seed: u64,
+}
+
+impl MongoDb {
+    fn new() -> Arc<MongoDb> {
+        let seed = match std::env::var("SHEARWATER_SEED") {
+            Ok(seed) => seed.parse().unwrap(),
+            Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64,
+        };
+        println!("SHEARWATER_SEED={seed}");
+        Arc::new(MongoDb { places: Mutex::default(), seed })
+    }
+
+    fn url(&self, store: &Arc<dyn Store>) -> String {
+        let places = self.places.lock().unwrap();
+        places.iter().find(|(s, _)| Arc::ptr_eq(s, store)).unwrap().1.clone()
+    }
+}
+
+#[async_trait]
+impl Bench for MongoDb {
+    fn flavour(&self) -> Flavour {
+        Flavour::Document
+    }
+
+    fn bypass(&self) -> Bypass {
+        Bypass::NoticedWhereItStands
+    }
+
+    fn table_name(&self, name: &str) -> String {
+        name.replace('$', "")
+    }
+
+    async fn fresh(&self, layout: Layout) -> Arc<dyn Store> {
+        let url = shearwater_testbed::mongodb().database("conformance");
+        let store = shearwater_stores::open(&url, layout, Create::IfMissing).await.unwrap();
+        store.provision().await.unwrap();
+        self.places.lock().unwrap().push((store.clone(), url));
+        store
+    }
+
+    async fn again(&self, store: &Arc<dyn Store>) -> Arc<dyn Store> {
+        shearwater_stores::open(&self.url(store), store.layout().clone(), Create::Never).await.unwrap()
+    }
+
+    async fn directly(&self, store: &Arc<dyn Store>, change: DirectChange) -> Result<(), String> {
+        let client = Client::with_uri_str(self.url(store)).await.unwrap();
+        let users: Collection<Document> = client.default_database().unwrap().collection("users");
+        match change {
+            DirectChange::SetAge(id, age) => {
+                let done = users.update_one(doc! { "_id": id }, doc! { "$set": { "age": age } }).await;
+                assert_eq!(done.map_err(|e| e.to_string())?.modified_count, 1, "nothing was changed");
+            }
+            DirectChange::Delete(id) => {
+                let done = users.delete_one(doc! { "_id": id }).await;
+                assert_eq!(done.map_err(|e| e.to_string())?.deleted_count, 1, "nothing was changed");
+            }
+            DirectChange::Rename(from, to) => {
+                let found = users.find_one_and_delete(doc! { "_id": from }).await.map_err(|e| e.to_string())?;
+                let mut document = found.unwrap();
+                document.insert("_id", &to);
+                document.insert("id", &to);
+                users.insert_one(document).await.map_err(|e| e.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn naughty_strings(&self) -> Vec<String> {
+        let data = std::env::var_os("SHEARWATER_DATA")
+            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
+        let file = data.join("nasty/naughty-strings/blns.json");
+        let text = std::fs::read(&file)
+            .unwrap_or_else(|e| panic!("{}: {e}; set SHEARWATER_DATA to the folder of the data sets", file.display()));
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn document_layout() {
+    let outcomes = conformance::run(MongoDb::new()).await;
+    assert!(outcomes.len() >= 40, "{} checks ran", outcomes.len());
+    let failed: Vec<&str> = outcomes.iter().filter(|o| !o.held).map(|o| o.name).collect();
+    assert!(failed.is_empty(), "{} of {} checks failed: {failed:#?}", failed.len(), outcomes.len());
+}

@@ -1,0 +1,4 @@
+//! MongoDB against a real mongod.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod conformance;
