@@ -110,6 +110,11 @@ pub enum Event {
     },
     /// It goes on.
     Resumed,
+    /// What only an `absorb` has.
+    Absorb {
+        /// What happened.
+        step: crate::lifecycle::absorb::Step,
+    },
     /// An activity stopped.
     Failed {
         /// Why, without row values.
@@ -138,6 +143,7 @@ impl Event {
             Event::Require { step } => step.name(),
             Event::Paused { .. } => "paused",
             Event::Resumed => "resumed",
+            Event::Absorb { step } => step.name(),
             Event::Failed { .. } => "failed",
         }
     }

@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no clock, no async runtime, no driver. The
 //! engine and the stores meet in the traits of [`store`] and [`journal`].
 
+pub mod absorb;
 pub mod census;
 pub mod compare;
 pub mod error;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Entry, Event};
 use crate::store::{ScanRange, Side};
 
+pub mod absorb;
 mod phases;
 pub mod require;
 
@@ -256,6 +257,7 @@ impl Lifecycle for State {
                 Status::Running => self.refuse(event, "it is running"),
                 Status::Paused | Status::Failed { .. } => Ok(State { status: Status::Running, ..self.clone() }),
             },
+            Event::Absorb { .. } => self.refuse(event, "it belongs to another kind of migration"),
             Event::Failed { reason } => Ok(State { status: Status::Failed { reason: reason.clone() }, ..self.clone() }),
         }
     }

@@ -361,7 +361,7 @@ pub(super) fn read_path(reader: &mut Reader<'_>, text: &str, span: Span) -> Opti
     }
 }
 
-fn read_sql(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
+pub(super) fn read_sql(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
     let sql = reader.text(item)?;
     match Expr::parse(&sql) {
         Ok(_) => Some(sql),

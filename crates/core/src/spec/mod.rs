@@ -1,6 +1,7 @@
 //! The spec: one TOML file, as written. Checking it returns every problem at
 //! once, each with its place.
 
+mod absorb;
 mod check;
 mod column;
 mod fields;
@@ -17,6 +18,7 @@ use crate::path::Path;
 use crate::shape::{FieldType, Reference};
 use crate::value::Value;
 
+pub use absorb::{AbsorbSpec, Conflict, REST, Scope, Stragglers};
 pub use read::{did_you_mean, locate};
 pub use render::{Colour, render_problems, render_problems_in};
 pub use require::RequireSpec;
@@ -30,6 +32,8 @@ pub enum Kind {
     Move,
     /// A new required field.
     Require,
+    /// Another company's records, one by one.
+    Absorb,
 }
 
 impl Kind {
@@ -38,6 +42,7 @@ impl Kind {
         match self {
             Kind::Move => "move",
             Kind::Require => "require",
+            Kind::Absorb => "absorb",
         }
     }
 }
@@ -49,6 +54,8 @@ pub enum Migration {
     Move(Spec),
     /// A new required field.
     Require(RequireSpec),
+    /// Another company's records, one by one.
+    Absorb(Box<AbsorbSpec>),
 }
 
 impl Migration {
@@ -57,6 +64,7 @@ impl Migration {
         match self {
             Migration::Move(spec) => &spec.migration,
             Migration::Require(spec) => &spec.migration,
+            Migration::Absorb(spec) => &spec.base.migration,
         }
     }
 
@@ -65,6 +73,7 @@ impl Migration {
         match self {
             Migration::Move(spec) => &spec.entity,
             Migration::Require(spec) => &spec.entity,
+            Migration::Absorb(spec) => &spec.base.entity,
         }
     }
 
@@ -73,6 +82,7 @@ impl Migration {
         match self {
             Migration::Move(_) => Kind::Move,
             Migration::Require(_) => Kind::Require,
+            Migration::Absorb(_) => Kind::Absorb,
         }
     }
 }

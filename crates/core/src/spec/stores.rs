@@ -3,7 +3,7 @@
 
 use super::fields::{check_name, read_columns, read_rules};
 use super::read::{Item, Reader, Section, Span, did_you_mean};
-use super::{Gates, Kind, LayoutSpec, Migration, Pace, Spec, StoreSpec, Unmapped, check, require};
+use super::{Gates, Kind, LayoutSpec, Migration, Pace, Spec, StoreSpec, Unmapped, absorb, check, require};
 
 /// Schemes of store URLs that this version can open.
 pub const STORE_SCHEMES: [&str; 8] =
@@ -24,6 +24,8 @@ pub(super) struct Draft {
 #[derive(Default)]
 pub(super) struct StorePlaces {
     pub(super) table: Span,
+    /// The flag of an `absorb`'s source, if it is named.
+    pub(super) flag: Option<(String, Span)>,
     pub(super) key: Vec<Span>,
     pub(super) residue: Span,
 }
@@ -44,6 +46,7 @@ pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>) -> Optio
     match kind {
         Some(Kind::Move) => Some(Migration::Move(read_move(reader, root, head))),
         Some(Kind::Require) => require::read_spec(reader, root, head).map(Migration::Require),
+        Some(Kind::Absorb) => Some(Migration::Absorb(Box::new(absorb::read_absorb(reader, root, head)))),
         None => {
             read_move(reader, root, head);
             None
@@ -80,7 +83,7 @@ fn read_move(reader: &mut Reader<'_>, mut root: Section<'_>, head: Head) -> Spec
 }
 
 /// A text that must be there; empty when it is not.
-fn required_text(
+pub(super) fn required_text(
     reader: &mut Reader<'_>,
     section: &mut Section<'_>,
     key: &'static str,
@@ -128,13 +131,10 @@ fn read_kind(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Kind> {
     match name.as_str() {
         "move" => return Some(Kind::Move),
         "require" => return Some(Kind::Require),
+        "absorb" => return Some(Kind::Absorb),
         "" => {}
-        "absorb" => {
-            let message = format!("migrations of kind `{name}` are not in this version");
-            reader.problem("spec/kind", span, message, Some("this version does `move` and `require`".to_owned()));
-        }
         _ => {
-            let hint = "this version does `move` and `require`".to_owned();
+            let hint = "this version does `move`, `require` and `absorb`".to_owned();
             reader.problem("spec/kind", span, format!("unknown kind `{name}`"), Some(hint));
         }
     }
@@ -145,6 +145,8 @@ fn read_kind(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Kind> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
     Source,
+    /// The source of an `absorb`, which has a flag.
+    Absorbed,
     Target,
 }
 
@@ -188,6 +190,13 @@ pub(super) fn read_store(
         }
         None => reader.missing(&section, "key", "\"id\""),
     }
+    if which == Which::Absorbed
+        && let Some(item) = section.take("flag")
+        && let Some(flag) = reader.text(&item)
+    {
+        check_name(reader, "flag", &flag, item.span());
+        places.flag = Some((flag, item.span()));
+    }
     let layout = read_layout(reader, &mut section, which, &mut places);
     section.refuse_rest(reader);
     (StoreSpec { url, shown_url, table, key, layout }, places)
@@ -213,12 +222,12 @@ fn read_layout(
     });
     let document = section.take("document");
     let (columns, residue) = match which {
-        Which::Source => (section.take("columns"), section.take("residue")),
+        Which::Source | Which::Absorbed => (section.take("columns"), section.take("residue")),
         Which::Target => (None, None),
     };
     let rows = match (&named, which) {
         (Some(name), _) => name == "rows",
-        (None, Which::Source) => columns.is_some(),
+        (None, Which::Source | Which::Absorbed) => columns.is_some(),
         (None, Which::Target) => document.is_none(),
     };
     if !rows {
@@ -236,7 +245,7 @@ fn read_layout(
             reader.section(item, place).map(|section| read_columns(reader, section)).unwrap_or_default()
         }
         None => {
-            if which == Which::Source {
+            if which != Which::Target {
                 let message = "[source] has layout `rows` but no columns";
                 let hint = "add:\n[source.columns]\nid = \"int\"\nemail = \"text\"".to_owned();
                 reader.problem("spec/missing", section.span, message, Some(hint));
@@ -346,7 +355,7 @@ fn read_unmapped(reader: &mut Reader<'_>, root: &mut Section<'_>) -> (Unmapped, 
     (unmapped, place)
 }
 
-fn read_gates(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Gates {
+pub(super) fn read_gates(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Gates {
     let mut gates = Gates::default();
     let Some(mut section) = root.take("gates").and_then(|item| reader.section(item, "[gates]")) else { return gates };
     const COUNT_MAX: u64 = i64::MAX as u64;

@@ -1,0 +1,347 @@
+//! Lazy moves as data: what a record is in the source and in the target, and
+//! what stands beside it there. Pure; the engine does what this says.
+//!
+//! The source keeps a record's row after it has moved, with its flag set: the
+//! row holds what the target cannot hold, and is where the record goes back
+//! to. So nothing is ever stored twice as the truth: the flag says which of
+//! the two rows is the record, field by field that the target has.
+
+use crate::expr::Expr;
+use crate::mapping::{Mapping, MappingError};
+use crate::path::Path;
+use crate::query::{CompareOp, Filter, Literal};
+use crate::shape::{ColumnShape, FieldType, Layout};
+use crate::spec::{AbsorbSpec, Conflict, REST, Scope};
+use crate::store::{Image, Side};
+use crate::value::{Document, Value};
+use crate::{Key, Stamp};
+
+pub mod stitch;
+
+/// The one name of ours beside a record, in the sidecar of either store.
+const NOTE: &str = "@absorb";
+
+/// Where a record lives, as its flag in the source says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// In the source.
+    Source,
+    /// In the target.
+    Target,
+}
+
+/// A record as the source's row has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// In shape v1, with the fields of v2 that are parked beside it.
+    pub v1: Image,
+    /// Where the record lives.
+    pub home: Home,
+    /// The target's version that is coming back; `None`: nothing is.
+    pub returning: Option<Stamp>,
+}
+
+/// What stands beside a record in the target: that it came from the source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// Its key in the source.
+    pub key: Key,
+    /// Values that a conflict changed: field, its own value, the landed one.
+    pub changed: Vec<(String, Value, Value)>,
+}
+
+/// A record in shape v2, apart from what the target does not hold of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parted {
+    /// What the target holds.
+    pub v2: Document,
+    /// What only the source's row holds.
+    pub rest: Document,
+}
+
+/// The compiled rules of an `absorb`.
+#[derive(Clone, Debug)]
+pub struct Shapes {
+    mapping: Mapping,
+    source: Layout,
+    target: Layout,
+    flag: String,
+    require: Vec<String>,
+    conflicts: Vec<(String, Rule)>,
+    scope: Scope,
+}
+
+/// A compiled [`Conflict`].
+#[derive(Clone, Debug)]
+enum Rule {
+    Refuse,
+    KeepTarget,
+    KeepBoth(Expr),
+}
+
+impl Shapes {
+    /// Compiles the rules of a checked spec.
+    ///
+    /// # Errors
+    /// As [`Mapping::compile`].
+    pub fn compile(spec: &AbsorbSpec) -> Result<Shapes, MappingError> {
+        let mapping = Mapping::compile(&spec.base)?;
+        let mut target = mapping.target().clone();
+        if let Layout::Rows(table) = &mut target {
+            table.residue = None;
+        }
+        let source = with_flag(mapping.source(), &spec.flag);
+        let compile = |(field, conflict): &(String, Conflict)| {
+            let rule = match conflict {
+                Conflict::Refuse => Rule::Refuse,
+                Conflict::KeepTarget => Rule::KeepTarget,
+                Conflict::KeepBoth { sql } => Rule::KeepBoth(Expr::parse(sql).map_err(|error| MappingError {
+                    code: "mapping/spec",
+                    path: field.clone(),
+                    message: error.message,
+                    hint: error.hint,
+                })?),
+            };
+            Ok((field.clone(), rule))
+        };
+        let conflicts = spec.conflicts.iter().map(compile).collect::<Result<_, MappingError>>()?;
+        let (flag, require, scope) = (spec.flag.clone(), spec.require.clone(), spec.scope);
+        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope })
+    }
+
+    /// The mapping between the shapes, for keys and paths.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// The layout of a shape as clients see it: v1 on the source's side, v2 on the target's.
+    pub fn shape(&self, side: Side) -> &Layout {
+        match side {
+            Side::Source => self.mapping.source(),
+            Side::Target => &self.target,
+        }
+    }
+
+    /// The source's layout with the flag, as its store is opened from the preparation on.
+    pub fn flagged(&self) -> &Layout {
+        &self.source
+    }
+
+    /// The flag's name.
+    pub fn flag(&self) -> &str {
+        &self.flag
+    }
+
+    /// Which records v2 clients see.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The required fields.
+    pub fn require(&self) -> &[String] {
+        &self.require
+    }
+
+    /// The source's rows whose records live there, or do not.
+    pub fn lives_in(&self, home: Home) -> Filter {
+        let path = Path::field(&self.flag);
+        match (&self.source, home) {
+            (Layout::Rows(_), _) => {
+                let literal = Literal::Typed(Value::Bool(home == Home::Target));
+                Filter::Compare { path, op: CompareOp::Eq, literal }
+            }
+            // A document that has never moved does not have the field.
+            (Layout::Document(_), Home::Source) => Filter::Not(Box::new(is_true(path))),
+            (Layout::Document(_), Home::Target) => is_true(path),
+        }
+    }
+
+    /// A row of the source, read.
+    pub fn held(&self, mut image: Image) -> Held {
+        let home = match image.record.remove(&self.flag) {
+            Some(Value::Bool(true)) => Home::Target,
+            _ => Home::Source,
+        };
+        let note = image.parked.remove(NOTE);
+        let returning = text_of(note.as_ref(), "returning").and_then(|text| text.parse().ok());
+        Held { v1: image, home, returning }
+    }
+
+    /// The row of the source for a record.
+    pub fn row(&self, held: Held) -> Image {
+        let Held { v1: mut image, home, returning } = held;
+        let is_rows = matches!(self.source, Layout::Rows(_));
+        if is_rows || home == Home::Target {
+            image.record.set(self.flag.as_str(), home == Home::Target);
+        }
+        if let Some(stamp) = returning {
+            let note: Document = [("returning", Value::text(stamp.to_string()))].into_iter().collect();
+            image.parked.set(NOTE, note);
+        }
+        image
+    }
+
+    /// v1 → v2.
+    ///
+    /// # Errors
+    /// As [`Mapping::forward`].
+    pub fn forward(&self, v1: &Image) -> Result<Parted, MappingError> {
+        let mut v2 = self.mapping.forward(v1)?.record;
+        let rest = match v2.remove(REST) {
+            Some(Value::Document(rest)) => rest,
+            _ => Document::new(),
+        };
+        Ok(Parted { v2, rest })
+    }
+
+    /// v2 → v1, with what the source's row holds of the record.
+    ///
+    /// # Errors
+    /// As [`Mapping::reverse`].
+    pub fn reverse(&self, parted: &Parted) -> Result<Image, MappingError> {
+        let mut v2 = parted.v2.clone();
+        if !parted.rest.is_empty() {
+            v2.set(REST, parted.rest.clone());
+        }
+        self.mapping.reverse(&Image::of(v2))
+    }
+
+    /// The record in shape v1 whose row in the source is `row` and in the target `v2`.
+    ///
+    /// # Errors
+    /// As [`Mapping::forward`] and [`Mapping::reverse`].
+    pub fn together(&self, row: &Image, v2: &Document, origin: &Origin) -> Result<Image, MappingError> {
+        let mut v2 = v2.clone();
+        for (field, own, landed) in &origin.changed {
+            if v2.get(field) == Some(landed) {
+                v2.set(field.as_str(), own.clone());
+            }
+        }
+        let rest = self.forward(row)?.rest;
+        self.reverse(&Parted { v2, rest })
+    }
+
+    /// The required fields that a record of v2 does not have.
+    pub fn lacks(&self, v2: &Document) -> Vec<&str> {
+        let is_there = |name: &&str| v2.get(name).is_some_and(|value| !value.is_null());
+        self.require.iter().map(String::as_str).filter(|name| !is_there(name)).collect()
+    }
+
+    /// What a record becomes whose value in `field` the target has already:
+    /// with its changed values, or `None` where it is refused.
+    ///
+    /// # Errors
+    /// `mapping/expression`: the rule gives no value for this record.
+    pub fn settle_conflict(
+        &self,
+        field: &str,
+        v2: &Document,
+    ) -> Result<Option<(Document, ChangedValue)>, MappingError> {
+        let Some((name, rule)) = self.conflicts.iter().find(|(name, _)| name == field) else { return Ok(None) };
+        let landed = match rule {
+            Rule::Refuse => return Ok(None),
+            Rule::KeepTarget => Value::Null,
+            Rule::KeepBoth(expr) => expr.eval(v2).map_err(|error| MappingError {
+                code: "mapping/expression",
+                path: name.clone(),
+                message: error.0,
+                hint: None,
+            })?,
+        };
+        let own = v2.get(name).cloned().unwrap_or(Value::Null);
+        let mut changed = v2.clone();
+        changed.set(name.as_str(), landed.clone());
+        Ok(Some((changed, (name.clone(), own, landed))))
+    }
+
+    /// The fields that conflicts are looked for in, unique ones of the target.
+    pub fn unique_fields(&self) -> Vec<&str> {
+        let Layout::Rows(table) = &self.target else { return Vec::new() };
+        let is_unique = |column: &&ColumnShape| {
+            let named = self.conflicts.iter().any(|(name, _)| *name == column.name);
+            (column.unique || named) && !table.key.contains(&column.name)
+        };
+        table.columns.iter().filter(is_unique).map(|column| column.name.as_str()).collect()
+    }
+}
+
+/// One changed value of an [`Origin`]: field, own value, landed value.
+pub type ChangedValue = (String, Value, Value);
+
+impl Origin {
+    /// As it stands in the target's sidecar.
+    pub fn parked(&self) -> Document {
+        let mut note = Document::with_capacity(2);
+        note.set("from", Value::Array(self.key.values().to_vec()));
+        if !self.changed.is_empty() {
+            let changed = self.changed.iter().map(|(field, own, landed)| {
+                Value::Array(vec![Value::text(field.as_str()), own.clone(), landed.clone()])
+            });
+            note.set("changed", Value::Array(changed.collect()));
+        }
+        [(NOTE, Value::Document(note))].into_iter().collect()
+    }
+
+    /// What stands beside a record of the target; `None`: it did not come from the source.
+    pub fn of(parked: &Document) -> Option<Origin> {
+        let Some(Value::Document(note)) = parked.get(NOTE) else { return None };
+        let Some(Value::Array(key)) = note.get("from") else { return None };
+        let changed = match note.get("changed") {
+            Some(Value::Array(changed)) => changed.iter().filter_map(triple).collect(),
+            _ => Vec::new(),
+        };
+        Some(Origin { key: Key::composite(key.clone()), changed })
+    }
+}
+
+fn triple(value: &Value) -> Option<ChangedValue> {
+    let Value::Array(parts) = value else { return None };
+    match parts.as_slice() {
+        [Value::Text(field), own, landed] => Some((field.clone(), own.clone(), landed.clone())),
+        _ => None,
+    }
+}
+
+fn is_true(path: Path) -> Filter {
+    Filter::Is { path, what: crate::query::IsWhat::True }
+}
+
+fn text_of<'v>(note: Option<&'v Value>, name: &str) -> Option<&'v str> {
+    match note {
+        Some(Value::Document(note)) => match note.get(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn with_flag(source: &Layout, flag: &str) -> Layout {
+    let mut layout = source.clone();
+    if let Layout::Rows(table) = &mut layout {
+        table.columns.push(ColumnShape {
+            name: flag.to_owned(),
+            ty: FieldType::Bool,
+            nullable: false,
+            unique: false,
+            native: None,
+            references: None,
+        });
+    }
+    layout
+}
+
+/// The version of a record that clients see: stamps of the two stores count
+/// apart, so the side goes into the number, and no version of the one is ever
+/// taken for one of the other.
+pub fn version(home: Home, stamp: Stamp) -> Stamp {
+    // Counters stay below 2^62: stores keep them in signed 64-bit columns, and count by one or by microseconds.
+    const TARGET: u64 = 1 << 62;
+    match home {
+        Home::Source => stamp,
+        Home::Target => Stamp::new(stamp.epoch, stamp.counter | TARGET),
+    }
+}
+
+#[cfg(test)]
+mod tests;

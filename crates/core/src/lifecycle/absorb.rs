@@ -1,0 +1,483 @@
+//! The lifecycle of an `absorb` as one pure function over journal events.
+//!
+//! Authority is per record here (its flag in the source says where it lives),
+//! so no phase moves the authority of everything at once: phases say whether
+//! records may move, in which direction, and in which order lists are read.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Illegal, Lifecycle, Status, VerifyTotals};
+use crate::journal::Event;
+
+/// The durable place of an `absorb`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Written down; nothing is installed.
+    Planned,
+    /// Flag, index and sidecars are there; every record lives in the source.
+    Prepare,
+    /// Records move when they are updated with the missing fields.
+    Lazy,
+    /// As lazy; stragglers are moved by bulk updates and deactivated.
+    Drain,
+    /// Moved records go back, one after the other.
+    Rollback,
+    /// Every record lives in the target; the flag and the sidecars are gone.
+    Complete,
+    /// Given up; everything of ours is gone from both stores.
+    Withdrawn,
+}
+
+/// A phase, described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseInfo {
+    /// The phase.
+    pub phase: Phase,
+    /// Its name, as the journal, the CLI and the API write it.
+    pub name: &'static str,
+    /// What it is for, in one sentence.
+    pub what: &'static str,
+    /// What a crash in it leaves behind.
+    pub crash: &'static str,
+    /// How the next process goes on.
+    pub resume: &'static str,
+    /// Where one can go from here, with the command that asks for it.
+    pub ways: &'static [(&'static str, Phase)],
+}
+
+/// Every phase, in the order of a migration that goes well, then the ways back.
+pub const PHASES: [PhaseInfo; 7] = [
+    PhaseInfo {
+        phase: Phase::Planned,
+        name: "planned",
+        what: "The migration is written down; nothing is installed.",
+        crash: "A flag, an index or a sidecar that is not everywhere yet; clients use the source as before.",
+        resume: "Adds what is missing (adding twice does nothing), counts collisions, then journals prepared.",
+        ways: &[("advance", Phase::Prepare), ("withdraw", Phase::Withdrawn)],
+    },
+    PhaseInfo {
+        phase: Phase::Prepare,
+        name: "prepare",
+        what: "Flag, index and sidecars are there, collisions are counted; every record lives in the source.",
+        crash: "Nothing that is not journalled.",
+        resume: "Goes on serving.",
+        ways: &[("advance", Phase::Lazy), ("rollback", Phase::Planned), ("withdraw", Phase::Withdrawn)],
+    },
+    PhaseInfo {
+        phase: Phase::Lazy,
+        name: "lazy",
+        what: "A record moves when it is updated with the missing fields; lists are stitched from both stores.",
+        crash: "Records whose flag is set and that have not landed yet, each with a dirty mark in the source.",
+        resume: "Lands every marked record at most once, or gives it back to the source where the target refuses it.",
+        ways: &[("advance", Phase::Drain), ("rollback", Phase::Rollback)],
+    },
+    PhaseInfo {
+        phase: Phase::Drain,
+        name: "drain",
+        what: "As lazy; bulk updates move the rest, and stragglers are deactivated on schedule.",
+        crash: "As in lazy.",
+        resume: "As in lazy; a bulk update is run again and skips what has moved.",
+        ways: &[("complete", Phase::Complete), ("rollback", Phase::Rollback)],
+    },
+    PhaseInfo {
+        phase: Phase::Rollback,
+        name: "rollback",
+        what: "Every moved record goes back to the source with what was written to it in the target.",
+        crash: "Records staged in the source with a note of the version that is coming back.",
+        resume: "Asks the target whether it gave that version up, and finishes or begins again.",
+        ways: &[("-", Phase::Prepare)],
+    },
+    PhaseInfo {
+        phase: Phase::Complete,
+        name: "complete",
+        what: "Every record lives in the target; flag, index and sidecars are gone.",
+        crash: "At most a half-removed flag or sidecar; clients use the target.",
+        resume: "Removes them again (removing twice does nothing), then journals entered.",
+        ways: &[],
+    },
+    PhaseInfo {
+        phase: Phase::Withdrawn,
+        name: "withdrawn",
+        what: "Given up; flag, index and sidecars are gone.",
+        crash: "At most a half-removed flag or sidecar; clients use the source.",
+        resume: "Removes them again (removing twice does nothing), then journals entered.",
+        ways: &[],
+    },
+];
+
+impl Phase {
+    /// Its description.
+    pub fn info(self) -> &'static PhaseInfo {
+        let at = match self {
+            Phase::Planned => 0,
+            Phase::Prepare => 1,
+            Phase::Lazy => 2,
+            Phase::Drain => 3,
+            Phase::Rollback => 4,
+            Phase::Complete => 5,
+            Phase::Withdrawn => 6,
+        };
+        &PHASES[at]
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+}
+
+/// What the census before the start found: source records whose key or unique
+/// value the target has already.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Census {
+    /// Records looked at.
+    pub records: u64,
+    /// By target field, key fields first: how many records collide there.
+    pub collisions: Vec<(String, u64)>,
+    /// Records that the mapping refuses.
+    pub refused: u64,
+}
+
+/// What a bulk update did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkTotals {
+    /// Lines or records looked at.
+    pub read: u64,
+    /// Records moved.
+    pub moved: u64,
+    /// Records that were in the target already.
+    pub already: u64,
+    /// Lines kept aside with their error.
+    pub failed: u64,
+}
+
+/// What happened, in the words of this lifecycle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Flag, index and sidecars are about to be added.
+    Preparing,
+    /// They are there, and collisions are counted.
+    Prepared {
+        /// The census.
+        census: Census,
+    },
+    /// Members must follow this phase from now on, under this epoch.
+    Entering {
+        /// The phase.
+        to: Phase,
+        /// Its epoch, one above the last.
+        epoch: u64,
+    },
+    /// Every live member follows, and both fences stand at the epoch.
+    Entered {
+        /// The phase.
+        to: Phase,
+    },
+    /// A bulk update ended.
+    Bulk {
+        /// What it did.
+        totals: BulkTotals,
+    },
+    /// Stragglers were deactivated.
+    Deactivated {
+        /// How many.
+        records: u64,
+    },
+    /// Every moved record is back in the source.
+    Returned {
+        /// How many went back in this rollback.
+        records: u64,
+    },
+}
+
+impl Step {
+    /// The step's name, as the journal writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Preparing => "preparing",
+            Step::Prepared { .. } => "prepared",
+            Step::Entering { .. } => "entering",
+            Step::Entered { .. } => "entered",
+            Step::Bulk { .. } => "bulk",
+            Step::Deactivated { .. } => "deactivated",
+            Step::Returned { .. } => "returned",
+        }
+    }
+}
+
+/// The state that the journal's entries add up to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The phase. While `entering` is set members follow `entering` already.
+    pub phase: Phase,
+    /// The phase that is being entered.
+    pub entering: Option<Phase>,
+    /// Grows by one at each change of phase.
+    pub epoch: u64,
+    /// What stands beside the phase.
+    pub status: Status,
+    /// Whether flag and sidecars are in the stores.
+    pub prepared: bool,
+    /// The census of the last preparation.
+    pub census: Option<Census>,
+    /// Whether every record is known to be back, so that the rollback may end.
+    pub returned: bool,
+    /// The last finished verification, and the entry at which it finished.
+    pub verified: Option<(u64, VerifyTotals)>,
+}
+
+impl State {
+    /// The phase that members act on.
+    pub fn effective_phase(&self) -> Phase {
+        self.entering.unwrap_or(self.phase)
+    }
+
+    /// Whether records may move from source to target now.
+    pub fn moves_forward(&self) -> bool {
+        match self.effective_phase() {
+            Phase::Lazy | Phase::Drain => true,
+            Phase::Planned | Phase::Prepare | Phase::Rollback | Phase::Complete | Phase::Withdrawn => false,
+        }
+    }
+
+    /// Whether stragglers may be deactivated now.
+    pub fn deactivates(&self) -> bool {
+        self.entering.is_none() && self.phase == Phase::Drain && self.status == Status::Running
+    }
+
+    fn refuse<T>(&self, event: &Event, why: impl Into<String>) -> Result<T, Illegal> {
+        Err(Illegal { event: event.name().to_owned(), phase: self.phase.name(), why: why.into() })
+    }
+
+    fn settled(&self, event: &Event) -> Result<(), Illegal> {
+        match self.entering {
+            Some(to) => self.refuse(event, format!("{} is being entered", to.name())),
+            None => Ok(()),
+        }
+    }
+
+    fn step(&self, event: &Event, step: &Step) -> Result<State, Illegal> {
+        match step {
+            Step::Entered { to } => return self.entered(event, *to),
+            Step::Preparing
+            | Step::Prepared { .. }
+            | Step::Entering { .. }
+            | Step::Bulk { .. }
+            | Step::Deactivated { .. }
+            | Step::Returned { .. } => self.settled(event)?,
+        }
+        match step {
+            Step::Preparing if self.phase == Phase::Planned && !self.prepared => Ok(self.clone()),
+            Step::Prepared { census } if self.phase == Phase::Planned => {
+                Ok(State { prepared: true, census: Some(census.clone()), ..self.clone() })
+            }
+            Step::Preparing | Step::Prepared { .. } => self.refuse(event, "stores are prepared in planned, once"),
+            Step::Entering { to, epoch } => self.enter(event, *to, *epoch),
+            Step::Entered { to } => self.entered(event, *to),
+            Step::Bulk { .. } | Step::Deactivated { .. } if self.moves_forward() => Ok(self.clone()),
+            Step::Bulk { .. } | Step::Deactivated { .. } => self.refuse(event, "records do not move in this phase"),
+            Step::Returned { .. } if self.phase == Phase::Rollback => Ok(State { returned: true, ..self.clone() }),
+            Step::Returned { .. } => self.refuse(event, "records go back in rollback only"),
+        }
+    }
+
+    fn enter(&self, event: &Event, to: Phase, epoch: u64) -> Result<State, Illegal> {
+        if epoch != self.epoch + 1 {
+            return self.refuse(event, format!("epoch {} must come after {}, not {epoch}", self.epoch + 1, self.epoch));
+        }
+        if !self.phase.info().ways.iter().any(|(_, way)| *way == to) {
+            return self.refuse(event, format!("{} is no next phase", to.name()));
+        }
+        if to == Phase::Prepare && self.phase == Phase::Planned && !self.prepared {
+            return self.refuse(event, "the stores are not prepared");
+        }
+        if self.phase == Phase::Rollback && !self.returned {
+            return self.refuse(event, "not every record is back");
+        }
+        Ok(State { entering: Some(to), epoch, returned: false, ..self.clone() })
+    }
+
+    fn entered(&self, event: &Event, to: Phase) -> Result<State, Illegal> {
+        if self.entering != Some(to) {
+            return self.refuse(event, format!("{} is not being entered", to.name()));
+        }
+        let gone = matches!(to, Phase::Planned | Phase::Complete | Phase::Withdrawn);
+        let prepared = self.prepared && !gone;
+        // What was verified before records went back says nothing later.
+        let verified = if matches!(to, Phase::Rollback) { None } else { self.verified };
+        Ok(State { phase: to, entering: None, prepared, verified, ..self.clone() })
+    }
+}
+
+impl Lifecycle for State {
+    fn initial() -> State {
+        State {
+            phase: Phase::Planned,
+            entering: None,
+            epoch: 1,
+            status: Status::Running,
+            prepared: false,
+            census: None,
+            returned: false,
+            verified: None,
+        }
+    }
+
+    fn next(&self, seq: u64, event: &Event) -> Result<State, Illegal> {
+        let first = matches!(event, Event::Created { .. });
+        if first != (seq == 1) {
+            let why = if first { "the migration is written down already" } else { "the migration is not written down" };
+            return self.refuse(event, why);
+        }
+        if self.is_over() {
+            return self.refuse(event, "the migration is over");
+        }
+        match event {
+            Event::Created { .. } => Ok(self.clone()),
+            Event::Absorb { step } => self.step(event, step),
+            Event::Verified { totals } => {
+                self.settled(event)?;
+                Ok(State { verified: Some((seq, *totals)), ..self.clone() })
+            }
+            Event::Paused { .. } => match self.status {
+                Status::Running => Ok(State { status: Status::Paused, ..self.clone() }),
+                Status::Paused | Status::Failed { .. } => self.refuse(event, "it is not running"),
+            },
+            Event::Resumed => match self.status {
+                Status::Running => self.refuse(event, "it is running"),
+                Status::Paused | Status::Failed { .. } => Ok(State { status: Status::Running, ..self.clone() }),
+            },
+            Event::Failed { reason } => Ok(State { status: Status::Failed { reason: reason.clone() }, ..self.clone() }),
+            _ => self.refuse(event, "it belongs to another kind of migration"),
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn phase_name(&self) -> &'static str {
+        self.effective_phase().name()
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn is_over(&self) -> bool {
+        match self.phase {
+            Phase::Complete | Phase::Withdrawn => true,
+            Phase::Planned | Phase::Prepare | Phase::Lazy | Phase::Drain | Phase::Rollback => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created() -> Event {
+        Event::Created { spec: String::new() }
+    }
+
+    fn step(step: Step) -> Event {
+        Event::Absorb { step }
+    }
+
+    fn run(events: &[Event]) -> Result<State, String> {
+        let mut state = State::initial();
+        for (at, event) in events.iter().enumerate() {
+            state = state.next(at as u64 + 1, event).map_err(|illegal| illegal.to_string())?;
+        }
+        Ok(state)
+    }
+
+    /// Goes on into phases, each under the next epoch.
+    fn through(phases: &[Phase]) -> Vec<Event> {
+        let mut events = vec![created(), step(Step::Preparing), step(Step::Prepared { census: Census::default() })];
+        for (at, to) in phases.iter().enumerate() {
+            if *to == Phase::Prepare && at > 0 && phases[at - 1] == Phase::Rollback {
+                events.push(step(Step::Returned { records: 3 }));
+            }
+            events.push(step(Step::Entering { to: *to, epoch: at as u64 + 2 }));
+            events.push(step(Step::Entered { to: *to }));
+        }
+        events
+    }
+
+    #[test]
+    fn there_and_to_the_end() {
+        let state = run(&through(&[Phase::Prepare, Phase::Lazy, Phase::Drain, Phase::Complete])).unwrap();
+        assert_eq!((state.phase, state.epoch, state.prepared), (Phase::Complete, 5, false));
+        assert!(state.is_over());
+    }
+
+    #[test]
+    fn a_rollback_is_open_in_every_phase_before_complete() {
+        for before in [&[Phase::Prepare, Phase::Lazy][..], &[Phase::Prepare, Phase::Lazy, Phase::Drain]] {
+            let mut phases = before.to_vec();
+            phases.extend([Phase::Rollback, Phase::Prepare, Phase::Lazy]);
+            let state = run(&through(&phases)).unwrap();
+            assert_eq!(state.phase, Phase::Lazy, "and forward again");
+            assert!(state.prepared);
+        }
+        let state = run(&through(&[Phase::Prepare, Phase::Planned, Phase::Withdrawn])).unwrap();
+        assert_eq!((state.phase, state.prepared), (Phase::Withdrawn, false));
+    }
+
+    #[test]
+    fn what_is_not_possible() {
+        let check = |mut events: Vec<Event>, event: Event, expect: &str| {
+            events.push(event);
+            let found = run(&events).unwrap_err();
+            assert!(found.contains(expect), "{found}");
+        };
+        let entering = |to, epoch| step(Step::Entering { to, epoch });
+        check(vec![created()], entering(Phase::Prepare, 2), "not prepared");
+        check(through(&[Phase::Prepare]), entering(Phase::Drain, 3), "no next phase");
+        check(through(&[Phase::Prepare]), entering(Phase::Lazy, 4), "epoch 3 must come after 2");
+        check(through(&[Phase::Prepare, Phase::Lazy]), entering(Phase::Complete, 4), "no next phase");
+        check(
+            through(&[Phase::Prepare, Phase::Lazy, Phase::Rollback]),
+            entering(Phase::Prepare, 5),
+            "not every record",
+        );
+        check(through(&[Phase::Prepare]), step(Step::Deactivated { records: 1 }), "do not move");
+        check(through(&[Phase::Prepare, Phase::Lazy]), step(Step::Returned { records: 1 }), "in rollback only");
+        check(through(&[Phase::Prepare]), Event::Capturing, "another kind");
+        check(through(&[Phase::Prepare]), step(Step::Preparing), "once");
+        let mut events = through(&[Phase::Prepare]);
+        events.push(entering(Phase::Lazy, 3));
+        check(events, step(Step::Bulk { totals: BulkTotals::default() }), "is being entered");
+        check(through(&[Phase::Prepare, Phase::Withdrawn]), Event::Resumed, "is over");
+    }
+
+    #[test]
+    fn a_failure_does_not_erase_the_place() {
+        let mut events = through(&[Phase::Prepare, Phase::Lazy]);
+        events.push(Event::Failed { reason: "disk".into() });
+        let state = run(&events).unwrap();
+        assert_eq!(state.phase, Phase::Lazy);
+        assert!(!state.deactivates());
+        events.push(Event::Resumed);
+        assert_eq!(run(&events).unwrap().status, Status::Running);
+    }
+
+    #[test]
+    fn a_step_is_written_as_the_journal_has_it() {
+        let event = step(Step::Entering { to: Phase::Lazy, epoch: 3 });
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(text, r#"{"event":"absorb","step":{"step":"entering","to":"lazy","epoch":3}}"#);
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
+
+    #[test]
+    fn every_phase_is_described_at_its_own_place() {
+        for info in PHASES {
+            assert_eq!(info.phase.info(), &info);
+            assert_eq!(serde_json::to_value(info.phase).unwrap(), info.name);
+        }
+    }
+}
