@@ -3,6 +3,7 @@
 //! then the checker must find the hole of that number. All on: none.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod lazy;
 mod process;
 mod protocol;
 mod world;
