@@ -170,6 +170,14 @@ pub trait Reader: Send + Sync {
 
     /// One page of a filtered, ordered list (see [`crate::query`] for the meaning).
     async fn list(&self, query: &ListQuery) -> StoreResult<ListPage>;
+
+    /// As [`Reader::list`], without records that have nothing parked beside
+    /// them. A store may answer those too: whoever asks looks at what is parked.
+    /// A store that finds them for less than by reading all says so by doing it
+    /// itself.
+    async fn list_parked(&self, query: &ListQuery) -> StoreResult<ListPage> {
+        self.list(query).await
+    }
 }
 
 /// What must be true of the record for a change to be applied.
@@ -590,6 +598,32 @@ pub enum Covers {
     Gateway,
 }
 
+/// Stores that can carry a flag of ours beside each record, in the user's own
+/// table: a column that is false for every record that nobody has flagged, and
+/// an index that finds those that are not, in the order of their keys.
+#[async_trait]
+pub trait Flags: Send + Sync {
+    /// Adds the column and its index, without a lock that other programs wait
+    /// for longer than a moment; what is there already stays. A column of this
+    /// name that is not ours is an error. Returns the statements run.
+    async fn add_flag(&self, flag: &str) -> StoreResult<Vec<String>>;
+
+    /// Removes both, if they are ours. Returns the statements run.
+    async fn remove_flag(&self, flag: &str) -> StoreResult<Vec<String>>;
+
+    /// How many records are flagged, or are not.
+    async fn count_flagged(&self, flag: &str, flagged: Flagged) -> StoreResult<u64>;
+}
+
+/// Whether a record is flagged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flagged {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+}
+
 /// A store that can take part in a migration.
 pub trait Store: Reader + Writer + Follower + Capture + Inspect {
     /// The layout that it was opened with.
@@ -624,6 +658,12 @@ pub trait Store: Reader + Writer + Follower + Capture + Inspect {
 
     /// How background work weighs on it, where the store can tell.
     fn vitals(&self) -> Option<&dyn Vitals> {
+        None
+    }
+
+    /// Its flags, where the layout has columns and the store can add one;
+    /// a document carries its flag as a field.
+    fn flags(&self) -> Option<&dyn Flags> {
         None
     }
 }

@@ -1,6 +1,7 @@
 //! Phases and activities of a migration. One file for each; `run` has all
 //! control flow and stays thin.
 
+pub mod absorb;
 pub mod backfill;
 pub mod brake;
 pub mod breaker;

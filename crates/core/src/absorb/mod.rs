@@ -37,8 +37,18 @@ pub struct Held {
     pub v1: Image,
     /// Where the record lives.
     pub home: Home,
+    /// The version at which it left for the target: the name of that move, by
+    /// which it lands at most once.
+    pub left: Option<Stamp>,
     /// The target's version that is coming back; `None`: nothing is.
     pub returning: Option<Stamp>,
+}
+
+impl Held {
+    /// A record that lives in the source.
+    pub fn at_home(v1: Image) -> Held {
+        Held { v1, home: Home::Source, left: None, returning: None }
+    }
 }
 
 /// What stands beside a record in the target: that it came from the source.
@@ -163,19 +173,21 @@ impl Shapes {
             _ => Home::Source,
         };
         let note = image.parked.remove(NOTE);
-        let returning = text_of(note.as_ref(), "returning").and_then(|text| text.parse().ok());
-        Held { v1: image, home, returning }
+        let stamp = |name: &str| text_of(note.as_ref(), name).and_then(|text| text.parse().ok());
+        Held { v1: image, home, left: stamp("left"), returning: stamp("returning") }
     }
 
     /// The row of the source for a record.
     pub fn row(&self, held: Held) -> Image {
-        let Held { v1: mut image, home, returning } = held;
+        let Held { v1: mut image, home, left, returning } = held;
         let is_rows = matches!(self.source, Layout::Rows(_));
         if is_rows || home == Home::Target {
             image.record.set(self.flag.as_str(), home == Home::Target);
         }
-        if let Some(stamp) = returning {
-            let note: Document = [("returning", Value::text(stamp.to_string()))].into_iter().collect();
+        let stamps = [("left", left), ("returning", returning)];
+        let note: Document =
+            stamps.into_iter().filter_map(|(name, stamp)| Some((name, Value::text(stamp?.to_string())))).collect();
+        if !note.is_empty() {
             image.parked.set(NOTE, note);
         }
         image
@@ -219,6 +231,37 @@ impl Shapes {
         }
         let rest = self.forward(row)?.rest;
         self.reverse(&Parted { v2, rest })
+    }
+
+    /// A record of the target in shape v1 where the source's row is gone, after the end.
+    ///
+    /// # Errors
+    /// As [`Mapping::reverse`].
+    pub fn alone(&self, v2: &Document) -> Result<Image, MappingError> {
+        self.reverse(&Parted { v2: v2.clone(), rest: Document::new() })
+    }
+
+    /// The key of a record in a shape.
+    ///
+    /// # Errors
+    /// As [`Mapping::key_of`].
+    pub fn key_of(&self, side: Side, image: &Image) -> Result<Key, MappingError> {
+        self.mapping.key_of(side, image)
+    }
+
+    /// Whether both stores have the records in the same order of keys.
+    pub fn keys_in_order(&self) -> bool {
+        let (source, target) = (self.mapping.source().key_fields(), self.mapping.target().key_fields());
+        let same = |(source, target): (&String, &String)| {
+            self.mapping.path_forward(&Path::field(source)) == Some(Path::field(target))
+        };
+        source.len() == target.len() && source.iter().zip(target).all(same)
+    }
+
+    /// Whether a conflict may have changed a field of the target, so that its
+    /// value is not the source's.
+    pub fn may_change(&self, field: &str) -> bool {
+        self.conflicts.iter().any(|(name, rule)| name == field && !matches!(rule, Rule::Refuse))
     }
 
     /// The required fields that a record of v2 does not have.

@@ -77,9 +77,10 @@ fn a_record_goes_there_and_back_with_what_the_target_cannot_hold() {
 #[test]
 fn the_flag_and_our_notes_never_show_in_a_record() {
     let shapes = shapes("");
-    let returning = Some(Stamp::new(2, 41));
-    for (home, returning) in [(Home::Source, None), (Home::Target, None), (Home::Target, returning)] {
-        let held = Held { v1: bob("Mary"), home, returning };
+    let some = Some(Stamp::new(2, 41));
+    for (home, left, returning) in [(Home::Source, None, None), (Home::Target, some, None), (Home::Target, some, some)]
+    {
+        let held = Held { v1: bob("Mary"), home, left, returning };
         let row = shapes.row(held.clone());
         assert_eq!(row.record.get("migrated"), Some(&Value::Bool(home == Home::Target)));
         assert_eq!(shapes.held(row), held);

@@ -139,17 +139,19 @@ pub struct Census {
     pub refused: u64,
 }
 
-/// What a bulk update did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BulkTotals {
-    /// Lines or records looked at.
-    pub read: u64,
-    /// Records moved.
-    pub moved: u64,
-    /// Records that were in the target already.
-    pub already: u64,
-    /// Lines kept aside with their error.
-    pub failed: u64,
+/// In which order a list reads the stores: the one that records leave first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListOrder {
+    /// Every record is there.
+    SourceOnly,
+    /// Records move to the target.
+    SourceFirst,
+    /// Records move back.
+    TargetFirst,
+    /// Source, target, source: whichever way a record goes, it is seen.
+    SourceTwice,
+    /// Every record is there.
+    TargetOnly,
 }
 
 /// What happened, in the words of this lifecycle.
@@ -175,10 +177,12 @@ pub enum Step {
         /// The phase.
         to: Phase,
     },
-    /// A bulk update ended.
-    Bulk {
-        /// What it did.
-        totals: BulkTotals,
+    /// The phase that was being entered is given up; the one before goes on.
+    Aborted {
+        /// Why.
+        reason: String,
+        /// The new epoch.
+        epoch: u64,
     },
     /// Stragglers were deactivated.
     Deactivated {
@@ -200,7 +204,7 @@ impl Step {
             Step::Prepared { .. } => "prepared",
             Step::Entering { .. } => "entering",
             Step::Entered { .. } => "entered",
-            Step::Bulk { .. } => "bulk",
+            Step::Aborted { .. } => "aborted",
             Step::Deactivated { .. } => "deactivated",
             Step::Returned { .. } => "returned",
         }
@@ -234,11 +238,27 @@ impl State {
         self.entering.unwrap_or(self.phase)
     }
 
-    /// Whether records may move from source to target now.
+    /// Whether records may move from source to target now: not before every
+    /// member reads both stores, and not once one reads them in the other order.
     pub fn moves_forward(&self) -> bool {
-        match self.effective_phase() {
-            Phase::Lazy | Phase::Drain => true,
-            Phase::Planned | Phase::Prepare | Phase::Rollback | Phase::Complete | Phase::Withdrawn => false,
+        match (self.phase, self.entering) {
+            (Phase::Lazy | Phase::Drain, None | Some(Phase::Drain)) => true,
+            (Phase::Lazy | Phase::Drain, Some(_)) => false,
+            (Phase::Planned | Phase::Prepare | Phase::Rollback | Phase::Complete | Phase::Withdrawn, _) => false,
+        }
+    }
+
+    /// In which order a list reads the stores (H10).
+    pub fn list_order(&self) -> ListOrder {
+        match (self.phase, self.entering) {
+            (Phase::Complete, _) => ListOrder::TargetOnly,
+            (Phase::Planned | Phase::Withdrawn, _) => ListOrder::SourceOnly,
+            (Phase::Rollback, None) => ListOrder::TargetFirst,
+            (Phase::Prepare | Phase::Lazy | Phase::Drain, None | Some(Phase::Lazy | Phase::Drain)) => {
+                ListOrder::SourceFirst
+            }
+            // Another member may still move records the one way, or begin to move them the other.
+            (Phase::Prepare | Phase::Lazy | Phase::Drain | Phase::Rollback, Some(_)) => ListOrder::SourceTwice,
         }
     }
 
@@ -261,10 +281,10 @@ impl State {
     fn step(&self, event: &Event, step: &Step) -> Result<State, Illegal> {
         match step {
             Step::Entered { to } => return self.entered(event, *to),
+            Step::Aborted { epoch, .. } => return self.aborted(event, *epoch),
             Step::Preparing
             | Step::Prepared { .. }
             | Step::Entering { .. }
-            | Step::Bulk { .. }
             | Step::Deactivated { .. }
             | Step::Returned { .. } => self.settled(event)?,
         }
@@ -276,8 +296,9 @@ impl State {
             Step::Preparing | Step::Prepared { .. } => self.refuse(event, "stores are prepared in planned, once"),
             Step::Entering { to, epoch } => self.enter(event, *to, *epoch),
             Step::Entered { to } => self.entered(event, *to),
-            Step::Bulk { .. } | Step::Deactivated { .. } if self.moves_forward() => Ok(self.clone()),
-            Step::Bulk { .. } | Step::Deactivated { .. } => self.refuse(event, "records do not move in this phase"),
+            Step::Aborted { epoch, .. } => self.aborted(event, *epoch),
+            Step::Deactivated { .. } if self.moves_forward() => Ok(self.clone()),
+            Step::Deactivated { .. } => self.refuse(event, "records do not move in this phase"),
             Step::Returned { .. } if self.phase == Phase::Rollback => Ok(State { returned: true, ..self.clone() }),
             Step::Returned { .. } => self.refuse(event, "records go back in rollback only"),
         }
@@ -297,6 +318,16 @@ impl State {
             return self.refuse(event, "not every record is back");
         }
         Ok(State { entering: Some(to), epoch, returned: false, ..self.clone() })
+    }
+
+    fn aborted(&self, event: &Event, epoch: u64) -> Result<State, Illegal> {
+        if self.entering != Some(Phase::Complete) {
+            return self.refuse(event, "only the last step can be given up before it is done");
+        }
+        if epoch != self.epoch + 1 {
+            return self.refuse(event, format!("epoch {} must come after {}, not {epoch}", self.epoch + 1, self.epoch));
+        }
+        Ok(State { entering: None, epoch, ..self.clone() })
     }
 
     fn entered(&self, event: &Event, to: Phase) -> Result<State, Illegal> {
@@ -450,7 +481,7 @@ mod tests {
         check(through(&[Phase::Prepare]), step(Step::Preparing), "once");
         let mut events = through(&[Phase::Prepare]);
         events.push(entering(Phase::Lazy, 3));
-        check(events, step(Step::Bulk { totals: BulkTotals::default() }), "is being entered");
+        check(events, step(Step::Deactivated { records: 1 }), "is being entered");
         check(through(&[Phase::Prepare, Phase::Withdrawn]), Event::Resumed, "is over");
     }
 

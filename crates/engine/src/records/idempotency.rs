@@ -40,16 +40,16 @@ impl Drop for Turn {
 
 /// What one change of a write did, as it is remembered and answered.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// The client's key of the record afterwards (or of the deleted record).
-    pub(super) key: Key,
+    pub(crate) key: Key,
     /// The record afterwards in the client's shape.
-    pub(super) record: Option<Document>,
-    pub(super) created: bool,
+    pub(crate) record: Option<Document>,
+    pub(crate) created: bool,
 }
 
 /// The row that goes with a write.
-pub(super) fn row_of(idempotency: &Idempotency, outcomes: &[Outcome], at_ms: i64) -> IdempotencyRow {
+pub(crate) fn row_of(idempotency: &Idempotency, outcomes: &[Outcome], at_ms: i64) -> IdempotencyRow {
     let changes: Vec<Value> = outcomes.iter().map(to_value).collect();
     // The store puts the stamp where `{stamp}` stands; a client's own text must not be touched.
     let changes = json::to_string(&Value::Array(changes)).replace("{stamp}", "\\u007bstamp}");
@@ -72,7 +72,7 @@ fn to_value(outcome: &Outcome) -> Value {
 }
 
 /// Reads what [`row_of`] wrote: the first change's stamp, and what each did.
-fn read_row(row: &IdempotencyRow) -> Option<(Option<Stamp>, Vec<Outcome>)> {
+pub(crate) fn read_row(row: &IdempotencyRow) -> Option<(Option<Stamp>, Vec<Outcome>)> {
     let answer = json::parse_document(row.answer.as_bytes()).ok()?;
     let Value::Text(stamp) = answer.get("stamp")? else { return None };
     let Value::Array(changes) = answer.get("changes")? else { return None };
@@ -94,7 +94,7 @@ fn from_value(value: &Value) -> Option<Outcome> {
 impl DataPath {
     /// What the key left in the store that was the authority before, when there
     /// was one: a retry may arrive on the other side of a switch.
-    pub(super) async fn recall_across_switch(
+    pub(crate) async fn recall_across_switch(
         &self,
         shape: Shape,
         former: Option<Side>,
@@ -109,7 +109,7 @@ impl DataPath {
     }
 
     /// The first request's answer again.
-    pub(super) async fn replay(
+    pub(crate) async fn replay(
         &self,
         shape: Shape,
         authority: Side,

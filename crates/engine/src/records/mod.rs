@@ -34,7 +34,7 @@ pub use request::{
 };
 
 /// When a client may try again after a failure that passes by itself, ms.
-const RETRY_AFTER_MS: u64 = 1_000;
+pub(crate) const RETRY_AFTER_MS: u64 = 1_000;
 
 /// Bounds of the data path.
 #[derive(Clone, Copy, Debug)]
@@ -214,7 +214,7 @@ fn etag_of(stamp: Option<Stamp>, image: &shearwater_core::store::Image) -> Etag 
     }
 }
 
-fn unprocessable(error: MappingError) -> ServeError {
+pub(crate) fn unprocessable(error: MappingError) -> ServeError {
     ServeError::Unprocessable {
         code: error.code.to_owned(),
         field: error.path,

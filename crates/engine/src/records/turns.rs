@@ -19,19 +19,19 @@ const REST_MS_MAX: u64 = 32;
 /// The turns of one data path. Its lock is fair: who waits for a turn alone is
 /// not passed by those that come later.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     lock: RwLock<()>,
 }
 
 /// One attempt's turn, from its read to the authority's answer.
-pub(super) enum Turn<'a> {
+pub(crate) enum Turn<'a> {
     Shared { _guard: RwLockReadGuard<'a, ()> },
     Alone { _guard: RwLockWriteGuard<'a, ()> },
 }
 
 impl Turns {
     /// The turn of a write that has lost so many races.
-    pub(super) async fn take(&self, raced: usize) -> Turn<'_> {
+    pub(crate) async fn take(&self, raced: usize) -> Turn<'_> {
         match raced {
             0..=RACES_SHARED_MAX => Turn::Shared { _guard: self.lock.read().await },
             _ => Turn::Alone { _guard: self.lock.write().await },

@@ -271,6 +271,10 @@ impl Store for Faulty {
         self.inner.kept(record)
     }
 
+    fn flags(&self) -> Option<&dyn shearwater_core::store::Flags> {
+        self.inner.flags()
+    }
+
     fn vitals(&self) -> Option<&dyn Vitals> {
         if self.script().load.is_some() { Some(self) } else { self.inner.vitals() }
     }

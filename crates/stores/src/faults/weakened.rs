@@ -263,6 +263,10 @@ impl Store for Weakened {
         self.inner.kept(record)
     }
 
+    fn flags(&self) -> Option<&dyn shearwater_core::store::Flags> {
+        self.inner.flags()
+    }
+
     fn vitals(&self) -> Option<&dyn Vitals> {
         self.inner.vitals()
     }

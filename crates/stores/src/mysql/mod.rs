@@ -13,6 +13,7 @@ mod config;
 mod error;
 pub(crate) mod evolve;
 mod facts;
+mod flag;
 mod foreign_keys;
 mod inspect;
 mod install;
@@ -272,6 +273,10 @@ impl MySql {
 }
 
 impl Store for MySql {
+    fn flags(&self) -> Option<&dyn shearwater_core::store::Flags> {
+        self.own_flags()
+    }
+
     fn layout(&self) -> &Layout {
         &self.0.layout
     }

@@ -16,6 +16,7 @@ mod copy;
 mod error;
 pub(crate) mod evolve;
 mod facts;
+mod flag;
 mod foreign_keys;
 mod inspect;
 pub(crate) mod link;
@@ -191,6 +192,10 @@ impl Postgres {
 }
 
 impl Store for Postgres {
+    fn flags(&self) -> Option<&dyn shearwater_core::store::Flags> {
+        self.own_flags()
+    }
+
     fn layout(&self) -> &Layout {
         &self.tree.layout
     }

@@ -30,18 +30,21 @@ const PIDS_PER_CONNECTION_MAX: usize = 4;
 
 /// What makes texts of values and the meaning of statements the same whatever
 /// the server's configuration says (the user's search path stays behind the
-/// catalogue's, for the triggers of the user that our writes run), and bounds what a call may wait for: a
-/// lock longer than any of our own transactions takes, ms; a statement longer
-/// than a scan of a large table, ms; a transaction that lost its program, ms.
+/// catalogue's, for the triggers of the user that our writes run).
 const SETTINGS: &str = "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; \
      SET extra_float_digits = 3; SET bytea_output = 'hex'; SET lc_monetary = 'C'; \
      SET standard_conforming_strings = on; SET xmlbinary = 'base64'; SET client_encoding = 'UTF8'; \
-     SET lock_timeout = 5000; SET statement_timeout = 600000; SET idle_in_transaction_session_timeout = 60000; \
      SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
      SET client_min_messages = warning; \
      SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) IS NOT NULL; \
      SELECT set_config('search_path', 'pg_catalog, ' || current_setting('search_path'), false); \
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// What a call may wait for: a lock longer than any of our own transactions
+/// takes, ms; a statement longer than a scan of a large table, ms; a
+/// transaction that lost its program, ms.
+pub(super) const WAITS: &str =
+    "SET lock_timeout = 5000; SET statement_timeout = 600000; SET idle_in_transaction_session_timeout = 60000";
 
 /// One connection.
 pub(super) struct Session {
@@ -72,7 +75,7 @@ impl Session {
                 client
             }
         };
-        client.batch_execute(SETTINGS).await.map_err(failed)?;
+        client.batch_execute(&format!("{WAITS}; {SETTINGS}")).await.map_err(failed)?;
         let pid = check_server(&client, config).await?;
         Ok(Session { client, statements: Mutex::new(HashMap::new()), pid, spoiled: AtomicBool::new(false) })
     }

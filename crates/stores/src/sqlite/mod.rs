@@ -13,6 +13,7 @@ mod config;
 mod error;
 pub(crate) mod evolve;
 mod facts;
+mod flag;
 mod foreign_keys;
 mod inspect;
 mod list;
@@ -117,6 +118,10 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
+    fn flags(&self) -> Option<&dyn shearwater_core::store::Flags> {
+        self.own_flags()
+    }
+
     fn layout(&self) -> &Layout {
         &self.tables.tree.layout
     }

@@ -1,0 +1,136 @@
+//! The census before the start: which records would collide with records that
+//! the target already has, and which the mapping refuses.
+
+use shearwater_core::absorb::Home;
+use shearwater_core::lifecycle::absorb::Census;
+use shearwater_core::path::Path;
+use shearwater_core::query::{Filter, Keyset, ListQuery, Literal};
+use shearwater_core::store::{Fetched, Image, Side};
+use shearwater_core::{Document, Key};
+
+use super::{BATCH, Carrier, Fault};
+
+/// The note with the census's list.
+pub const CENSUS_NOTE: &str = "absorb-census";
+
+/// Collisions that are listed by key; all are counted.
+const LISTED_MAX: usize = 1_000;
+
+/// One collision, for the list.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Collision {
+    /// The source record's key.
+    pub key: String,
+    /// The target's field, or the mapping's code for a record that it refuses.
+    pub field: String,
+}
+
+/// What a census found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The counts.
+    pub census: Census,
+    /// The first collisions.
+    pub listed: Vec<Collision>,
+}
+
+impl Found {
+    fn add(&mut self, key: &Key, field: &str) {
+        match self.census.collisions.iter_mut().find(|(name, _)| name == field) {
+            Some((_, count)) => *count += 1,
+            None => self.census.collisions.push((field.to_owned(), 1)),
+        }
+        self.list(key, field);
+    }
+
+    fn list(&mut self, key: &Key, field: &str) {
+        if self.listed.len() < LISTED_MAX {
+            self.listed.push(Collision { key: key.to_text(), field: field.to_owned() });
+        }
+    }
+}
+
+/// A record of the source as it would be in the target.
+struct Wanted {
+    from: Key,
+    key: Key,
+    v2: Document,
+}
+
+impl Carrier {
+    /// Looks at every record of the source.
+    pub async fn census(&self, mut go_on: impl FnMut() -> Result<(), Fault>) -> Result<Found, Fault> {
+        let mut found = Found::default();
+        let mut after = None;
+        loop {
+            go_on()?;
+            let query = ListQuery {
+                filter: self.setup.shapes.lives_in(Home::Source),
+                order: vec![],
+                after: after.map(|key| Keyset { values: vec![], key }),
+                limit: BATCH,
+            };
+            let source = self.setup.source().await.map_err(Fault::source)?;
+            let page = source.list(&query).await.map_err(Fault::source)?;
+            after = page.records.last().map(|found| found.key.clone());
+            let wanted: Vec<Wanted> =
+                page.records.into_iter().filter_map(|record| self.wanted(record, &mut found)).collect();
+            self.keys_taken(&wanted, &mut found).await?;
+            self.values_taken(&wanted, &mut found).await?;
+            if !page.more {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn wanted(&self, record: Fetched, found: &mut Found) -> Option<Wanted> {
+        found.census.records += 1;
+        let v1 = self.setup.shapes.held(record.image?).v1;
+        let mapped = self.setup.shapes.forward(&v1).and_then(|parted| {
+            let key = self.setup.shapes.key_of(Side::Target, &Image::of(parted.v2.clone()))?;
+            Ok(Wanted { from: record.key.clone(), key, v2: parted.v2 })
+        });
+        match mapped {
+            Ok(wanted) => Some(wanted),
+            Err(error) => {
+                found.census.refused += 1;
+                found.list(&record.key, error.code);
+                None
+            }
+        }
+    }
+
+    async fn keys_taken(&self, wanted: &[Wanted], found: &mut Found) -> Result<(), Fault> {
+        let keys: Vec<Key> = wanted.iter().map(|wanted| wanted.key.clone()).collect();
+        let field = self.setup.shapes.shape(Side::Target).key_fields().join(", ");
+        let present = self.setup.target.present(&keys).await.map_err(Fault::target)?;
+        for (wanted, _) in wanted.iter().zip(present).filter(|(_, present)| *present) {
+            found.add(&wanted.from, &field);
+        }
+        Ok(())
+    }
+
+    async fn values_taken(&self, wanted: &[Wanted], found: &mut Found) -> Result<(), Fault> {
+        for field in self.setup.shapes.unique_fields() {
+            let has_value = |wanted: &&Wanted| wanted.v2.get(field).is_some_and(|value| !value.is_null());
+            let asked: Vec<&Wanted> = wanted.iter().filter(has_value).collect();
+            let literals: Vec<Literal> =
+                asked.iter().filter_map(|wanted| wanted.v2.get(field).cloned().map(Literal::Typed)).collect();
+            if literals.is_empty() {
+                continue;
+            }
+            let filter = Filter::In { path: Path::field(field), literals };
+            let query = ListQuery { filter, order: vec![], after: None, limit: BATCH };
+            let page = self.setup.target.list(&query).await.map_err(Fault::target)?;
+            for wanted in asked {
+                let same = |found: &Fetched| {
+                    found.image.as_ref().is_some_and(|image| image.record.get(field) == wanted.v2.get(field))
+                };
+                if page.records.iter().any(same) {
+                    found.add(&wanted.from, field);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! Stitched lists: both stores are read for one page, the one that records
+//! leave first, and moves on their way are finished in between.
+
+use std::collections::HashMap;
+
+use shearwater_core::absorb::stitch::{Across, Ask, Page, Reading, Row, Same, merge};
+use shearwater_core::absorb::{Home, Origin};
+use shearwater_core::lifecycle::absorb::{ListOrder, State};
+use shearwater_core::path::Path;
+use shearwater_core::query::Filter;
+use shearwater_core::spec::Scope;
+use shearwater_core::store::{Fetched, Image, Side, Store};
+use shearwater_core::{Document, Key};
+
+use super::place::etag;
+use super::{Carrier, Fault, Protection};
+use crate::records::{Etag, Got, ListAsk, ListGot, Shape};
+
+/// Marks looked at at once while moves are finished.
+const MARKS_READ_MAX: usize = 500;
+
+/// One store's shape seen from the other.
+struct Other<'a> {
+    carrier: &'a Carrier,
+    /// The store that is asked.
+    store: Side,
+}
+
+impl Across for Other<'_> {
+    fn path(&self, path: &Path) -> Option<Path> {
+        let shapes = &self.carrier.setup.shapes;
+        match self.store {
+            Side::Source => shapes.mapping().path_reverse(path),
+            Side::Target => shapes.mapping().path_forward(path).filter(|path| !shapes.may_change(path.root())),
+        }
+    }
+
+    fn key(&self, key: &Key) -> Option<Key> {
+        self.carrier.setup.shapes.mapping().key_towards(self.store, key).ok()
+    }
+
+    fn keys_in_order(&self) -> bool {
+        self.carrier.setup.shapes.keys_in_order()
+    }
+}
+
+type Rows = Vec<Row<Etag>>;
+
+impl Carrier {
+    /// One page.
+    pub async fn list(&self, state: &State, asked: &ListAsk) -> Result<ListGot, Fault> {
+        let ask = Ask {
+            filter: asked.filter.clone(),
+            order: asked.order.clone(),
+            after: asked.after.clone(),
+            limit: asked.limit,
+        };
+        let mut order = state.list_order();
+        if self.lacks(Protection::LeftFirst) {
+            order = match order {
+                ListOrder::SourceFirst => ListOrder::TargetFirst,
+                ListOrder::TargetFirst => ListOrder::SourceFirst,
+                other => other,
+            };
+        }
+        let (shape, sides): (Shape, &[Side]) = (
+            asked.shape,
+            match order {
+                ListOrder::SourceOnly => &[Side::Source],
+                ListOrder::SourceFirst => &[Side::Source, Side::Target],
+                ListOrder::TargetFirst => &[Side::Target, Side::Source],
+                ListOrder::SourceTwice => &[Side::Source, Side::Target, Side::Source],
+                ListOrder::TargetOnly => &[Side::Target],
+            },
+        );
+        let mut read = Vec::with_capacity(sides.len());
+        for (at, side) in sides.iter().enumerate() {
+            if at > 0 && !self.lacks(Protection::SettleInList) {
+                self.settle_all(state).await?;
+            }
+            read.push(match side {
+                Side::Source => self.read_source(state, shape, &ask).await?,
+                Side::Target => self.read_target(state, shape, &ask).await?,
+            });
+        }
+        let Page { rows, next } = merge(&ask.order, ask.limit, read);
+        let got = |row: Row<Etag>| Got { key: row.key, record: row.record, etag: row.item };
+        Ok(ListGot { records: rows.into_iter().map(got).collect(), next })
+    }
+
+    /// Finishes every move that is on its way now.
+    pub async fn settle_all(&self, state: &State) -> Result<(), Fault> {
+        if !state.prepared {
+            return Ok(());
+        }
+        let source = self.setup.source().await.map_err(Fault::source)?;
+        let mut after = None;
+        loop {
+            let marks = source.dirty(after, MARKS_READ_MAX).await.map_err(Fault::source)?;
+            let keys: Vec<Key> = marks.iter().map(|mark| mark.key.clone()).collect();
+            for row in source.fetch_many(&keys).await.map_err(Fault::source)? {
+                let moved = row.image.is_some_and(|image| self.setup.shapes.held(image).home == Home::Target);
+                if moved && row.dirty {
+                    self.settle(state.epoch, &row.key).await?;
+                }
+            }
+            match marks.last() {
+                Some(last) if marks.len() == MARKS_READ_MAX => after = Some(last.stamp),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn read_source(&self, state: &State, shape: Shape, ask: &Ask) -> Result<Rows, Fault> {
+        let (store, only) = match state.prepared {
+            true => (self.setup.source().await.map_err(Fault::source)?, self.setup.shapes.lives_in(Home::Source)),
+            false => (self.setup.plain.clone(), Filter::All),
+        };
+        let other = Other { carrier: self, store: Side::Source };
+        let mut reading = match shape {
+            Shape::V1 => Reading::begin(ask, &Same, only),
+            Shape::V2 => Reading::begin(ask, &other, only),
+        };
+        while let Some(query) = reading.next() {
+            let page = store.list(&query).await.map_err(Fault::source)?;
+            for found in &page.records {
+                let Some(image) = &found.image else { continue };
+                let v1 = self.setup.shapes.held(image.clone()).v1;
+                let image = match shape {
+                    Shape::V1 => v1,
+                    Shape::V2 => Image::of(self.setup.shapes.forward(&v1)?.v2),
+                };
+                self.offer(&mut reading, shape, image, etag(Home::Source, found))?;
+            }
+            turn(&mut reading, &page.records, page.more);
+        }
+        Ok(reading.rows())
+    }
+
+    async fn read_target(&self, state: &State, shape: Shape, ask: &Ask) -> Result<Rows, Fault> {
+        let other = Other { carrier: self, store: Side::Target };
+        let mut reading = match shape {
+            Shape::V1 => Reading::begin(ask, &other, Filter::All),
+            Shape::V2 => Reading::begin(ask, &Same, Filter::All),
+        };
+        let store: &dyn Store = self.setup.target.as_ref();
+        let has_origins = state.prepared && state.list_order() != ListOrder::TargetOnly;
+        let only_ours = has_origins && (shape == Shape::V1 || self.setup.shapes.scope() == Scope::Origin);
+        while let Some(query) = reading.next() {
+            let page = match only_ours {
+                true => store.list_parked(&query).await.map_err(Fault::target)?,
+                false => store.list(&query).await.map_err(Fault::target)?,
+            };
+            let rows = self.rows_of(shape, has_origins, &page.records).await?;
+            for found in &page.records {
+                let Some(image) = &found.image else { continue };
+                let origin = Origin::of(&image.parked);
+                if only_ours && origin.is_none() {
+                    continue;
+                }
+                if let Some(image) = self.shown(shape, image, origin.as_ref(), &rows)? {
+                    self.offer(&mut reading, shape, image, etag(Home::Target, found))?;
+                }
+            }
+            turn(&mut reading, &page.records, page.more);
+        }
+        Ok(reading.rows())
+    }
+
+    /// The source's rows of some records of the target, for clients of its shape.
+    async fn rows_of(&self, shape: Shape, has_origins: bool, found: &[Fetched]) -> Result<HashMap<Key, Image>, Fault> {
+        if shape == Shape::V2 || !has_origins {
+            return Ok(HashMap::new());
+        }
+        let keys: Vec<Key> =
+            found.iter().filter_map(|found| Some(Origin::of(&found.image.as_ref()?.parked)?.key)).collect();
+        let source = self.setup.source().await.map_err(Fault::source)?;
+        let rows = source.fetch_many(&keys).await.map_err(Fault::source)?;
+        let v1 = |row: Fetched| Some((row.key, self.setup.shapes.held(row.image?).v1));
+        Ok(rows.into_iter().filter_map(v1).collect())
+    }
+
+    fn shown(
+        &self,
+        shape: Shape,
+        image: &Image,
+        origin: Option<&Origin>,
+        rows: &HashMap<Key, Image>,
+    ) -> Result<Option<Image>, Fault> {
+        let shapes = &self.setup.shapes;
+        Ok(match (shape, origin) {
+            (Shape::V2, _) => Some(Image::of(image.record.clone())),
+            (Shape::V1, Some(origin)) => match rows.get(&origin.key) {
+                Some(row) => Some(shapes.together(row, &image.record, origin)?),
+                None => None,
+            },
+            // After the end: records that v1 has no words for are not its.
+            (Shape::V1, None) => shapes.alone(&image.record).ok(),
+        })
+    }
+
+    fn offer(&self, reading: &mut Reading<Etag>, shape: Shape, image: Image, etag: Etag) -> Result<(), Fault> {
+        let key = self.setup.shapes.key_of(shape.side(), &image)?;
+        reading.offer(key, image.record, etag);
+        Ok(())
+    }
+}
+
+fn turn(reading: &mut Reading<Etag>, records: &[Fetched], more: bool) {
+    let last = records.last().and_then(|found| Some((&found.key, record_of(found)?)));
+    reading.turn(last, more);
+}
+
+fn record_of(found: &Fetched) -> Option<&Document> {
+    found.image.as_ref().map(|image| &image.record)
+}

@@ -1,0 +1,559 @@
+//! All control flow of an `absorb`: whoever holds the coordinator's lease does
+//! requests one by one, finishes what a crash left half-done, and keeps the
+//! activities of the phase going.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::json;
+use shearwater_core::Stamp;
+use shearwater_core::absorb::{Home, Origin};
+use shearwater_core::error::{Policy, StoreError, StoreErrorKind};
+use shearwater_core::journal::{Command, Event, Journal, Request};
+use shearwater_core::lifecycle::absorb::{Phase, State, Step};
+use shearwater_core::lifecycle::{Status, VerifyTotals};
+use shearwater_core::store::{Fence, Role, Side, Store};
+
+use super::carry::stamp_of;
+use super::census::CENSUS_NOTE;
+use super::{Carrier, Fault, Protection, Setup};
+use crate::coordinator::{Coordinator, CoordinatorOptions, Lead, Standby};
+use crate::failpoint;
+use crate::helm::backoff;
+use crate::ledger::{Halt, Lease, Ledger};
+use crate::member::Member;
+
+/// How often members' leases are looked at while they are waited for.
+const MEMBERS_POLL: Duration = Duration::from_millis(5);
+
+/// Between two rounds of deactivations: they are counted by the day.
+const DEACTIVATE_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs a coordinator in the background.
+pub fn spawn(
+    setup: Setup,
+    member: Arc<Member<State>>,
+    options: CoordinatorOptions,
+    without: Option<Protection>,
+) -> Coordinator {
+    Coordinator::spawn(Leader { carrier: Carrier { setup, without }, member }, options)
+}
+
+struct Leader {
+    carrier: Carrier,
+    member: Arc<Member<State>>,
+}
+
+#[async_trait]
+impl Lead for Leader {
+    fn journal(&self) -> &Arc<dyn Journal> {
+        &self.carrier.setup.journal
+    }
+
+    fn holder(&self) -> &str {
+        self.member.id()
+    }
+
+    async fn lead(&self, lease: &Arc<Lease>, leash: &Standby) -> Result<(), Halt> {
+        let ledger = Ledger::load(self.carrier.setup.journal.clone(), lease.clone()).await?;
+        let mut lead = Leading {
+            carrier: &self.carrier,
+            member: &self.member,
+            ledger,
+            seen: Stamp::ZERO,
+            deactivated_at: None,
+            stop: leash.stop.clone(),
+        };
+        lead.run(leash).await
+    }
+}
+
+/// A coordinator at work.
+struct Leading<'a> {
+    carrier: &'a Carrier,
+    member: &'a Arc<Member<State>>,
+    ledger: Ledger<State>,
+    /// The youngest mark of the last round.
+    seen: Stamp,
+    deactivated_at: Option<Instant>,
+    stop: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Leading<'_> {
+    async fn run(&mut self, leash: &Standby) -> Result<(), Halt> {
+        let mut failures = 0;
+        let mut stop = leash.stop.clone();
+        while !*stop.borrow() {
+            self.ledger.lease().check()?;
+            let wait = match self.round().await {
+                Ok(()) => {
+                    failures = 0;
+                    leash.poll
+                }
+                Err(halt) => {
+                    let refusal = halt.into_refusal()?;
+                    tracing::warn!(code = refusal.code, "absorb: {}", refusal.message);
+                    failures += 1;
+                    backoff(failures)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = leash.woken.notified() => {}
+                _ = stop.changed() => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        self.ledger.view().state.clone()
+    }
+
+    /// What a long activity asks between two records.
+    fn go_on(&self) -> Result<(), Halt> {
+        self.ledger.lease().check()?;
+        if *self.stop.borrow() { Err(Halt::Stopped) } else { Ok(()) }
+    }
+
+    async fn step(&self, step: Step) -> Result<(), Halt> {
+        self.ledger.append(Event::Absorb { step }).await?;
+        self.member.nudge();
+        Ok(())
+    }
+
+    /// One round: what was begun is finished, the phase's activities go on, requests are done.
+    async fn round(&mut self) -> Result<(), Halt> {
+        if let Some(to) = self.state().entering {
+            self.finish(to).await?;
+        }
+        self.tend().await?;
+        for request in self.carrier.setup.journal.open_requests().await? {
+            self.perform(request).await?;
+        }
+        Ok(())
+    }
+
+    /// The activities of a phase.
+    async fn tend(&mut self) -> Result<(), Halt> {
+        let state = self.state();
+        if !state.prepared || state.entering.is_some() {
+            return Ok(());
+        }
+        match self.carrier.reconcile(&state, self.seen).await {
+            Ok(youngest) => self.seen = youngest,
+            // The phase moved on: look again.
+            Err(Fault::Store(_, error)) if error.policy() == Policy::Reroute => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        self.carrier.sample().await?;
+        if state.phase == Phase::Rollback && state.status == Status::Running {
+            return self.return_all(&state).await;
+        }
+        if state.deactivates() && self.deactivated_at.is_none_or(|at| at.elapsed() >= DEACTIVATE_EVERY) {
+            let round = self.carrier.deactivate(&state).await?;
+            self.deactivated_at = Some(Instant::now());
+            if round.deactivated > 0 {
+                self.step(Step::Deactivated { records: round.deactivated }).await?;
+                // A full round has most likely not reached them all.
+                self.deactivated_at = None;
+            }
+        }
+        Ok(())
+    }
+
+    async fn return_all(&mut self, state: &State) -> Result<(), Halt> {
+        let mut returned = 0;
+        let mut after = None;
+        while !state.returned {
+            self.go_on()?;
+            let keys = self.carrier.next_in(Home::Target, after).await?;
+            if keys.is_empty() {
+                break;
+            }
+            after = keys.last().cloned();
+            for key in &keys {
+                returned += u64::from(self.carrier.take_back(state.epoch, key).await?);
+            }
+        }
+        // Behind the walk's back a client may have created a record in the target: once more from the start.
+        if self.carrier.next_in(Home::Target, None).await?.is_empty() {
+            if !state.returned {
+                self.step(Step::Returned { records: returned }).await?;
+            }
+            self.enter(Phase::Prepare).await?;
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, request: Request) -> Result<(), Halt> {
+        failpoint::hit("request-begun");
+        let outcome = match self.begin(&request.command).await {
+            Ok(report) => Ok(report),
+            // The request stays open for whoever leads next.
+            Err(Halt::Stopped) => return Ok(()),
+            Err(halt) => Err(halt.into_refusal()?),
+        };
+        failpoint::hit("request-performed");
+        self.carrier.setup.journal.finish(request.id, outcome).await?;
+        failpoint::hit("request-finished");
+        Ok(())
+    }
+
+    async fn begin(&mut self, command: &Command) -> Result<serde_json::Value, Halt> {
+        let state = self.state();
+        match command {
+            Command::Advance => self.advance(&state).await,
+            Command::Rollback => self.roll_back(&state).await,
+            Command::Withdraw => self.withdraw(&state).await,
+            Command::Complete => self.complete(&state).await,
+            Command::Verify => self.verify(&state).await,
+            Command::Pause => {
+                let event = Event::Paused { reason: "by an operator".to_owned() };
+                self.ledger.append(event).await?;
+                Ok(json!({ "status": "paused" }))
+            }
+            Command::Resume => {
+                self.ledger.append(Event::Resumed).await?;
+                Ok(json!({ "status": "running" }))
+            }
+            Command::RetryDeadLetters => self.retry(&state).await,
+            Command::Ramp { .. } | Command::Backfill | Command::Repair { .. } => Err(Halt::refused(
+                "kind/absorb",
+                "an absorb does not have this step",
+                "`advance`, `bulk`, `rollback`, `complete`, `verify`",
+            )),
+        }
+    }
+
+    async fn advance(&mut self, state: &State) -> Result<serde_json::Value, Halt> {
+        let to = match state.phase {
+            Phase::Planned => Phase::Prepare,
+            Phase::Prepare => Phase::Lazy,
+            Phase::Lazy => Phase::Drain,
+            Phase::Drain => {
+                return Err(Halt::refused(
+                    "phase/last",
+                    "the next step is the last one, behind which there is no way back",
+                    "`complete`, when no record remains in the source",
+                ));
+            }
+            Phase::Rollback => {
+                return Err(Halt::refused("phase/rollback", "records are going back", "wait until they are back"));
+            }
+            Phase::Complete | Phase::Withdrawn => {
+                return Err(Halt::refused("phase/over", "the migration is over", ""));
+            }
+        };
+        if to == Phase::Prepare && !state.prepared {
+            self.prepare().await?;
+        }
+        self.enter(to).await?;
+        Ok(json!({ "phase": to.name(), "census": self.state().census }))
+    }
+
+    /// Adds the flag and its index, installs both sidecars, and counts collisions.
+    async fn prepare(&mut self) -> Result<(), Halt> {
+        let setup = &self.carrier.setup;
+        self.step(Step::Preparing).await?;
+        if let Some(flags) = setup.plain.flags() {
+            flags.add_flag(setup.shapes.flag()).await.map_err(Halt::store(Side::Source))?;
+        }
+        failpoint::hit("absorb-flag-added");
+        self.go_on()?;
+        let fence = Fence { role: Role::Authority, epoch: self.state().epoch };
+        setup
+            .source()
+            .await
+            .map_err(Halt::store(Side::Source))?
+            .install(fence)
+            .await
+            .map_err(Halt::store(Side::Source))?;
+        failpoint::hit("capture-source-installed");
+        self.go_on()?;
+        setup.target.install(fence).await.map_err(Halt::store(Side::Target))?;
+        failpoint::hit("capture-target-installed");
+        let lease = self.ledger.lease().clone();
+        let found = self.carrier.census(|| lease.check().map_err(|_| lost())).await?;
+        let listed = serde_json::to_string(&found.listed).unwrap_or_default();
+        setup.journal.set_note(CENSUS_NOTE, &listed).await?;
+        self.step(Step::Prepared { census: found.census }).await
+    }
+
+    async fn enter(&mut self, to: Phase) -> Result<(), Halt> {
+        let epoch = self.state().epoch + 1;
+        self.step(Step::Entering { to, epoch }).await?;
+        self.finish(to).await
+    }
+
+    /// Finishes what `Entering` began; also after a crash.
+    async fn finish(&mut self, to: Phase) -> Result<(), Halt> {
+        let state = self.state();
+        self.acknowledged(state.epoch).await?;
+        failpoint::hit("enter-acknowledged");
+        let setup = &self.carrier.setup;
+        // Removal begins with the source's sidecar: without it there is nothing left to settle.
+        if state.prepared && setup.plain.fence().await.map_err(Halt::store(Side::Source))?.is_none() {
+            self.remove().await?;
+            return self.step(Step::Entered { to }).await;
+        }
+        if state.prepared {
+            self.raise_fences(state.epoch).await?;
+            failpoint::hit("fences-set");
+        }
+        match to {
+            Phase::Prepare | Phase::Lazy | Phase::Drain => {}
+            // Nobody moves records any more: what is on its way is finished first.
+            Phase::Rollback => self.carrier.settle_all(&state).await?,
+            Phase::Complete => {
+                self.carrier.settle_all(&state).await?;
+                let remaining = self.carrier.counts().await?.remaining;
+                if remaining > 0 {
+                    let reason = format!("{remaining} records came to the source meanwhile");
+                    self.step(Step::Aborted { reason: reason.clone(), epoch: state.epoch + 1 }).await?;
+                    self.raise_fences(state.epoch + 1).await?;
+                    return Err(Halt::refused("gate/remaining", reason, "move them, then complete again"));
+                }
+                self.remove().await?;
+            }
+            Phase::Planned | Phase::Withdrawn => self.remove().await?,
+        }
+        self.step(Step::Entered { to }).await
+    }
+
+    async fn acknowledged(&self, epoch: u64) -> Result<(), Halt> {
+        loop {
+            self.ledger.lease().check()?;
+            let members = self.carrier.setup.journal.members().await?;
+            if members.iter().all(|member| member.epoch >= epoch) {
+                return Ok(());
+            }
+            self.member.nudge();
+            tokio::time::sleep(MEMBERS_POLL).await;
+        }
+    }
+
+    async fn raise_fences(&self, epoch: u64) -> Result<(), Halt> {
+        let source = self.carrier.setup.source().await.map_err(Halt::store(Side::Source))?;
+        for (side, store) in [(Side::Source, source.as_ref()), (Side::Target, self.carrier.setup.target.as_ref())] {
+            raise(side, store, Fence { role: Role::Authority, epoch }).await?;
+            failpoint::hit("fence-one-set");
+        }
+        Ok(())
+    }
+
+    /// Removes everything of ours. The sidecars go before the flag: the flag
+    /// says where records live, and is last known to be needed.
+    async fn remove(&self) -> Result<(), Halt> {
+        let setup = &self.carrier.setup;
+        setup.plain.remove().await.map_err(Halt::store(Side::Source))?;
+        failpoint::hit("remove-source");
+        setup.target.remove().await.map_err(Halt::store(Side::Target))?;
+        failpoint::hit("remove-target");
+        self.ledger.lease().check()?;
+        if let Some(flags) = setup.plain.flags() {
+            flags.remove_flag(setup.shapes.flag()).await.map_err(Halt::store(Side::Source))?;
+        }
+        failpoint::hit("absorb-flag-removed");
+        Ok(())
+    }
+
+    async fn roll_back(&mut self, state: &State) -> Result<serde_json::Value, Halt> {
+        let to = match state.phase {
+            Phase::Prepare => Phase::Planned,
+            Phase::Lazy | Phase::Drain => Phase::Rollback,
+            Phase::Rollback => return Ok(json!({ "phase": Phase::Rollback.name() })),
+            Phase::Planned => {
+                return Err(Halt::refused("phase/planned", "nothing has begun", "`withdraw` gives the migration up"));
+            }
+            Phase::Complete | Phase::Withdrawn => {
+                return Err(Halt::refused("phase/over", "the migration is over; there is no way back", ""));
+            }
+        };
+        self.enter(to).await?;
+        if to == Phase::Rollback {
+            self.return_all(&self.state()).await?;
+        }
+        Ok(json!({ "phase": self.state().phase.name() }))
+    }
+
+    async fn withdraw(&mut self, state: &State) -> Result<serde_json::Value, Halt> {
+        if !matches!(state.phase, Phase::Planned | Phase::Prepare) {
+            let message =
+                format!("a migration is withdrawn from planned or prepare, and this is {}", state.phase.name());
+            return Err(Halt::refused("phase/not-planned", message, "`rollback` first"));
+        }
+        self.enter(Phase::Withdrawn).await?;
+        Ok(json!({ "phase": Phase::Withdrawn.name() }))
+    }
+
+    async fn complete(&mut self, state: &State) -> Result<serde_json::Value, Halt> {
+        if state.phase != Phase::Drain {
+            let message = format!("a migration is completed from drain, and this is {}", state.phase.name());
+            return Err(Halt::refused("phase/not-drain", message, "`advance` to drain, and move what remains"));
+        }
+        let remaining = self.carrier.counts().await?.remaining;
+        if remaining > 0 {
+            let message = format!("{remaining} records remain in the source");
+            return Err(Halt::refused("gate/remaining", message, "move them: `bulk`, or [stragglers] in the spec"));
+        }
+        let letters = self.carrier.setup.journal.dead_letter_count().await?;
+        if letters > 0 {
+            let message = format!("there are {letters} dead letters");
+            return Err(Halt::refused(
+                "gate/dead-letters",
+                message,
+                "see `dead-letters`; mend them, then `dead-letters retry`",
+            ));
+        }
+        self.enter(Phase::Complete).await?;
+        Ok(json!({ "phase": Phase::Complete.name() }))
+    }
+
+    /// Looks at every dead letter again: those whose record moves or has moved
+    /// by now go, the others stay.
+    async fn retry(&mut self, state: &State) -> Result<serde_json::Value, Halt> {
+        const LETTERS_READ_MAX: usize = 1_000;
+        let journal = &self.carrier.setup.journal;
+        let parts = self.carrier.setup.shapes.shape(Side::Source).key_fields().len();
+        let (mut resolved, mut kept, mut after) = (0_u64, 0_u64, None);
+        loop {
+            let letters = journal.dead_letters(after.as_deref(), LETTERS_READ_MAX).await?;
+            for letter in &letters {
+                self.go_on()?;
+                let mended = match shearwater_core::Key::from_text(&letter.key, parts) {
+                    Ok(key) => self.is_mended(state, &key, letter).await?,
+                    Err(_) => false,
+                };
+                if mended && journal.resolve(letter.authority, &letter.key).await? {
+                    resolved += 1;
+                } else {
+                    kept += 1;
+                }
+            }
+            match letters.last() {
+                Some(last) if letters.len() == LETTERS_READ_MAX => after = Some(last.key.clone()),
+                _ => return Ok(json!({ "resolved": resolved, "kept": kept })),
+            }
+        }
+    }
+
+    /// A stray is taken note of by asking again; a refused record is mended
+    /// when it has moved, or nothing would keep it from moving.
+    async fn is_mended(
+        &self,
+        state: &State,
+        key: &shearwater_core::Key,
+        letter: &shearwater_core::journal::DeadLetter,
+    ) -> Result<bool, Halt> {
+        use super::place::Place;
+        use crate::records::Shape;
+        if letter.code == super::reconcile::STRAY {
+            return Ok(true);
+        }
+        Ok(match self.carrier.locate(state, Shape::V1, key).await? {
+            Place::Source { held, .. } => match self.carrier.setup.shapes.forward(&held.v1) {
+                Ok(parted) => {
+                    let key = self.carrier.setup.shapes.mapping().key_forward(key).map_err(Fault::from)?;
+                    self.carrier.obstacle(&parted.v2, &key).await?.is_none()
+                }
+                Err(_) => false,
+            },
+            Place::Target { .. } | Place::Deleted { .. } | Place::Nowhere { .. } | Place::Own { .. } => true,
+        })
+    }
+
+    /// Looks at every record in both stores: each lives in exactly one of them,
+    /// can be shown in both shapes, and comes back as it is.
+    ///
+    /// Report: the totals of the verification.
+    async fn verify(&mut self, state: &State) -> Result<serde_json::Value, Halt> {
+        if !state.prepared {
+            return Err(Halt::refused("phase/not-prepared", "there is nothing to verify yet", "`advance` first"));
+        }
+        let began = Instant::now();
+        let mut totals = VerifyTotals::default();
+        for home in [Home::Source, Home::Target] {
+            let mut after = None;
+            loop {
+                self.go_on()?;
+                let keys = self.carrier.next_in(home, after).await?;
+                let Some(last) = keys.last().cloned() else { break };
+                after = Some(last);
+                for key in &keys {
+                    self.verify_one(state, key, &mut totals).await?;
+                }
+            }
+        }
+        totals.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.ledger.append(Event::Verified { totals }).await?;
+        Ok(json!({
+            "compared": totals.compared, "missing": totals.missing, "extra": totals.extra,
+            "different": totals.different, "refused": totals.refused, "mismatches": totals.mismatches(),
+        }))
+    }
+
+    async fn verify_one(
+        &self,
+        state: &State,
+        key: &shearwater_core::Key,
+        totals: &mut VerifyTotals,
+    ) -> Result<(), Halt> {
+        use super::place::Place;
+        use crate::records::Shape;
+        totals.compared += 1;
+        let shapes = &self.carrier.setup.shapes;
+        match self.carrier.locate(state, Shape::V1, key).await? {
+            Place::Source { held, .. } => match shapes.forward(&held.v1) {
+                Ok(_) => {
+                    let target_key = shapes.mapping().key_forward(key).map_err(Fault::from)?;
+                    let found =
+                        self.carrier.setup.target.fetch(&target_key).await.map_err(Halt::store(Side::Target))?;
+                    let origin = found.image.and_then(|image| Origin::of(&image.parked));
+                    totals.extra += u64::from(origin.is_some_and(|origin| origin.key == *key));
+                }
+                Err(_) => totals.refused += 1,
+            },
+            Place::Target { held, found, origin, .. } => {
+                let Some(image) = &found.image else { return Ok(()) };
+                let there = shapes.together(&held.v1, &image.record, &origin).and_then(|v1| shapes.forward(&v1));
+                match there {
+                    Ok(again) => {
+                        let differs = origin.changed.is_empty() && again.v2 != image.record;
+                        totals.different += u64::from(differs);
+                    }
+                    Err(_) => totals.refused += 1,
+                }
+            }
+            Place::Deleted { row, .. } => {
+                let _ = stamp_of(&row);
+            }
+            Place::Nowhere { .. } | Place::Own { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn lost() -> Fault {
+    Fault::Journal(shearwater_core::journal::JournalError::Conflict { at: 0 })
+}
+
+async fn raise(side: Side, store: &dyn Store, new: Fence) -> Result<(), Halt> {
+    let mut now = store.fence().await.map_err(Halt::store(side))?.ok_or_else(|| no_fence(side))?;
+    while now != new {
+        if now.epoch > new.epoch {
+            return Err(Halt::Lost);
+        }
+        now = store.set_fence(now, new).await.map_err(Halt::store(side))?;
+    }
+    Ok(())
+}
+
+fn no_fence(side: Side) -> Halt {
+    let message =
+        format!("the sidecar is not in the {} store, though the journal says so", crate::ledger::side_name(side));
+    let error = StoreError::new(StoreErrorKind::Sidecar, message)
+        .with_hint("somebody removed the sidecar's tables or triggers; restore them from a backup of the store");
+    Halt::Store { side, error }
+}

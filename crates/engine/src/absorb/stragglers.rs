@@ -1,0 +1,231 @@
+//! Stragglers: records that nobody updates are moved with the values that the
+//! spec declares, after a time without activity; so many in a day, and each
+//! only if it is still inactive in the very write that moves it (H14).
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use shearwater_core::Key;
+use shearwater_core::absorb::{Home, Parted};
+use shearwater_core::error::StoreErrorKind;
+use shearwater_core::lifecycle::absorb::State;
+use shearwater_core::query::{CompareOp, Filter, ListQuery, Literal, OrderTerm};
+use shearwater_core::shape::FieldType;
+use shearwater_core::spec::Stragglers;
+use shearwater_core::store::{Expect, Fetched, Side};
+use shearwater_core::value::{Date, Instant, LocalTimestamp, Value};
+
+use super::carry::{Landed, stamp_of, unchanged};
+use super::place::Place;
+use super::{BATCH, Carrier, Fault, Protection};
+use crate::records::Shape;
+
+/// The note with today's deactivations.
+const DAY_NOTE: &str = "absorb-deactivated";
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// Today's deactivations, kept before they are done: a crash counts too many
+/// and never too few.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    /// Days since 1970.
+    pub day: i64,
+    /// Keys of records that were, or were about to be, deactivated: the list
+    /// by which it can be undone.
+    pub keys: Vec<String>,
+}
+
+/// What a round did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Records deactivated.
+    pub deactivated: u64,
+    /// Records that were active after all, or that moved meanwhile.
+    pub left_alone: u64,
+    /// Records that the target will not have.
+    pub refused: u64,
+}
+
+/// Stragglers as they stand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Preview {
+    /// Keys of the records that the next round would deactivate, the longest inactive first.
+    pub next: Vec<String>,
+    /// How many may still be deactivated today.
+    pub left_today: u64,
+}
+
+fn today() -> i64 {
+    now_micros() / MICROS_PER_DAY
+}
+
+fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// What an inactive record fulfils, at a moment.
+pub fn inactive(stragglers: &Stragglers, ty: Option<FieldType>, now_micros: i64) -> Filter {
+    let days = i64::try_from(stragglers.deactivate_after_days).unwrap_or(i64::MAX);
+    let until = now_micros.saturating_sub(days.saturating_mul(MICROS_PER_DAY));
+    let literal = match ty {
+        Some(FieldType::Date) => {
+            let days = until.div_euclid(MICROS_PER_DAY);
+            Value::Date(Date::Days(i32::try_from(days).unwrap_or(i32::MIN)))
+        }
+        Some(FieldType::Timestamp) => Value::Local(LocalTimestamp::Micros(until)),
+        _ => Value::Instant(Instant::Micros(until)),
+    };
+    Filter::Compare { path: stragglers.activity.clone(), op: CompareOp::Lt, literal: Literal::Typed(literal) }
+}
+
+impl Carrier {
+    fn inactive_now(&self, stragglers: &Stragglers) -> Filter {
+        let ty = self.setup.shapes.shape(Side::Source).type_of(&stragglers.activity);
+        inactive(stragglers, ty, now_micros())
+    }
+
+    /// Today's deactivations so far.
+    pub async fn day(&self) -> Result<Day, Fault> {
+        let fresh = Day { day: today(), keys: Vec::new() };
+        let Some(text) = self.setup.journal.note(DAY_NOTE).await? else { return Ok(fresh) };
+        Ok(serde_json::from_str::<Day>(&text).ok().filter(|day| day.day == fresh.day).unwrap_or(fresh))
+    }
+
+    /// Which records the next round would deactivate.
+    pub async fn preview(&self) -> Result<Preview, Fault> {
+        let Some(stragglers) = &self.setup.spec.stragglers else { return Ok(Preview::default()) };
+        let left_today = stragglers.per_day_max.saturating_sub(self.day().await?.keys.len() as u64);
+        let found = self.stragglers(stragglers, left_today).await?;
+        Ok(Preview { next: found.iter().map(|found| found.key.to_text()).collect(), left_today })
+    }
+
+    async fn stragglers(&self, stragglers: &Stragglers, records_max: u64) -> Result<Vec<Fetched>, Fault> {
+        let limit = usize::try_from(records_max).unwrap_or(BATCH).min(BATCH);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let filter = Filter::And(vec![self.setup.shapes.lives_in(Home::Source), self.inactive_now(stragglers)]);
+        let by_activity = OrderTerm { path: stragglers.activity.clone(), descending: false, nulls_first: false };
+        let query = ListQuery { filter, order: vec![by_activity], after: None, limit };
+        let source = self.setup.source().await.map_err(Fault::source)?;
+        Ok(source.list(&query).await.map_err(Fault::source)?.records)
+    }
+
+    /// Deactivates the next stragglers, as many as today still allows.
+    pub async fn deactivate(&self, state: &State) -> Result<Round, Fault> {
+        let mut round = Round::default();
+        let Some(stragglers) = self.setup.spec.stragglers.clone() else { return Ok(round) };
+        let mut day = self.day().await?;
+        let left = stragglers.per_day_max.saturating_sub(day.keys.len() as u64);
+        let chosen = self.stragglers(&stragglers, left).await?;
+        if chosen.is_empty() {
+            return Ok(round);
+        }
+        day.keys.extend(chosen.iter().map(|found| found.key.to_text()));
+        let text = serde_json::to_string(&day).unwrap_or_default();
+        self.setup.journal.set_note(DAY_NOTE, &text).await?;
+        for found in chosen {
+            match self.deactivate_one(state, &stragglers, &found).await? {
+                Deactivated::Yes => round.deactivated += 1,
+                Deactivated::LeftAlone => round.left_alone += 1,
+                Deactivated::Refused => round.refused += 1,
+            }
+        }
+        Ok(round)
+    }
+
+    /// Deactivates one record that was chosen: the predicate is evaluated again
+    /// on the version that the write moves.
+    pub async fn deactivate_one(
+        &self,
+        state: &State,
+        stragglers: &Stragglers,
+        chosen: &Fetched,
+    ) -> Result<Deactivated, Fault> {
+        let again = !self.lacks(Protection::PredicateAgain);
+        let shapes = &self.setup.shapes;
+        let (row, held) = match again {
+            true => match self.locate(state, Shape::V1, &chosen.key).await? {
+                Place::Source { row, held } => (row, held),
+                _ => return Ok(Deactivated::LeftAlone),
+            },
+            false => match &chosen.image {
+                Some(image) => (chosen.clone(), shapes.held(image.clone())),
+                None => return Ok(Deactivated::LeftAlone),
+            },
+        };
+        if again && !self.inactive_now(stragglers).matches(&held.v1.record) {
+            return Ok(Deactivated::LeftAlone);
+        }
+        let parted = shapes.forward(&held.v1)?;
+        let mut v2 = parted.v2;
+        for (name, value) in stragglers.deactivate.iter() {
+            v2.set(name, value.clone());
+        }
+        let v1 = shapes.reverse(&Parted { v2, rest: parted.rest })?;
+        let v2 = shapes.forward(&v1)?.v2;
+        let key = shapes.mapping().key_forward(&row.key)?;
+        if let Some(refused) = self.obstacle(&v2, &key).await? {
+            self.bury(&row.key, stamp_of(&row), &refused.code, &refused.message).await?;
+            return Ok(Deactivated::Refused);
+        }
+        self.carry_off(state.epoch, &row, v1, if again { unchanged(&row) } else { Expect::Any }).await
+    }
+
+    async fn carry_off(
+        &self,
+        epoch: u64,
+        row: &Fetched,
+        v1: shearwater_core::store::Image,
+        expect: Expect,
+    ) -> Result<Deactivated, Fault> {
+        match self.depart(epoch, row, v1, expect, None).await {
+            Ok(_) => {}
+            Err(Fault::Store(_, error)) if matches!(error.kind, StoreErrorKind::ExpectFailed { .. }) => {
+                return Ok(Deactivated::LeftAlone);
+            }
+            Err(fault) => return Err(fault),
+        }
+        let source = self.setup.source().await.map_err(Fault::source)?;
+        let row = source.fetch(&row.key).await.map_err(Fault::source)?;
+        let Some(image) = row.image.clone() else { return Ok(Deactivated::LeftAlone) };
+        let held = self.setup.shapes.held(image);
+        if held.home == Home::Source {
+            return Ok(Deactivated::Refused);
+        }
+        match self.land(epoch, &row, &held).await? {
+            Landed::Here(_, mark) => {
+                self.clear(mark).await?;
+                Ok(Deactivated::Yes)
+            }
+            Landed::Refused(_) => Ok(Deactivated::Refused),
+        }
+    }
+
+    /// The oldest activity among records that live in the source, by key; for status.
+    pub async fn oldest(&self) -> Result<Option<(Key, Value)>, Fault> {
+        let Some(stragglers) = &self.setup.spec.stragglers else { return Ok(None) };
+        let by_activity = OrderTerm { path: stragglers.activity.clone(), descending: false, nulls_first: false };
+        let filter = self.setup.shapes.lives_in(Home::Source);
+        let query = ListQuery { filter, order: vec![by_activity], after: None, limit: 1 };
+        let source = self.setup.source().await.map_err(Fault::source)?;
+        let page = source.list(&query).await.map_err(Fault::source)?;
+        Ok(page.records.into_iter().next().and_then(|found| {
+            let value = stragglers.activity.get(&found.image?.record)?.clone();
+            Some((found.key, value))
+        }))
+    }
+}
+
+/// What became of one straggler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deactivated {
+    /// It has moved, deactivated.
+    Yes,
+    /// It is active, or has moved.
+    LeftAlone,
+    /// The target will not have it.
+    Refused,
+}

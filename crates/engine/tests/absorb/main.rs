@@ -1,0 +1,9 @@
+//! Whole absorbs on real stores: there, back, and again; the protocol's holes
+//! with their protections on and off; stragglers, bulk updates, lists.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod holes;
+mod journey;
+mod lists;
+mod stragglers;
+mod world;
