@@ -215,7 +215,16 @@ impl Shapes {
         if !parted.rest.is_empty() {
             v2.set(REST, parted.rest.clone());
         }
-        self.mapping.reverse(&Image::of(v2))
+        let mut v1 = self.mapping.reverse(&Image::of(v2))?;
+        if let Layout::Rows(table) = self.mapping.source() {
+            // Columns that no rule names are empty in a record that began in the target.
+            for column in table.columns.iter().filter(|column| column.nullable) {
+                if !v1.record.contains(&column.name) {
+                    v1.record.set(column.name.as_str(), Value::Null);
+                }
+            }
+        }
+        Ok(v1)
     }
 
     /// The record in shape v1 whose row in the source is `row` and in the target `v2`.

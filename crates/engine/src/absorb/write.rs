@@ -175,6 +175,19 @@ impl Carrier {
         if created && !lacks.is_empty() {
             return Err(self.lacking(&lacks.iter().map(String::as_str).collect::<Vec<_>>()));
         }
+        if let Place::Own { found } = place {
+            let shown = Image::of(edited.record.clone());
+            let change = to_target(found, Some(own_image(found, edited.record)));
+            return Ok((Does::Write { home: Home::Target, change }, shown));
+        }
+        if let Place::Nowhere { row: None } = place {
+            if shapes.scope() == Scope::Origin {
+                return Err(no_key());
+            }
+            let image = Some(Image::of(edited.record.clone()));
+            let change = Change { key: change.key.clone(), image, expect: Expect::Absent };
+            return Ok((Does::Write { home: Home::Target, change }, Image::of(edited.record)));
+        }
         let rest = match place {
             Place::Source { held, .. } | Place::Target { held, .. } | Place::Deleted { held, .. } => {
                 shapes.forward(&held.v1).map_err(unprocessable)?.rest
@@ -206,14 +219,7 @@ impl Carrier {
                 let origin = Origin { key: row.key.clone(), changed: vec![] };
                 Does::Write { home: Home::Target, change: to_target(found, Some(kept_image(v2, &origin))) }
             }
-            Place::Own { found } => {
-                Does::Write { home: Home::Target, change: to_target(found, Some(own_image(found, v2))) }
-            }
-            Place::Nowhere { row: None } if self.setup.shapes.scope() == Scope::All => {
-                let change = Change { key: change.key.clone(), image: Some(Image::of(v2)), expect: Expect::Absent };
-                Does::Write { home: Home::Target, change }
-            }
-            Place::Nowhere { row: None } => return Err(no_key()),
+            Place::Own { .. } | Place::Nowhere { row: None } => return Err(no_key()),
         };
         Ok((does, shown))
     }
