@@ -34,6 +34,8 @@ pub enum AnySpec {
     Move(SpecFile),
     /// Of a `require`.
     Require(RequireFile),
+    /// Of an `absorb`.
+    Absorb(crate::cli::absorb::AbsorbFile),
 }
 
 /// The spec file of a `require`, read and checked.
@@ -52,6 +54,11 @@ impl AnySpec {
             AnySpec::Require(_) => {
                 let message = "this command is for migrations of kind `move`; this one is a `require`";
                 Err(Failure::new(Exit::Usage, "kind/not-a-move", message))
+            }
+            AnySpec::Absorb(_) => {
+                let message = "this is a migration of kind `absorb`; the command is for a `move`";
+                Err(Failure::new(Exit::Failed, "kind/not-a-move", message)
+                    .hint("`shearwater status` says what is next"))
             }
         }
     }
@@ -95,6 +102,7 @@ pub fn check_spec(name: &str, text: String, colour: Colour) -> Outcome<AnySpec> 
     match spec {
         spec::Migration::Move(spec) => Ok(AnySpec::Move(compiled(name, text, spec, colour)?)),
         spec::Migration::Require(spec) => Ok(AnySpec::Require(RequireFile { text, spec: Arc::new(spec) })),
+        spec::Migration::Absorb(spec) => Ok(AnySpec::Absorb(crate::cli::absorb::compiled(name, text, *spec, colour)?)),
     }
 }
 
@@ -197,6 +205,15 @@ pub async fn state(journal: &dyn Journal) -> Outcome<State> {
     let entries = entries(journal).await?;
     State::replay(&entries)
         .map_err(|illegal| Failure::new(Exit::Store, "journal/damaged", format!("the journal is damaged: {illegal}")))
+}
+
+/// Whether a migration of any kind was given up.
+pub async fn is_withdrawn(journal: &dyn Journal, colour: Colour) -> Outcome<bool> {
+    if let AnySpec::Absorb(_) = spec_of(journal, colour).await? {
+        let phase = crate::cli::absorb::state(journal).await?.phase;
+        return Ok(phase == shearwater_core::lifecycle::absorb::Phase::Withdrawn);
+    }
+    Ok(state(journal).await?.phase == shearwater_core::lifecycle::Phase::Withdrawn)
 }
 
 /// The spec that a migration was started with.
@@ -318,6 +335,7 @@ pub async fn served(journal: Arc<dyn Journal>, colour: Colour) -> Outcome<Arc<dy
             let coordinator = run::spawn(setup.clone(), member.clone(), CoordinatorOptions::default());
             Ok(Served::new(setup, member, Some(coordinator), RecordsOptions::default()))
         }
+        AnySpec::Absorb(spec) => crate::cli::absorb::served(journal, &spec).await,
         required @ AnySpec::Require(_) => Err(required.into_move().err().unwrap_or_else(|| {
             Failure::new(Exit::Failed, "kind/not-served", "a migration of this kind is not served yet")
         })),
@@ -335,13 +353,18 @@ pub async fn interrupted() -> Failure {
 
 /// Asks, or waits for the same request of an earlier run that was interrupted.
 async fn outcome(setup: &Setup, command: Command) -> Outcome<serde_json::Value> {
-    let open = setup.journal.open_requests().await?;
+    outcome_in(setup.journal.as_ref(), command).await
+}
+
+/// The same for a migration of any kind.
+pub async fn outcome_in(journal: &dyn Journal, command: Command) -> Outcome<serde_json::Value> {
+    let open = journal.open_requests().await?;
     let id = match open.iter().find(|request| request.command == command) {
         Some(request) => request.id,
-        None => setup.journal.ask(command).await?,
+        None => journal.ask(command).await?,
     };
     loop {
-        if let Some(outcome) = setup.journal.request(id).await?.and_then(|request| request.outcome) {
+        if let Some(outcome) = journal.request(id).await?.and_then(|request| request.outcome) {
             return outcome.map_err(Failure::from);
         }
         tokio::time::sleep(OUTCOME_POLL).await;

@@ -1,14 +1,14 @@
 //! The census before the start: which records would collide with records that
 //! the target already has, and which the mapping refuses.
 
-use shearwater_core::absorb::Home;
+use shearwater_core::absorb::Shapes;
 use shearwater_core::lifecycle::absorb::Census;
 use shearwater_core::path::Path;
 use shearwater_core::query::{Filter, Keyset, ListQuery, Literal};
-use shearwater_core::store::{Fetched, Image, Side};
+use shearwater_core::store::{Fetched, Image, Side, Store};
 use shearwater_core::{Document, Key};
 
-use super::{BATCH, Carrier, Fault};
+use super::{BATCH, Fault};
 
 /// The note with the census's list.
 pub const CENSUS_NOTE: &str = "absorb-census";
@@ -57,21 +57,32 @@ struct Wanted {
     v2: Document,
 }
 
-impl Carrier {
-    /// Looks at every record of the source.
+/// Looks at records of the source and for what the target has of them already.
+pub struct Looking<'a> {
+    /// The compiled rules.
+    pub shapes: &'a Shapes,
+    /// The source.
+    pub source: &'a dyn Store,
+    /// Which of its records: before the flag is there, all of them.
+    pub only: Filter,
+    /// The target.
+    pub target: &'a dyn Store,
+}
+
+impl Looking<'_> {
+    /// Looks at every record; `go_on` is asked between two pages.
     pub async fn census(&self, mut go_on: impl FnMut() -> Result<(), Fault>) -> Result<Found, Fault> {
         let mut found = Found::default();
         let mut after = None;
         loop {
             go_on()?;
             let query = ListQuery {
-                filter: self.setup.shapes.lives_in(Home::Source),
+                filter: self.only.clone(),
                 order: vec![],
                 after: after.map(|key| Keyset { values: vec![], key }),
                 limit: BATCH,
             };
-            let source = self.setup.source().await.map_err(Fault::source)?;
-            let page = source.list(&query).await.map_err(Fault::source)?;
+            let page = self.source.list(&query).await.map_err(Fault::source)?;
             after = page.records.last().map(|found| found.key.clone());
             let wanted: Vec<Wanted> =
                 page.records.into_iter().filter_map(|record| self.wanted(record, &mut found)).collect();
@@ -85,9 +96,9 @@ impl Carrier {
 
     fn wanted(&self, record: Fetched, found: &mut Found) -> Option<Wanted> {
         found.census.records += 1;
-        let v1 = self.setup.shapes.held(record.image?).v1;
-        let mapped = self.setup.shapes.forward(&v1).and_then(|parted| {
-            let key = self.setup.shapes.key_of(Side::Target, &Image::of(parted.v2.clone()))?;
+        let v1 = self.shapes.held(record.image?).v1;
+        let mapped = self.shapes.forward(&v1).and_then(|parted| {
+            let key = self.shapes.key_of(Side::Target, &Image::of(parted.v2.clone()))?;
             Ok(Wanted { from: record.key.clone(), key, v2: parted.v2 })
         });
         match mapped {
@@ -102,8 +113,8 @@ impl Carrier {
 
     async fn keys_taken(&self, wanted: &[Wanted], found: &mut Found) -> Result<(), Fault> {
         let keys: Vec<Key> = wanted.iter().map(|wanted| wanted.key.clone()).collect();
-        let field = self.setup.shapes.shape(Side::Target).key_fields().join(", ");
-        let present = self.setup.target.present(&keys).await.map_err(Fault::target)?;
+        let field = self.shapes.shape(Side::Target).key_fields().join(", ");
+        let present = self.target.present(&keys).await.map_err(Fault::target)?;
         for (wanted, _) in wanted.iter().zip(present).filter(|(_, present)| *present) {
             found.add(&wanted.from, &field);
         }
@@ -111,7 +122,7 @@ impl Carrier {
     }
 
     async fn values_taken(&self, wanted: &[Wanted], found: &mut Found) -> Result<(), Fault> {
-        for field in self.setup.shapes.unique_fields() {
+        for field in self.shapes.unique_fields() {
             let has_value = |wanted: &&Wanted| wanted.v2.get(field).is_some_and(|value| !value.is_null());
             let asked: Vec<&Wanted> = wanted.iter().filter(has_value).collect();
             let literals: Vec<Literal> =
@@ -121,7 +132,7 @@ impl Carrier {
             }
             let filter = Filter::In { path: Path::field(field), literals };
             let query = ListQuery { filter, order: vec![], after: None, limit: BATCH };
-            let page = self.setup.target.list(&query).await.map_err(Fault::target)?;
+            let page = self.target.list(&query).await.map_err(Fault::target)?;
             for wanted in asked {
                 let same = |found: &Fetched| {
                     found.image.as_ref().is_some_and(|image| image.record.get(field) == wanted.v2.get(field))

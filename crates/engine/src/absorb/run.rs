@@ -16,7 +16,7 @@ use shearwater_core::lifecycle::{Status, VerifyTotals};
 use shearwater_core::store::{Fence, Role, Side, Store};
 
 use super::carry::stamp_of;
-use super::census::CENSUS_NOTE;
+use super::census::{CENSUS_NOTE, Looking};
 use super::{Carrier, Fault, Protection, Setup};
 use crate::coordinator::{Coordinator, CoordinatorOptions, Lead, Standby};
 use crate::failpoint;
@@ -275,7 +275,14 @@ impl Leading<'_> {
         setup.target.install(fence).await.map_err(Halt::store(Side::Target))?;
         failpoint::hit("capture-target-installed");
         let lease = self.ledger.lease().clone();
-        let found = self.carrier.census(|| lease.check().map_err(|_| lost())).await?;
+        let source = setup.source().await.map_err(Halt::store(Side::Source))?;
+        let looking = Looking {
+            shapes: &setup.shapes,
+            source: source.as_ref(),
+            only: setup.shapes.lives_in(Home::Source),
+            target: setup.target.as_ref(),
+        };
+        let found = looking.census(|| lease.check().map_err(|_| lost())).await?;
         let listed = serde_json::to_string(&found.listed).unwrap_or_default();
         setup.journal.set_note(CENSUS_NOTE, &listed).await?;
         self.step(Step::Prepared { census: found.census }).await

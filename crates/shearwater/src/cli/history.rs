@@ -74,6 +74,7 @@ fn what(event: &Event) -> String {
         }
         Event::SwitchAborted { reason, epoch } => format!("{reason}; epoch {epoch}"),
         Event::Require { step } => required(step),
+        Event::Absorb { step } => super::absorb::step_text(step),
         Event::Paused { reason } | Event::Failed { reason } => reason.clone(),
     }
 }

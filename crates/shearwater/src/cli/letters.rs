@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use shearwater_core::journal::{Command, DeadLetter};
+use shearwater_core::journal::{Command, DeadLetter, Journal};
 use shearwater_core::store::Side;
 
 use super::Context;
@@ -93,10 +93,20 @@ async fn show(context: &Context, max: usize) -> Outcome<Exit> {
 }
 
 async fn retry(context: &Context) -> Outcome<Exit> {
+    if let Some(opened) = super::absorb::opened(context).await? {
+        let journal = opened.setup.journal.clone();
+        let before = journal.dead_letter_count().await?;
+        let report = super::absorb::act(&opened.setup, Command::RetryDeadLetters).await?;
+        return told(context, journal.as_ref(), before, report).await;
+    }
     let opened = context.open().await?;
     let journal = &opened.setup.journal;
     let before = journal.dead_letter_count().await?;
     let report = wiring::act(&opened.setup, Command::RetryDeadLetters).await?;
+    told(context, journal.as_ref(), before, report).await
+}
+
+async fn told(context: &Context, journal: &dyn Journal, before: u64, report: Value) -> Outcome<Exit> {
     let left = journal.dead_letter_count().await?;
     let json = json!({ "migration": journal.migration(), "before": before, "left": left, "report": report });
     let text =

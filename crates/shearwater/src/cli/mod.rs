@@ -1,5 +1,6 @@
 //! The command line: one file for each group of commands.
 
+pub mod absorb;
 mod demo;
 pub mod exit;
 mod export;
@@ -78,6 +79,8 @@ enum Verb {
     Rollback(steps::Rollback),
     /// Finish: remove what Shearwater put into the stores. The last exit
     Complete(steps::Complete),
+    /// Move records of an absorb in bulk: from a file's lines, or by a rule
+    Bulk(absorb::bulk::BulkArgs),
     /// Give the migration up, and remove what Shearwater put into the stores
     Withdraw(steps::Withdraw),
     /// Compare every record of both stores
@@ -191,6 +194,9 @@ async fn run(console: Console, cli: Cli) -> Outcome<Exit> {
     let journal = journal_place(cli.shared.journal.as_deref())?;
     let journal_flag = cli.shared.journal.map(|_| journal.clone());
     let context = Context { console, journal, journal_flag, migration: cli.shared.migration };
+    if let Some(exit) = absorb::run(&context, &cli.verb).await? {
+        return Ok(exit);
+    }
     match cli.verb {
         Verb::Init(args) => init::run(&context, args).await,
         Verb::Plan(args) => plan::run(&context, args).await,
@@ -202,6 +208,7 @@ async fn run(console: Console, cli: Cli) -> Outcome<Exit> {
         Verb::Ramp(args) => steps::ramp(&context, args).await,
         Verb::Rollback(_) => steps::rollback(&context).await,
         Verb::Complete(_) => steps::complete(&context).await,
+        Verb::Bulk(_) => Err(absorb::bulk::only_absorb()),
         Verb::Withdraw(_) => steps::withdraw(&context).await,
         Verb::Verify(_) => verify::verify(&context).await,
         Verb::Repair(args) => verify::repair(&context, args).await,

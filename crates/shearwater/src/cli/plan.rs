@@ -22,7 +22,7 @@ use crate::wiring::{self, SpecFile, Which};
 )]
 pub struct PlanArgs {
     /// The spec
-    spec: PathBuf,
+    pub(super) spec: PathBuf,
     /// Look at every record of the source, not at a sample: for values that a column
     /// of the target does not take, and for records that are not different where they must be
     #[arg(long)]

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use shearwater_core::lifecycle::Phase;
 use shearwater_engine::Serve as ServedMigration;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::{Context, start};
+use super::{Context, absorb, start};
 use crate::gateway::{ServeError, ServeOptions, serve};
 use crate::wiring;
 
@@ -21,7 +20,7 @@ use crate::wiring;
 )]
 pub struct Serve {
     /// A spec to write down first, so that the gateway serves before the start
-    spec: Option<PathBuf>,
+    pub(super) spec: Option<PathBuf>,
     /// Where the gateway listens; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     gateway: SocketAddr,
@@ -38,8 +37,13 @@ const CONTROL_TOKEN: &str = "SHEARWATER_CONTROL_TOKEN";
 pub async fn run(context: &Context, args: Serve) -> Outcome<Exit> {
     log_to_stderr();
     if let Some(file) = &args.spec {
-        let spec = wiring::read_spec(file, context.console.colour)?.into_move()?;
-        start::written_down(context, &spec, &file.display().to_string()).await?;
+        match wiring::read_spec(file, context.console.colour)? {
+            wiring::AnySpec::Absorb(spec) => drop(absorb::start::written_down(context, &spec).await?),
+            other => {
+                let spec = other.into_move()?;
+                start::written_down(context, &spec, &file.display().to_string()).await?;
+            }
+        }
     }
     let options = ServeOptions {
         gateway: args.gateway,
@@ -78,7 +82,7 @@ async fn migrations(context: &Context) -> Outcome<Vec<Arc<dyn ServedMigration>>>
     let mut served = Vec::new();
     for name in names {
         let journal = wiring::migration(&journals, Some(&name)).await?;
-        if wiring::state(journal.as_ref()).await?.phase == Phase::Withdrawn && context.migration.is_none() {
+        if wiring::is_withdrawn(journal.as_ref(), context.console.colour).await? && context.migration.is_none() {
             continue;
         }
         served.push(wiring::served(journal, context.console.colour).await?);

@@ -25,7 +25,7 @@ const BACKFILL_POLL: Duration = Duration::from_millis(20);
 )]
 pub struct Start {
     /// The spec
-    spec: PathBuf,
+    pub(super) spec: PathBuf,
 }
 
 /// Arguments of `copy`.
@@ -35,7 +35,7 @@ pub struct Start {
 )]
 pub struct Copy {
     /// The spec
-    spec: PathBuf,
+    pub(super) spec: PathBuf,
 }
 
 /// Writes the migration down, enters dual-write, copies what exists.

@@ -18,7 +18,7 @@ use crate::render::{Format, amount, table};
 use crate::wiring::{self, SpecFile, Which};
 
 /// How often `--watch` looks again.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Arguments of `status`.
 #[derive(Args)]
@@ -28,7 +28,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Status {
     /// Look again every second, until Ctrl-C or the end of the migration
     #[arg(long)]
-    watch: bool,
+    pub(super) watch: bool,
 }
 
 /// Everything that status tells.
@@ -313,7 +313,7 @@ fn backfill_text(backfill: &BackfillState) -> String {
     }
 }
 
-fn members_text(members: &[Member], epoch: u64) -> String {
+pub(super) fn members_text(members: &[Member], epoch: u64) -> String {
     if members.is_empty() {
         return "none serve".to_owned();
     }
