@@ -128,7 +128,9 @@ async fn samples(journal: &dyn Journal) -> Result<Vec<Sample>, Fault> {
 /// known, or nothing moves.
 pub fn forecast(samples: &[Sample], now: Sample) -> (Option<f64>, Option<i64>) {
     const HOUR_MS: f64 = 3_600_000.0;
-    let Some(first) = samples.first().filter(|first| now.at_ms > first.at_ms) else { return (None, None) };
+    // Less than a minute says nothing about an hour.
+    let is_old = |first: &&Sample| now.at_ms.saturating_sub(first.at_ms) >= SAMPLE_EVERY_MS;
+    let Some(first) = samples.first().filter(is_old) else { return (None, None) };
     let moved = first.remaining.saturating_sub(now.remaining) as f64;
     let rate = moved / ((now.at_ms - first.at_ms) as f64 / HOUR_MS);
     if rate <= 0.0 {
@@ -184,6 +186,8 @@ mod tests {
     fn a_forecast_needs_movement() {
         let at = |hours: i64, remaining| Sample { at_ms: hours * 3_600_000, remaining };
         assert_eq!(forecast(&[], at(1, 5)), (None, None));
+        let soon = Sample { at_ms: 59_999, remaining: 50 };
+        assert_eq!(forecast(&[at(0, 100)], soon), (None, None));
         assert_eq!(forecast(&[at(0, 100)], at(2, 100)), (Some(0.0), None));
         // 50 records in two hours: the other 50 take two more.
         assert_eq!(forecast(&[at(0, 100)], at(2, 50)), (Some(25.0), Some(4 * 3_600_000)));

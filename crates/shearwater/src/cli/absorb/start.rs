@@ -10,6 +10,7 @@ use shearwater_core::lifecycle::absorb::Phase;
 use super::{AbsorbFile, act, census_text, plan, setup, state};
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::render::amount;
 use crate::wiring;
 
 /// Writes an absorb down and prepares it; `None`: the spec is of another kind.
@@ -50,8 +51,14 @@ pub async fn written_down(context: &Context, spec: &AbsorbFile) -> Outcome<Arc<d
             Err(error) => return Err(error.into()),
         }
     }
-    for hazard in plan::look(spec).await?.hazards {
+    let planned = plan::look(spec).await?;
+    for hazard in &planned.hazards {
         context.console.note(&format!("hazard: {hazard}"));
+    }
+    if let Some(problem) = planned.problems.first() {
+        let problems = amount::counted(planned.problems.len() as u64, "problem", "problems");
+        let message = format!("the plan has {problems}, for example: {problem}");
+        return Err(Failure::new(Exit::Problems, "plan/problems", message).hint("`shearwater plan SPEC` shows them"));
     }
     let journals = wiring::make_journal(&context.journal).await?;
     Ok(journals.create(name, &spec.text, "cli").await?)
