@@ -132,15 +132,9 @@ fn key_is_unique(side: &str, key: &[String], table: &InspectedTable, findings: &
     if !there || same(&table.key) || table.unique.iter().any(|columns| same(columns)) {
         return;
     }
-    if table.form == Form::Documents && side == "target" {
-        // The connector makes the collection's own key of ours.
-        return;
-    }
     if table.form == Form::Documents {
-        let message =
-            format!("the key of collection `{}` is ({}), not ({})", table.name, table.key.join(", "), key.join(", "));
-        let hint = format!("write key = \"{}\"", table.key.join("\", \""));
-        findings.push(Finding::new("plan/key-not-unique", Weight::Problem, message).hint(hint).at(&[side, "key"]));
+        // The collection's own key is made of ours; a document where it is not
+        // is a record that cannot be read.
         return;
     }
     let message =

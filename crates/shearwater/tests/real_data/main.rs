@@ -5,6 +5,7 @@
 
 mod databases;
 mod given;
+mod mongodb;
 mod nasty;
 mod refused;
 mod servers;

@@ -9,19 +9,19 @@ use crate::sets::{ID, restaurants};
 use crate::tables::Move;
 use crate::walk::{GATES, Place, walk_into};
 
-fn books() -> Set {
+pub fn books() -> Set {
     Set::of("books", bytes("documents/books/books.json"), Form::MongoDb, ID, 431)
 }
 
-fn students() -> Set {
+pub fn students() -> Set {
     Set::of("students", bytes("documents/students/students.json"), Form::Json, ID, 200)
 }
 
-fn dated() -> Set {
+pub fn dated() -> Set {
     Set::of("restaurants", restaurants(&[1, 2, 3, 4, 6]), Form::MongoDb, Key::Made("number"), 24)
 }
 
-fn earthquakes() -> Set {
+pub fn earthquakes() -> Set {
     let content = bytes("documents/earthquakes/earthquakes.json");
     let quakes = Set::of("earthquakes", content, Form::Json, Key::Fields(&["id"]), 1_707);
     Set { root: Some("features"), ..quakes }
@@ -32,7 +32,7 @@ fn chat() -> Set {
     Set::of("chat", content, Form::DynamoDb, Key::Fields(&["PK", "SK"]), 8)
 }
 
-fn sparse() -> Set {
+pub fn sparse() -> Set {
     let content = bytes("documents/pg-jsonb/jsonb.data");
     Set::of("sparse", content, Form::Json, Key::Made("number"), 1_012)
 }

@@ -87,10 +87,15 @@ pub fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
     lines
 }
 
+/// The source, where it is a file.
+const FILE: &str = "sqlite:source.db";
+
 /// A set on its way.
 pub struct Walk {
     pub place: Place,
     set: Set,
+    /// The source's URL.
+    source: String,
     pub target: Database,
     /// What was imported, and must come out.
     expected: Vec<String>,
@@ -103,7 +108,17 @@ pub fn walk(set: Set) -> Walk {
 
 /// As [`walk`], into a database of a server.
 pub fn walk_into(set: Set, target: Database) -> Walk {
-    there_and_back(Walk::begin_in(Place::new(), set, target))
+    walk_from(FILE.to_owned(), set, target)
+}
+
+/// As [`walk_into`], out of another store than a file.
+pub fn walk_from(source: String, set: Set, target: Database) -> Walk {
+    walk_at(Place::new(), source, set, target)
+}
+
+/// As [`walk_from`], in a directory that is there already.
+pub fn walk_at(place: Place, source: String, set: Set, target: Database) -> Walk {
+    there_and_back(Walk::begin_in(place, set, source, target))
 }
 
 fn there_and_back(walk: Walk) -> Walk {
@@ -121,12 +136,12 @@ impl Walk {
     pub fn begin(set: Set) -> Walk {
         let place = Place::new();
         let target = Database::sqlite(place.directory(), "target.db");
-        Walk::begin_in(place, set, target)
+        Walk::begin_in(place, set, FILE.to_owned(), target)
     }
 
-    fn begin_in(place: Place, set: Set, target: Database) -> Walk {
+    fn begin_in(place: Place, set: Set, source: String, target: Database) -> Walk {
         let expected = sorted(set.records().iter().map(document_to_string));
-        let walk = Walk { place, set, target, expected };
+        let walk = Walk { place, set, source, target, expected };
         walk.import();
         walk.start();
         walk
@@ -184,7 +199,7 @@ impl Walk {
 
     fn import(&self) {
         self.place.write("input.json", &self.set.content);
-        let mut arguments = vec!["import", "input.json", "--into", "sqlite:source.db", "--table", self.set.name];
+        let mut arguments = vec!["import", "input.json", "--into", &self.source, "--table", self.set.name];
         arguments.extend(["--format", self.set.format]);
         if let Some(root) = self.set.root {
             arguments.extend(["--root", root]);
@@ -200,17 +215,22 @@ impl Walk {
 
     /// The source as any reader of the store sees it.
     fn source(&self) -> Vec<String> {
+        let mut arguments = vec![self.source.as_str(), "--table", self.set.name];
+        arguments.extend(self.key_arguments());
+        self.place.exported(&arguments)
+    }
+
+    fn key_arguments(&self) -> Vec<&'static str> {
         let fields = match self.set.key {
             Key::Fields(fields) => fields.to_vec(),
             Key::Made(field) => vec![field],
         };
-        let mut arguments = vec!["sqlite:source.db", "--table", self.set.name];
-        arguments.extend(fields.iter().flat_map(|field| ["--key", *field]));
-        self.place.exported(&arguments)
+        fields.into_iter().flat_map(|field| ["--key", field]).collect()
     }
 
     fn start(&self) {
-        self.place.ok(&["init", "sqlite:source.db", &self.target.url, "--table", self.set.name, "-o", "spec.toml"]);
+        let init = ["init", &self.source, &self.target.url, "--table", self.set.name, "-o", "spec.toml"];
+        self.place.ok(&[&init[..], &self.key_arguments()].concat());
         let spec = String::from_utf8(self.place.read("spec.toml")).unwrap();
         self.place.write("spec.toml", (spec + GATES).as_bytes());
         let plan = self.place.json(&["plan", "spec.toml"]);
