@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shearwater_core::journal::{Command, Entry, Event, Journal, JournalError};
-use shearwater_core::lifecycle::{Lifecycle, State};
+use shearwater_core::lifecycle::require::Phase as RequirePhase;
+use shearwater_core::lifecycle::{Lifecycle, Phase, State};
 use shearwater_core::mapping::Mapping;
 use shearwater_core::spec::{self, Colour, Spec};
 use shearwater_core::store::Store;
@@ -18,6 +19,8 @@ use shearwater_stores::Create;
 use shearwater_stores::journal::{JournalPlace, JournalStore};
 
 use crate::cli::exit::{Exit, Failure, Outcome};
+
+pub mod require;
 
 /// Entries read at once.
 const ENTRIES_READ_MAX: usize = 1_000;
@@ -207,15 +210,6 @@ pub async fn state(journal: &dyn Journal) -> Outcome<State> {
         .map_err(|illegal| Failure::new(Exit::Store, "journal/damaged", format!("the journal is damaged: {illegal}")))
 }
 
-/// Whether a migration of any kind was given up.
-pub async fn is_withdrawn(journal: &dyn Journal, colour: Colour) -> Outcome<bool> {
-    if let AnySpec::Absorb(_) = spec_of(journal, colour).await? {
-        let phase = crate::cli::absorb::state(journal).await?.phase;
-        return Ok(phase == shearwater_core::lifecycle::absorb::Phase::Withdrawn);
-    }
-    Ok(state(journal).await?.phase == shearwater_core::lifecycle::Phase::Withdrawn)
-}
-
 /// The spec that a migration was started with.
 pub async fn spec_of(journal: &dyn Journal, colour: Colour) -> Outcome<AnySpec> {
     let first = journal.read(0, 1).await?;
@@ -223,6 +217,18 @@ pub async fn spec_of(journal: &dyn Journal, colour: Colour) -> Outcome<AnySpec> 
         Some(Event::Created { spec }) => check_spec(&format!("journal:{}", journal.migration()), spec, colour),
         _ => Err(Failure::new(Exit::Store, "journal/damaged", "the journal does not begin with a spec")),
     }
+}
+
+/// Whether a migration of any kind was given up.
+pub async fn is_withdrawn(journal: &dyn Journal, colour: Colour) -> Outcome<bool> {
+    Ok(match spec_of(journal, colour).await? {
+        AnySpec::Move(_) => state(journal).await?.phase == Phase::Withdrawn,
+        AnySpec::Require(_) => require::state(journal).await?.phase == RequirePhase::Withdrawn,
+        AnySpec::Absorb(_) => {
+            let phase = crate::cli::absorb::state(journal).await?.phase;
+            phase == shearwater_core::lifecycle::absorb::Phase::Withdrawn
+        }
+    })
 }
 
 /// A migration with its stores.
@@ -336,9 +342,7 @@ pub async fn served(journal: Arc<dyn Journal>, colour: Colour) -> Outcome<Arc<dy
             Ok(Served::new(setup, member, Some(coordinator), RecordsOptions::default()))
         }
         AnySpec::Absorb(spec) => crate::cli::absorb::served(journal, &spec).await,
-        required @ AnySpec::Require(_) => Err(required.into_move().err().unwrap_or_else(|| {
-            Failure::new(Exit::Failed, "kind/not-served", "a migration of this kind is not served yet")
-        })),
+        AnySpec::Require(file) => require::served(journal, &file, colour).await,
     }
 }
 

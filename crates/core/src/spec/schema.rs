@@ -3,16 +3,15 @@
 use serde_json::{Value, json};
 
 use super::literal::FIELD_TYPES;
+use super::require::{Contract, RequireGates};
 use super::{Gates, Pace, Unfit, stores::STORE_SCHEMES};
 
 /// The JSON Schema (draft 2020-12) of the format, for editors.
 pub fn json_schema() -> Value {
     let types: Vec<&str> = FIELD_TYPES.iter().map(|ty| ty.name()).collect();
     let unfit: Vec<&str> = Unfit::WORDS.iter().map(|(word, _)| *word).collect();
-    let (gates, pace) = (Gates::default(), Pace::default());
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A Shearwater migration",
+    let gates = Gates::default();
+    let moving = json!({
         "type": "object",
         "additionalProperties": false,
         "required": ["migration", "kind", "entity", "source", "target", "fields"],
@@ -21,7 +20,7 @@ pub fn json_schema() -> Value {
                 "description": "The migration's name",
                 "type": "string", "pattern": "^[a-z0-9][a-z0-9-]*$", "maxLength": 63
             },
-            "kind": { "description": "What is done", "enum": ["move"] },
+            "kind": { "description": "What is done", "const": "move" },
             "entity": {
                 "description": "The entity's name in the gateway's paths",
                 "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]*$"
@@ -60,32 +59,13 @@ pub fn json_schema() -> Value {
                     "backlog_max": number("Dirty keys left when a cutover may start", 0, None, gates.backlog_max)
                 }
             },
-            "pace": {
-                "description": "How gently background work goes",
-                "type": "object", "additionalProperties": false,
-                "properties": {
-                    "workers": number("Parallel backfill workers", 1, Some(64), pace.workers as u64),
-                    "chunk_ms_target":
-                        number("The time that one chunk's write should take, ms", 1, Some(60_000), pace.chunk_ms_target),
-                    "foreground_ms_max": number(
-                        "Write latency of clients above which the backfill slows down, ms",
-                        1, Some(60_000), pace.foreground_ms_max
-                    ),
-                    "duty_percent_max": number(
-                        "The part of the time that background work may be writing, percent",
-                        1, Some(100), u64::from(pace.duty_percent_max)
-                    ),
-                    "lock_waits_max": number(
-                        "Sessions that may wait for our locks before background work rests",
-                        0, None, pace.lock_waits_max
-                    ),
-                    "replica_lag_ms_max": number(
-                        "How far a store's slowest replica may be behind before background work rests, ms",
-                        1, Some(86_400_000), pace.replica_lag_ms_max
-                    )
-                }
-            }
-        },
+            "pace": pace_schema()
+        }
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A Shearwater migration",
+        "oneOf": [moving, requiring(&pace_schema())],
         "$defs": {
             "type": { "enum": types },
             "field": { "anyOf": [
@@ -141,6 +121,103 @@ pub fn json_schema() -> Value {
                     }
                 }
             ] }
+        }
+    })
+}
+
+/// `[pace]`, which every kind has.
+fn pace_schema() -> Value {
+    let pace = Pace::default();
+    json!({
+        "description": "How gently background work goes",
+        "type": "object", "additionalProperties": false,
+        "properties": {
+            "workers": number("Parallel backfill workers", 1, Some(64), pace.workers as u64),
+            "chunk_ms_target":
+                number("The time that one chunk's write should take, ms", 1, Some(60_000), pace.chunk_ms_target),
+            "foreground_ms_max": number(
+                "Write latency of clients above which the backfill slows down, ms",
+                1, Some(60_000), pace.foreground_ms_max
+            ),
+            "duty_percent_max": number(
+                "The part of the time that background work may be writing, percent",
+                1, Some(100), u64::from(pace.duty_percent_max)
+            ),
+            "lock_waits_max": number(
+                "Sessions that may wait for our locks before background work rests",
+                0, None, pace.lock_waits_max
+            ),
+            "replica_lag_ms_max": number(
+                "How far a store's slowest replica may be behind before background work rests, ms",
+                1, Some(86_400_000), pace.replica_lag_ms_max
+            )
+        }
+    })
+}
+
+/// The spec of a `require`.
+fn requiring(pace: &Value) -> Value {
+    let (contract, gates) = (Contract::default(), RequireGates::default());
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["migration", "kind", "entity", "store", "field"],
+        "properties": {
+            "migration": {
+                "description": "The migration's name",
+                "type": "string", "pattern": "^[a-z0-9][a-z0-9-]*$", "maxLength": 63
+            },
+            "kind": { "description": "What is done: a new required field", "const": "require" },
+            "entity": {
+                "description": "The entity's name in the gateway's paths",
+                "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]*$"
+            },
+            "store": store(json!({})),
+            "field": {
+                "description": "The new field",
+                "type": "object", "additionalProperties": false,
+                "required": ["name", "type", "value"],
+                "properties": {
+                    "name": { "description": "Its name, and the column's", "type": "string" },
+                    "type": { "description": "Its type", "enum": ["text", "int", "bool"] },
+                    "native": { "description": "The column's type in the store's own words", "type": "string" },
+                    "value": {
+                        "description": "What records without it get",
+                        "anyOf": [
+                            { "type": ["string", "integer", "boolean"] },
+                            {
+                                "type": "object", "additionalProperties": false, "required": ["sql"],
+                                "properties": {
+                                    "sql": { "description": "An expression over the record", "type": "string" },
+                                    "fallback": { "description": "What stands for NULL" }
+                                }
+                            }
+                        ]
+                    }
+                }
+            },
+            "contract": {
+                "description": "When the old shape may end",
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "outdated_writes_quiet_hours": number(
+                        "How long no v1 write may have been seen, hours",
+                        0, Some(8_784), contract.outdated_writes_quiet_hours
+                    )
+                }
+            },
+            "gates": {
+                "description": "What must be true before steps forward",
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "mismatches_max": number("Values that nobody chose and that are wrong", 0, None, gates.mismatches_max),
+                    "standby_lag_ms_max": number(
+                        "How far a standby may be behind when a lock is asked for, ms",
+                        1, Some(86_400_000), gates.standby_lag_ms_max
+                    )
+                }
+            },
+            "pace": pace
         }
     })
 }

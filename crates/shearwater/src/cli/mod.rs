@@ -9,6 +9,7 @@ mod import;
 mod init;
 mod letters;
 mod plan;
+mod require;
 mod scratch;
 mod serve;
 mod shell;

@@ -11,9 +11,9 @@ use shearwater_core::spec::locate;
 use shearwater_core::store::{Image, Inspection};
 
 use super::exit::{Exit, Failure, Outcome};
-use super::{Context, scratch};
+use super::{Context, require, scratch};
 use crate::render::{amount, table};
-use crate::wiring::{self, SpecFile, Which};
+use crate::wiring::{self, AnySpec, SpecFile, Which};
 
 /// Arguments of `plan`.
 #[derive(Args)]
@@ -51,7 +51,12 @@ pub(super) struct Planned {
 
 /// Checks everything and says what it will come to.
 pub async fn run(context: &Context, args: PlanArgs) -> Outcome<Exit> {
-    let spec = wiring::read_spec(&args.spec, context.console.colour)?.into_move()?;
+    let spec = match wiring::read_spec(&args.spec, context.console.colour)? {
+        AnySpec::Move(spec) => spec,
+        AnySpec::Require(file) => return require::plan(context, &file, &args.spec.display().to_string()).await,
+        // Those of another kind were answered before.
+        other => other.into_move()?,
+    };
     let planned = make(&spec, if args.thorough { Look::All } else { Look::Sample }).await?;
     let name = args.spec.display().to_string();
     context.console.answer(&planned.json(&spec), &planned.text(&name, &spec))?;

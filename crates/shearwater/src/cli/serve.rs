@@ -9,9 +9,9 @@ use serde_json::json;
 use shearwater_engine::Serve as ServedMigration;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::{Context, absorb, start};
+use super::{Context, absorb, require, start};
 use crate::gateway::{ServeError, ServeOptions, serve};
-use crate::wiring;
+use crate::wiring::{self, AnySpec};
 
 /// Arguments of `serve`.
 #[derive(Args)]
@@ -38,11 +38,9 @@ pub async fn run(context: &Context, args: Serve) -> Outcome<Exit> {
     log_to_stderr();
     if let Some(file) = &args.spec {
         match wiring::read_spec(file, context.console.colour)? {
-            wiring::AnySpec::Absorb(spec) => drop(absorb::start::written_down(context, &spec).await?),
-            other => {
-                let spec = other.into_move()?;
-                start::written_down(context, &spec, &file.display().to_string()).await?;
-            }
+            AnySpec::Move(spec) => drop(start::written_down(context, &spec, &file.display().to_string()).await?),
+            AnySpec::Require(spec) => drop(require::written_down(context, &spec).await?),
+            AnySpec::Absorb(spec) => drop(absorb::start::written_down(context, &spec).await?),
         }
     }
     let options = ServeOptions {

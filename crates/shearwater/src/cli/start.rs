@@ -11,9 +11,9 @@ use shearwater_core::lifecycle::{BackfillState, Phase, Status};
 use shearwater_core::plan::Weight;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::{Context, history, plan};
+use super::{Context, history, plan, require};
 use crate::render::{amount, progress};
-use crate::wiring::{self, Hands, SpecFile};
+use crate::wiring::{self, AnySpec, Hands, SpecFile};
 
 /// How often the journal is looked at for the backfill's end.
 const BACKFILL_POLL: Duration = Duration::from_millis(20);
@@ -40,7 +40,12 @@ pub struct Copy {
 
 /// Writes the migration down, enters dual-write, copies what exists.
 pub async fn run(context: &Context, args: Start) -> Outcome<Exit> {
-    let spec = wiring::read_spec(&args.spec, context.console.colour)?.into_move()?;
+    let spec = match wiring::read_spec(&args.spec, context.console.colour)? {
+        AnySpec::Move(spec) => spec,
+        AnySpec::Require(file) => return require::start(context, &file).await,
+        // Those of another kind were answered before.
+        other => other.into_move()?,
+    };
     let journal = written_down(context, &spec, &args.spec.display().to_string()).await?;
     let setup = wiring::open_setup(journal.clone(), &spec).await?;
     let following = progress::follow(context.console, journal.clone());

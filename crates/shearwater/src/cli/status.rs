@@ -12,7 +12,7 @@ use shearwater_engine::Setup;
 use shearwater_engine::report::{self, StatusReport};
 
 use super::exit::{Exit, Failure, Outcome};
-use super::{Context, history};
+use super::{Context, history, require};
 use crate::render::progress::{NOTE, Shown};
 use crate::render::{Format, amount, table};
 use crate::wiring::{self, SpecFile, Which};
@@ -61,6 +61,9 @@ struct Stores {
 
 /// Shows where the migration stands.
 pub async fn run(context: &Context, args: Status) -> Outcome<Exit> {
+    if let Some(opened) = context.require().await? {
+        return require::status(context, &opened, args.watch).await;
+    }
     let journals = wiring::open_journal(&context.journal).await?;
     let journal = wiring::migration(&journals, context.migration.as_deref()).await?;
     let mut stores = Stores::default();

@@ -6,8 +6,8 @@ use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::{Phase, State};
 use shearwater_core::store::Side;
 
-use super::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::{Context, require};
 use crate::render::{amount, progress};
 use crate::wiring;
 
@@ -96,6 +96,9 @@ pub async fn resume(context: &Context) -> Outcome<Exit> {
 
 /// Has a command done, and says where that led.
 async fn step(context: &Context, command: Command) -> Outcome<Exit> {
+    if let Some(opened) = context.require().await? {
+        return require::step(context, &opened, command).await;
+    }
     let opened = context.open().await?;
     let setup = &opened.setup;
     let before = wiring::state(setup.journal.as_ref()).await?;

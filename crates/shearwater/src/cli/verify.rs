@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shearwater_core::journal::Command;
 
 use super::exit::{Exit, Outcome};
-use super::{Context, history};
+use super::{Context, history, require};
 use crate::render::{amount, progress, table};
 use crate::wiring;
 
@@ -27,6 +27,9 @@ pub struct Repair {
 
 /// Compares every record of both stores.
 pub async fn verify(context: &Context) -> Outcome<Exit> {
+    if let Some(opened) = context.require().await? {
+        return require::verify(context, &opened).await;
+    }
     let opened = context.open().await?;
     let journal = &opened.setup.journal;
     let following = progress::follow(context.console, journal.clone());

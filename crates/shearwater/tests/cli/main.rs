@@ -5,6 +5,7 @@ mod absorb;
 mod bad_input;
 mod journal;
 mod reference;
+mod require;
 mod tables;
 mod terminal;
 mod transcript;

@@ -41,7 +41,10 @@ fn the_schema_is_a_json_schema() {
     let t = Transcript::new();
     let schema = t.json("schema");
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    assert_eq!(schema["required"][0], "migration");
+    let kinds: Vec<_> =
+        schema["oneOf"].as_array().unwrap().iter().map(|kind| &kind["properties"]["kind"]["const"]).collect();
+    assert!(kinds.iter().any(|kind| *kind == "move") && kinds.iter().any(|kind| *kind == "require"), "{kinds:?}");
+    assert_eq!(schema["oneOf"][0]["required"][0], "migration");
 }
 
 #[test]
