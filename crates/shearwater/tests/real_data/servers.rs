@@ -27,7 +27,7 @@ pub fn earthquakes() -> Set {
     Set { root: Some("features"), ..quakes }
 }
 
-fn chat() -> Set {
+pub fn chat() -> Set {
     let content = bytes("documents/dynamodb-models-a/ChatSystemSchema.json");
     Set::of("chat", content, Form::DynamoDb, Key::Fields(&["PK", "SK"]), 8)
 }

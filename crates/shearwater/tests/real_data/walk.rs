@@ -10,6 +10,7 @@ use shearwater_core::value::Value;
 use shearwater_core::value::json::{document_to_string, parse_document};
 
 use crate::databases::Database;
+use crate::dynamodb::natural;
 use crate::given::{Key, Set, Trip};
 
 /// What a person decides beside what `init` proposes: on a busy machine a pause
@@ -140,7 +141,12 @@ impl Walk {
     }
 
     fn begin_in(place: Place, set: Set, source: String, target: Database) -> Walk {
-        let expected = sorted(set.records().iter().map(document_to_string));
+        let records = set.records().into_iter().map(|record| match (source.starts_with("dynamodb:"), set.key) {
+            (true, Key::Fields(fields)) => natural(fields, record),
+            (true, Key::Made(field)) => natural(&[field], record),
+            (false, _) => record,
+        });
+        let expected = sorted(records.map(|record| document_to_string(&record)));
         let walk = Walk { place, set, source, target, expected };
         walk.import();
         walk.start();
