@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use shearwater_core::census::{Census, PathReport, Proposal, propose};
 use shearwater_core::mapping::Mapping;
 use shearwater_core::spec;
-use shearwater_core::store::{Image, Side};
+use shearwater_core::store::{Form, Image, Side};
 use shearwater_core::value::{Document, Value, json};
 
 fn proposal(key: &str) -> Proposal {
@@ -21,6 +21,7 @@ fn proposal(key: &str) -> Proposal {
         source_document: None,
         target_url: "sqlite:new.db".to_owned(),
         target_table: "people".to_owned(),
+        target_form: Form::Columns,
     }
 }
 

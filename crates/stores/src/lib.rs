@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{Evolve, Wanted};
 use shearwater_core::shape::{FieldType, Layout};
-use shearwater_core::store::{InspectedColumn, Inspection, Store};
+use shearwater_core::store::{Form, InspectedColumn, Inspection, Store};
 
 use self::outsider::{Collection, Outsider};
 
@@ -135,6 +135,17 @@ pub fn has_type(url: &str, ty: FieldType) -> StoreResult<bool> {
         Kind::DynamoDb => dynamodb::has_type(ty),
         #[cfg(feature = "mongodb")]
         Kind::MongoDb => mongodb::has_type(ty),
+    })
+}
+
+/// What the rows of a store at `url` are.
+pub fn form(url: &str) -> StoreResult<Form> {
+    Ok(match Kind::of(url)? {
+        Kind::MySql | Kind::Sqlite | Kind::Postgres => Form::Columns,
+        #[cfg(feature = "dynamodb")]
+        Kind::DynamoDb => Form::Documents,
+        #[cfg(feature = "mongodb")]
+        Kind::MongoDb => Form::Documents,
     })
 }
 

@@ -3,6 +3,7 @@
 use super::names::{Taken, in_child, snake};
 use super::{Census, Object, Place};
 use crate::path::{Path, Step};
+use crate::store::Form;
 use crate::toml_text::{comment_line, counted, is_bare, list, quoted, toml_key};
 
 /// Columns of one table; rarer fields stay in the residue.
@@ -42,6 +43,8 @@ pub struct Proposal {
     pub target_url: String,
     /// The target's table.
     pub target_table: String,
+    /// What the target's rows are.
+    pub target_form: Form,
 }
 
 /// The text of a spec that fits every document of the census.
@@ -50,7 +53,10 @@ pub fn propose(census: &Census, proposal: &Proposal) -> String {
         [] => census.key_candidates().into_iter().take(1).collect(),
         given => given.to_vec(),
     };
-    let mut writer = Writer { tables: Taken::with([proposal.source_table.as_str(), proposal.target_table.as_str()]) };
+    let mut writer = Writer {
+        form: proposal.target_form,
+        tables: Taken::with([proposal.source_table.as_str(), proposal.target_table.as_str()]),
+    };
     let root = &census.root;
     let mut table = Table::new(TableKind::Root, proposal.target_table.clone());
     let mut target_key = Vec::new();
@@ -91,6 +97,9 @@ fn header(census: &Census, proposal: &Proposal, key: &[String], target_key: &[St
     }
     out.push_str(&format!("\n[target]\nurl = {}\n", quoted(&proposal.target_url)));
     out.push_str(&format!("table = {}\nkey = {}\n", quoted(&proposal.target_table), list(target_key)));
+    if proposal.target_form == Form::Documents {
+        out.push_str("layout = \"document\"\n");
+    }
     out
 }
 
@@ -158,6 +167,7 @@ impl Table {
 
 /// Writes rules; knows which tables there are already.
 struct Writer {
+    form: Form,
     tables: Taken,
 }
 
@@ -231,7 +241,8 @@ enum Cast {
 impl Writer {
     /// The rule of a key field; returns its name.
     fn key(&mut self, field: &str, place: Option<&Place>, table: &mut Table) -> String {
-        let name = table.names.free(&if field == "_id" { "id".to_owned() } else { snake(field) });
+        let renamed = field == "_id" && self.form == Form::Columns;
+        let name = table.names.free(&if renamed { "id".to_owned() } else { snake(field) });
         let spot = Spot::top(0, 0).field(field);
         let from = spot.from(&name);
         let kinds = place.map(|place| place.kinds.names()).unwrap_or_default();
@@ -277,6 +288,10 @@ impl Writer {
         }
         let mut comment = oddities(place, spot.around);
         match held(place, spot) {
+            // A document of the target holds it as it is.
+            Held::Flat | Held::Positions(_) | Held::Scalars(_) | Held::Rows if self.form == Form::Documents => {
+                json_column(comment, spot, table);
+            }
             Held::Nothing => table.notes.push(format!("{}: only null was seen; stays in {RESIDUE}", spot.path())),
             Held::Scalar(ty, cast) => {
                 let name = table.name(&spot.names);

@@ -3,7 +3,7 @@
 use crate::path::Path;
 use crate::plan::columns::{Holds, holds};
 use crate::shape::FieldType;
-use crate::store::{ForeignKey, InspectedColumn, InspectedTable, Inspection};
+use crate::store::{ForeignKey, Form, InspectedColumn, InspectedTable, Inspection};
 use crate::toml_text::{comment_line, counted, list, quoted, toml_key};
 
 /// The column for what makes the way back exact, where a rule needs it.
@@ -23,6 +23,8 @@ pub struct Proposal<'a> {
     pub target_url: String,
     /// The target's table.
     pub target_table: String,
+    /// What the target's rows are.
+    pub target_form: Form,
     /// The target's table when it is there already.
     pub target: Option<&'a InspectedTable>,
     /// A column's type in the target's own words, where they say exactly what
@@ -57,10 +59,11 @@ pub fn propose(table: &InspectedTable, proposal: &Proposal<'_>) -> String {
     }
     let key: Vec<String> = proposal.key.iter().map(|name| name_of(name, &fields)).collect();
     out.push_str(&format!(
-        "\n[target]\nurl = {}\ntable = {}\nkey = {}\n\n[fields]\n",
+        "\n[target]\nurl = {}\ntable = {}\nkey = {}\n{}\n[fields]\n",
         quoted(&proposal.target_url),
         quoted(&proposal.target_table),
-        list(&key)
+        list(&key),
+        if proposal.target_form == Form::Documents { "layout = \"document\"\n" } else { "" }
     ));
     for field in &fields {
         field.notes.iter().for_each(|note| comment_line(&mut out, note));

@@ -64,6 +64,7 @@ fn proposed(table: &InspectedTable, target: Option<&InspectedTable>) -> String {
         source_url: "sqlite:old.db".into(),
         key: table.key.clone(),
         target_url: "sqlite:new.db".into(),
+        target_form: Form::Columns,
         target_table: target.map_or(&table.name, |target| &target.name).clone(),
         target,
         native: &native,

@@ -152,6 +152,7 @@ async fn documents(
         source_document: (document != DOCUMENT_DEFAULT).then_some(document),
         target_url: stores.target_url.to_owned(),
         target_table: names.target_table.unwrap_or_else(|| table.name.clone()),
+        target_form: shearwater_stores::form(stores.target_url)?,
     };
     if unreadable > 0 {
         context

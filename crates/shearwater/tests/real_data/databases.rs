@@ -4,7 +4,8 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use shearwater_testbed::{Server, mariadb, postgres};
+use mongodb::bson::doc;
+use shearwater_testbed::{Server, mariadb, mongodb, postgres};
 
 use crate::given::{bytes, data};
 
@@ -18,6 +19,8 @@ enum Ask {
     File(std::path::PathBuf),
     Postgres,
     Mariadb,
+    /// Only counted.
+    Mongodb,
 }
 
 /// A foreign key: the table, its column, and the other table; in lower case and
@@ -39,18 +42,28 @@ impl Database {
         Database { url: mariadb().database_with(name, clauses), ask: Ask::Mariadb }
     }
 
+    pub fn mongodb(name: &str) -> Database {
+        Database { url: mongodb().database(name), ask: Ask::Mongodb }
+    }
+
+    /// Whether it has no tables, and so no foreign keys.
+    pub fn holds_documents(&self) -> bool {
+        matches!(self.ask, Ask::Mongodb)
+    }
+
     pub fn load(&self, script: &str) {
         match &self.ask {
             Ask::File(path) => rusqlite::Connection::open(path).unwrap().execute_batch(script).unwrap(),
             Ask::Postgres => postgres().load(&self.url, script.as_bytes()),
             Ask::Mariadb => mariadb().load(&self.url, script.as_bytes()),
+            Ask::Mongodb => panic!("there is no SQL"),
         }
     }
 
     fn server(&self) -> &'static Server {
         match self.ask {
             Ask::Mariadb => mariadb(),
-            Ask::Postgres | Ask::File(_) => postgres(),
+            Ask::Postgres | Ask::File(_) | Ask::Mongodb => postgres(),
         }
     }
 
@@ -79,6 +92,10 @@ impl Database {
     }
 
     pub fn count(&self, table: &str) -> usize {
+        if matches!(self.ask, Ask::Mongodb) {
+            let answer = mongodb().run(&self.url, doc! { "count": table });
+            return usize::try_from(answer.get_i32("n").unwrap()).unwrap();
+        }
         let quote = if matches!(self.ask, Ask::Mariadb) { '`' } else { '"' };
         self.one(&format!("SELECT count(*) FROM {quote}{table}{quote}")).parse().unwrap()
     }
@@ -99,6 +116,7 @@ impl Database {
                 "SELECT table_name, column_name, referenced_table_name FROM information_schema.key_column_usage \
                  WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL"
             }
+            Ask::Mongodb => return Vec::new(),
         };
         let plain = |text: &Option<String>| text.as_ref().unwrap().replace('_', "").to_lowercase();
         let mut keys: Vec<Reference> =

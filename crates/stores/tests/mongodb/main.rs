@@ -2,3 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod conformance;
+mod denials;
+mod documents;
+mod fence;
+mod place;

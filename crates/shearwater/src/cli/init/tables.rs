@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use shearwater_core::store::{InspectedColumn, InspectedTable};
+use shearwater_core::store::{Form, InspectedColumn, InspectedTable};
 use shearwater_core::tables::{Proposal, alike, alike_table, in_order, propose};
 use shearwater_stores::Role;
 
@@ -17,7 +17,10 @@ pub(super) fn one(stores: &Stores<'_>, table: &InspectedTable, names: Names) -> 
     // Asked once, so that a URL of an unknown kind is told as such.
     shearwater_stores::native(stores.target_url, stores.source_url, &InspectedColumn::default(), Role::Plain)?;
     let named = names.target_table.as_deref().unwrap_or(&table.name);
+    let target_form = shearwater_stores::form(stores.target_url)?;
     let target = stores.target.as_ref().and_then(|look| alike_table(look, named));
+    // Documents have no columns to be like, and nothing refers to them.
+    let target = target.filter(|_| target_form == Form::Columns);
     let is_indexed = |column: &InspectedColumn| {
         let has = |columns: &Vec<String>| columns.contains(&column.name);
         // What refers to an indexed text is compared with it, and gets an index too.
@@ -28,6 +31,7 @@ pub(super) fn one(stores: &Stores<'_>, table: &InspectedTable, names: Names) -> 
         shearwater_stores::native(stores.target_url, stores.source_url, column, role).ok().flatten()
     };
     let other = |name: &str, column: &str| match stores.target.as_ref().and_then(|look| alike_table(look, name)) {
+        _ if target_form == Form::Documents => None,
         _ if name == table.name => Some([named.to_owned(), column.to_owned()]),
         Some(there) => alike(there, column).map(|found| [there.name.clone(), found.name.clone()]),
         None => Some([name.to_owned(), column.to_owned()]),
@@ -39,6 +43,7 @@ pub(super) fn one(stores: &Stores<'_>, table: &InspectedTable, names: Names) -> 
         key: names.key.clone(),
         target_url: stores.target_url.to_owned(),
         target_table: target.map_or(named, |target| target.name.as_str()).to_owned(),
+        target_form,
         target,
         native: &native,
         other: &other,
