@@ -187,7 +187,7 @@ impl Batch<'_> {
         let records = &self.inner.records;
         let has_field = put.stamp > Stamp::ZERO || row.is_some_and(|row| row.mark.is_some());
         let document = match &put.image {
-            None => Ok(tombstone::document(&one.id, put.stamp, Dirty::No, &self.inner.unique())),
+            None => Ok(tombstone::document(&one.id, put.stamp, Dirty::No, &self.inner.facts().unique)),
             Some(image) => {
                 let marked = has_field || !image.parked.is_empty();
                 let mark = marked.then_some((&put.stamp, &image.parked, Dirty::No));
@@ -221,7 +221,7 @@ impl Batch<'_> {
                 let mut command = Doc::new();
                 command.text("update", &self.inner.records.table);
                 if !checked {
-                    command.yes("bypassDocumentValidation");
+                    self.inner.unvalidated(&mut command);
                 }
                 command.begin_array("updates");
                 for (n, (_, operation)) in part.iter().enumerate() {

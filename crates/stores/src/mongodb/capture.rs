@@ -81,7 +81,9 @@ async fn clean(inner: &Inner) -> Tried<()> {
     let answer = inner.server.run("removing tombstones", delete.end()).await.map_err(Failure::of_a_repeatable)?;
     part_errors("removing tombstones", &answer)?;
     let mut unset = Doc::new();
-    unset.text("update", table).yes("bypassDocumentValidation").begin_array("updates").begin("0").begin("q");
+    unset.text("update", table);
+    inner.unvalidated(&mut unset);
+    unset.begin_array("updates").begin("0").begin("q");
     unset.begin(EPOCH).yes("$exists").close().close();
     unset.begin("u").begin("$unset").text(RESERVED, "").close().close().yes("multi").close().close();
     inner.server.acknowledged(&mut unset);
@@ -111,7 +113,7 @@ async fn install(inner: &Inner, fence: Fence) -> Tried<()> {
     }
     make_own(inner).await?;
     make_index(inner).await?;
-    inner.look_at_indexes().await?;
+    inner.look_at_rules().await?;
     let collection = inner.server.collection(table);
     let theirs = collection.find_one(doc! { EPOCH: { "$exists": true } }).await;
     if theirs.map_err(|e| failure("installing the sidecar", &e))?.is_some() && inner.state().await?.is_none() {
@@ -174,7 +176,9 @@ async fn clear(inner: &Inner, marks: &[DirtyMark]) -> Tried<u64> {
     let mut cleared = 0;
     for chunk in marks.chunks(PARTS_MAX) {
         let mut update = Doc::new();
-        update.text("update", &inner.records.table).yes("bypassDocumentValidation").begin_array("updates");
+        update.text("update", &inner.records.table);
+        inner.unvalidated(&mut update);
+        update.begin_array("updates");
         for (n, mark) in chunk.iter().enumerate() {
             let id = inner.records.keys.id_of(&mark.key)?;
             update.begin(&n.to_string()).begin("q").begin("_id").put("$eq", id.get()).close().yes(DIRTY);

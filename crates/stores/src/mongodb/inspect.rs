@@ -9,13 +9,13 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::FieldType;
 use shearwater_core::store::{Declarations, Estimate, Form, Inspect, InspectedColumn, InspectedTable, Inspection};
 
-use super::MongoDb;
 use super::error::{code, failure};
 use super::raw::Elements;
 use super::record::RESERVED;
 use super::session::{Server, Topology};
 use super::tombstone::UniquePath;
 use super::value;
+use super::{MongoDb, Validated};
 
 /// Documents whose fields are looked at, for the names that `init` and `plan`
 /// show; the census of `init` reads all of them.
@@ -77,6 +77,12 @@ pub(super) async fn collection(server: &Server, name: &str) -> StoreResult<Optio
 /// Whether texts are compared otherwise than by their bytes there.
 pub(super) async fn has_collation(server: &Server, name: &str) -> StoreResult<bool> {
     Ok(collection(server, name).await?.is_some_and(|found| found.options.contains_key("collation")))
+}
+
+/// Whether the collection has a validator.
+pub(super) async fn validated(server: &Server, name: &str) -> StoreResult<Validated> {
+    let has = collection(server, name).await?.is_some_and(|found| found.options.contains_key("validator"));
+    Ok(if has { Validated::Yes } else { Validated::No })
 }
 
 async fn indexes(server: &Server, name: &str) -> StoreResult<Vec<Document>> {

@@ -77,6 +77,11 @@ async fn is_order_native(inner: &Inner) -> StoreResult<bool> {
     if super::inspect::has_collation(&inner.server, &inner.records.table).await? {
         return Ok(false);
     }
+    // Bounds without an end leave the highest value out.
+    let highest = collection.find_one(doc! { ID: { "$eq": Bson::MaxKey } }).await;
+    if highest.map_err(|e| failure("listing", &e).of_a_repeatable().error)?.is_some() {
+        return Ok(false);
+    }
     let outside_texts = beyond(None, Some(texts.0.into())).await? || beyond(Some(texts.1), None).await?;
     if !outside_texts {
         return Ok(true);

@@ -68,7 +68,25 @@ struct Inner {
     records: Records,
     fences: Fences,
     stripes: Stripes,
-    unique: RwLock<Vec<UniquePath>>,
+    facts: RwLock<Facts>,
+}
+
+/// What was seen of the collection's rules.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    /// The unique indexes' first fields.
+    unique: Vec<UniquePath>,
+    /// Whether there is a validator, which tombstones and our field must pass by:
+    /// that takes a privilege, so it is asked for only where it is needed.
+    validated: Validated,
+}
+
+/// Whether a collection has a validator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Validated {
+    #[default]
+    No,
+    Yes,
 }
 
 /// Opens a store: see [`crate::open`].
@@ -100,7 +118,7 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
         layout,
         server,
         stripes: Stripes::new(),
-        unique: RwLock::new(Vec::new()),
+        facts: RwLock::new(Facts::default()),
     };
     match inspect::collection(&inner.server, &inner.records.table).await? {
         Some(found) => found.check()?,
@@ -112,7 +130,7 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
             );
         }
     }
-    inner.look_at_indexes().await?;
+    inner.look_at_rules().await?;
     Ok(MongoDb(Arc::new(inner)))
 }
 
@@ -146,16 +164,26 @@ impl Inner {
         self.state().await?.ok_or_else(|| no_sidecar(&self.records.table))
     }
 
-    /// The unique indexes' first fields, as they were seen last.
-    fn unique(&self) -> Vec<UniquePath> {
-        self.unique.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The collection's rules, as they were seen last.
+    fn facts(&self) -> Facts {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks at the unique indexes.
-    async fn look_at_indexes(&self) -> StoreResult<()> {
-        let unique = inspect::unique_paths(&self.server, &self.records.table).await?;
-        *self.unique.write().unwrap_or_else(PoisonError::into_inner) = unique;
+    /// Looks at the collection's rules.
+    async fn look_at_rules(&self) -> StoreResult<()> {
+        let facts = Facts {
+            unique: inspect::unique_paths(&self.server, &self.records.table).await?,
+            validated: inspect::validated(&self.server, &self.records.table).await?,
+        };
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
         Ok(())
+    }
+
+    /// Lets a command's documents pass the collection's validator, if it has one.
+    fn unvalidated(&self, command: &mut Doc) {
+        if self.facts.read().unwrap_or_else(PoisonError::into_inner).validated == Validated::Yes {
+            command.yes("bypassDocumentValidation");
+        }
     }
 
     /// Every document of a small answer.

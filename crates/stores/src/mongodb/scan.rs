@@ -17,7 +17,7 @@ use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched,
 
 use super::error::{code, failure};
 use super::key::ID;
-use super::raw::{Doc, Owned, find};
+use super::raw::{Doc, Element, Owned, find, ty};
 use super::record::{RESERVED, Row};
 use super::session::filter;
 use super::value::hex;
@@ -62,7 +62,7 @@ fn bound_of(text: &str, what: &str) -> StoreResult<Vec<u8>> {
     bytes.filter(|bytes| find(bytes, ID).is_some()).ok_or_else(|| bad_position(what))
 }
 
-fn bound(id: super::raw::Element<'_>) -> Vec<u8> {
+fn bound(id: Element<'_>) -> Vec<u8> {
     let mut doc = Doc::new();
     doc.put(ID, id);
     doc.end()
@@ -136,7 +136,28 @@ impl Inner {
             part.bytes += raw.as_bytes().len();
             part.rows.push(raw);
         }
+        if low.is_some() && range.high.is_none() && part.next.is_none() {
+            self.highest(skipped, wanted, &mut part).await?;
+        }
         Ok(part)
+    }
+
+    /// The document whose `_id` is the highest value of all: an index's bounds
+    /// that name no end leave it out.
+    async fn highest(&self, after: Option<Element<'_>>, wanted: usize, part: &mut Part) -> StoreResult<()> {
+        let id = Owned::new(ty::MAX_KEY, []);
+        let found = self.server.find("scanning", &self.records.table, &id).await.map_err(|failure| failure.error)?;
+        let is_gone =
+            |raw: &RawDocumentBuf| find(raw.as_bytes(), RESERVED).is_some_and(|f| find(f.bytes, "g").is_some());
+        let Some(raw) = found.filter(|raw| !is_gone(raw)).filter(|_| after != Some(id.get())) else { return Ok(()) };
+        match part.rows.last().and_then(|last| find(last.as_bytes(), ID)) {
+            Some(last) if part.rows.len() >= wanted => part.next = Some(Cursor(position(&bound(last)))),
+            _ => {
+                part.bytes += raw.as_bytes().len();
+                part.rows.push(raw);
+            }
+        }
+        Ok(())
     }
 
     /// The places between ranges.
@@ -225,7 +246,7 @@ impl Reader for MongoDb {
         let inner = &*self.0;
         let part = inner.part(range, after, max, Want::Keys).await?;
         let keys = part.rows.iter().map(|raw| {
-            let id = find(raw.as_bytes(), ID).unwrap_or(super::raw::Element { ty: super::raw::ty::NULL, bytes: &[] });
+            let id = find(raw.as_bytes(), ID).unwrap_or(Element { ty: ty::NULL, bytes: &[] });
             inner.records.keys.key_of(id).map_err(|error| BadRow { key: None, error })
         });
         Ok(KeyChunk { keys: keys.collect(), next: part.next })

@@ -252,7 +252,7 @@ fn statement(
                     let mark = stamp.as_ref().map(|stamp| (stamp, &image.parked, Dirty::Yes));
                     records.document(&change.key, &image.record, mark, held)?
                 }
-                (None, Some(stamp)) => tombstone::document(&id, stamp, Dirty::Yes, &inner.unique()),
+                (None, Some(stamp)) => tombstone::document(&id, stamp, Dirty::Yes, &inner.facts().unique),
                 (None, None) => return Ok(None),
             };
             command.text("update", &records.table).begin_array("updates").begin("0");
@@ -260,7 +260,7 @@ fn statement(
             replacing(&mut command, &document);
             command.yes("upsert").close().close();
             if image.is_none() {
-                command.yes("bypassDocumentValidation");
+                inner.unvalidated(&mut command);
             }
         }
     }

@@ -45,12 +45,6 @@ impl Place {
         let client = Client::with_uri_str(&self.url).await.unwrap();
         client.default_database().unwrap().collection("users")
     }
-
-    pub async fn clear(&self) {
-        let marks = self.store.dirty(None, 10_000).await.unwrap();
-        let count = marks.len() as u64;
-        assert_eq!(self.store.clear(marks).await.unwrap(), count);
-    }
 }
 
 pub async fn open(url: &str) -> Arc<dyn Store> {
