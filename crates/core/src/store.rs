@@ -450,6 +450,10 @@ pub struct Inspection {
     pub text: Bounds,
     /// Whether the words of a declared type bound what its column holds.
     pub declarations: Declarations,
+    /// Field types that a document of this store has not: what is written of
+    /// them comes back as text, or as another kind of number, once no migration
+    /// runs there.
+    pub lacks: Vec<FieldType>,
 }
 
 /// What the words of a declared type mean to a store.

@@ -15,7 +15,7 @@ mod tables;
 mod tests;
 
 use crate::mapping::Mapping;
-use crate::shape::{ChildShape, Layout};
+use crate::shape::{ChildShape, FieldType, Layout};
 use crate::spec::{LayoutSpec, RuleFrom, Spec, Unmapped};
 use crate::store::{Estimate, InspectedTable, Inspection};
 
@@ -169,7 +169,10 @@ pub fn plan(
     sample.findings(&mut findings);
     of_spec(spec, &mut findings);
     of_store("source", mapping.source(), source, &mut findings);
-    target.into_iter().for_each(|look| of_store("target", mapping.target(), look, &mut findings));
+    target.into_iter().for_each(|look| {
+        of_store("target", mapping.target(), look, &mut findings);
+        of_types(spec, mapping.target(), look, &mut findings);
+    });
     let predictions = predict(spec, mapping.target(), root.unwrap_or_default(), sample, measured);
     of_predictions(spec, &predictions, &mut findings);
     if root.is_some_and(|table| table.records == 0) {
@@ -193,6 +196,26 @@ fn of_store(side: &str, layout: &Layout, look: &Inspection, findings: &mut Vec<F
     let of_tables = look.tables.iter().filter(takes_part).flat_map(|table| &table.hazards);
     for hazard in look.hazards.iter().chain(of_tables) {
         findings.push(Finding::new("plan/store", Weight::Hazard, format!("{side}: {hazard}")));
+    }
+}
+
+/// Fields of a document whose types the target has not.
+fn of_types(spec: &Spec, layout: &Layout, look: &Inspection, findings: &mut Vec<Finding>) {
+    if matches!(layout, Layout::Rows(_)) {
+        return;
+    }
+    for rule in spec.fields.iter().filter(|rule| rule.child.is_none() && look.lacks.contains(&rule.ty)) {
+        let (name, ty) = (&rule.name, rule.ty.name());
+        let message = format!(
+            "the target has no values of type {ty}: from `complete` on, `{name}` is read as it is written there"
+        );
+        let hint = match rule.ty {
+            FieldType::Float => {
+                "give the rule type = \"decimal\" and cast = true: then clients see the same before and after"
+            }
+            _ => "give the rule type = \"text\" and cast = true: then clients see the same before and after",
+        };
+        findings.push(Finding::new("plan/type-lost", Weight::Hazard, message).hint(hint).at(&["fields", name]));
     }
 }
 

@@ -25,6 +25,10 @@ const TABLES_AT_ONCE: usize = 8;
 /// Bytes of a text at most: those of an item.
 const TEXT_BYTES_MAX: u64 = 400 * 1024;
 
+/// Types that attributes have not: they are written as texts, floats as numbers.
+pub(super) const LACKS: [FieldType; 6] =
+    [FieldType::Float, FieldType::Date, FieldType::Time, FieldType::Timestamp, FieldType::Instant, FieldType::Uuid];
+
 /// Looks at every table of the account and region: see [`crate::inspect`].
 pub(crate) async fn inspect(url: &str) -> StoreResult<Inspection> {
     let config = Config::parse(url)?;
@@ -53,6 +57,7 @@ async fn look(session: &Arc<Session>) -> StoreResult<Inspection> {
         ],
         text: Bounds { bytes_max: Some(TEXT_BYTES_MAX), ..Bounds::default() },
         declarations: Declarations::Hint,
+        lacks: LACKS.to_vec(),
     })
 }
 

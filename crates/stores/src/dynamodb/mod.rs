@@ -68,21 +68,7 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
 
 /// Whether there are attributes of this type.
 pub(crate) fn has_type(ty: FieldType) -> bool {
-    match ty {
-        FieldType::Bool
-        | FieldType::Int
-        | FieldType::Decimal
-        | FieldType::Text
-        | FieldType::Bytes
-        | FieldType::Json
-        | FieldType::Extended => true,
-        FieldType::Float
-        | FieldType::Date
-        | FieldType::Time
-        | FieldType::Timestamp
-        | FieldType::Instant
-        | FieldType::Uuid => false,
-    }
+    !inspect::LACKS.contains(&ty)
 }
 
 /// There are no columns that could be required.
