@@ -154,7 +154,16 @@ impl Carrier {
         let mut v2 = shapes.forward(&held.v1)?.v2;
         let mut changed: Vec<ChangedValue> = Vec::new();
         // Each round settles one conflict; there are no more than there are unique fields.
-        for _ in 0..=shapes.unique_fields().len() {
+        for _ in 0..=2 * shapes.unique_fields().len() {
+            // The target itself may not know that a field is unique.
+            if let Some(field) = self.taken_field(&v2, &key).await?
+                && let Some((settled, change)) = shapes.settle_conflict(&field, &v2)?
+                && !changed.iter().any(|(name, _, _)| *name == field)
+            {
+                v2 = settled;
+                changed.push(change);
+                continue;
+            }
             let error = match self.insert(epoch, row, held, &key, &v2, &changed).await {
                 Ok((left, version)) => {
                     failpoint::hit("absorb-landed");

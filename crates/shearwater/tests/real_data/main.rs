@@ -3,6 +3,7 @@
 //! in shape v1 must be what went in, byte for byte.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod absorb;
 mod databases;
 mod dynamodb;
 mod given;

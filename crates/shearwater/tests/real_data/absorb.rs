@@ -1,0 +1,143 @@
+//! Sakila's customers (MariaDB) into Chinook's (PostgreSQL), whose sales
+//! representative is what Sakila's do not have: with renumbered keys, e-mails
+//! that both have, names that are too long there, programs that write directly,
+//! a rollback in the middle, and the last exit.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::databases::{Database, chinook_postgres, sakila};
+
+const SPEC: &str = r#"
+migration = "sakila"
+kind = "absorb"
+entity = "customers"
+[source]
+url = "${SOURCE}"
+table = "customer"
+key = "customer_id"
+[source.columns]
+customer_id = "int"
+store_id = "int"
+first_name = "text"
+last_name = "text"
+email = "text"
+address_id = "int"
+active = "bool"
+create_date = "timestamp"
+last_update = "instant"
+[target]
+url = "${TARGET}"
+table = "customer"
+key = "customer_id"
+[fields]
+customer_id = { sql = '''customer_id + 10000''', type = "int", back = { customer_id = '''customer_id - 10000''' } }
+first_name = { from = "first_name", type = "text" }
+last_name = { from = "last_name", type = "text", chars_max = 20, unfit = "cut" }
+email = { from = "email", type = "text", unique = true }
+company = { target_only = true, type = "text" }
+[require]
+support_rep_id = { type = "int" }
+[conflicts]
+email = { keep_both = '''concat('sakila+', email)''' }
+[stragglers]
+activity = "last_update"
+deactivate_after_days = 36500
+deactivate = { support_rep_id = 3 }
+"#;
+
+struct Absorb<'a> {
+    place: &'a Path,
+    source: &'a Database,
+    target: &'a Database,
+}
+
+impl Absorb<'_> {
+    fn run(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shearwater"));
+        command.current_dir(self.place).args(line.split_whitespace());
+        command.env("SOURCE", &self.source.url).env("TARGET", &self.target.url).env_remove("SHEARWATER_JOURNAL");
+        command.output().unwrap()
+    }
+
+    fn ok(&self, line: &str) -> serde_json::Value {
+        let output = self.run(&format!("{line} --json"));
+        assert!(
+            output.status.success(),
+            "{line}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What was theirs before, row by row.
+    fn theirs(&self) -> [Vec<Vec<Option<String>>>; 2] {
+        let customers = "SELECT customer_id, store_id, first_name, last_name, email, address_id, active, \
+                         create_date, last_update FROM customer ORDER BY customer_id";
+        [self.source.rows(customers), self.target.rows("SELECT c.*::text FROM customer c ORDER BY customer_id")]
+    }
+
+    fn in_target(&self) -> usize {
+        self.target.one("SELECT count(*) FROM customer WHERE customer_id > 10000").parse().unwrap()
+    }
+}
+
+#[test]
+fn sakilas_customers_into_chinooks() {
+    let (source, target) = (sakila(), chinook_postgres());
+    source.load("UPDATE customer SET last_name = 'Featherstonehaugh-Cholmondeley', last_update = last_update WHERE customer_id = 7;");
+    let mary = source.one("SELECT email FROM customer WHERE customer_id = 1");
+    target.load(&format!(
+        "INSERT INTO customer (customer_id, first_name, last_name, email) VALUES (9001, 'Own', 'Mary', '{mary}');"
+    ));
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("sakila.toml"), SPEC).unwrap();
+    let absorb = Absorb { place: place.path(), source: &source, target: &target };
+    let before = absorb.theirs();
+    assert_eq!((before[0].len(), before[1].len()), (599, 60));
+
+    let plan = absorb.ok("plan sakila.toml");
+    assert_eq!((plan["records"].as_u64(), plan["refused"].as_u64()), (Some(599), Some(0)), "{plan}");
+    assert_eq!(plan["collisions"].to_string(), r#"[{"field":"email","records":1}]"#);
+    absorb.ok("start sakila.toml");
+    absorb.ok("advance");
+
+    let lines = |range: std::ops::RangeInclusive<u32>| {
+        range.fold("customer_id,support_rep_id,company\n".to_owned(), |mut csv, n| {
+            writeln!(csv, "{},{},Sakila {n}", n + 10_000, 3 + n % 3).unwrap();
+            csv
+        })
+    };
+    std::fs::write(place.path().join("some.csv"), lines(1..=300)).unwrap();
+    let bulk = absorb.ok("bulk sakila --from some.csv");
+    assert_eq!((bulk["moved"].as_u64(), bulk["failed"].as_u64()), (Some(300), Some(0)), "{bulk}");
+    assert_eq!(absorb.in_target(), 300);
+    assert_eq!(target.one("SELECT email FROM customer WHERE customer_id = 10001"), format!("sakila+{mary}"));
+    assert_eq!(target.one("SELECT last_name FROM customer WHERE customer_id = 10007"), "Featherstonehaugh-Ch");
+    assert_eq!(absorb.ok("verify")["report"]["mismatches"].as_u64(), Some(0));
+
+    // Chinook's own programs write what came from Sakila too, and it goes back with that.
+    target.load("UPDATE customer SET first_name = 'DIRECT', company = 'By hand' WHERE customer_id = 10005;");
+    absorb.ok("rollback");
+    let mut expect = before.clone();
+    expect[0][4][2] = Some("DIRECT".to_owned());
+    assert_eq!(absorb.theirs(), expect, "nothing is lost, and nothing else is changed");
+
+    absorb.ok("advance");
+    std::fs::write(place.path().join("all.csv"), lines(1..=599)).unwrap();
+    assert_eq!(absorb.ok("bulk sakila --from all.csv")["moved"].as_u64(), Some(599));
+    absorb.ok("advance");
+    let status = absorb.ok("status");
+    assert_eq!(status["counts"].to_string(), r#"{"moved":599,"remaining":0}"#);
+    absorb.ok("complete");
+    assert_eq!(absorb.in_target(), 599);
+    assert_eq!(target.one("SELECT first_name FROM customer WHERE customer_id = 10005"), "DIRECT");
+    let columns = source.one(
+        "SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'customer'",
+    );
+    assert_eq!(columns, "9", "the flag is gone");
+    let ours = source.one("SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name LIKE '\\_shearwater%'");
+    assert_eq!(ours, "0");
+}
