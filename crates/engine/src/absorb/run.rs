@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shearwater_core::Stamp;
 use shearwater_core::absorb::{Home, Origin};
@@ -29,6 +30,17 @@ const MEMBERS_POLL: Duration = Duration::from_millis(5);
 
 /// Between two rounds of deactivations: they are counted by the day.
 const DEACTIVATE_EVERY: Duration = Duration::from_secs(10);
+
+/// The note that names the request being done, so that whoever takes over does
+/// not do it twice: a rollback that was cut and finished must not begin another.
+const PERFORMING_NOTE: &str = "performing";
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Performing {
+    request: u64,
+    /// The journal's last entry before it began.
+    seq: u64,
+}
 
 /// Runs a coordinator in the background.
 pub fn spawn(
@@ -57,7 +69,9 @@ impl Lead for Leader {
 
     async fn lead(&self, lease: &Arc<Lease>, leash: &Standby) -> Result<(), Halt> {
         let ledger = Ledger::load(self.carrier.setup.journal.clone(), lease.clone()).await?;
+        let note = self.carrier.setup.journal.note(PERFORMING_NOTE).await?;
         let mut lead = Leading {
+            interrupted: note.and_then(|text| serde_json::from_str(&text).ok()),
             carrier: &self.carrier,
             member: &self.member,
             ledger,
@@ -77,6 +91,8 @@ struct Leading<'a> {
     /// The youngest mark of the last round.
     seen: Stamp,
     deactivated_at: Option<Instant>,
+    /// What a coordinator before us was doing.
+    interrupted: Option<Performing>,
     stop: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -188,6 +204,14 @@ impl Leading<'_> {
     }
 
     async fn perform(&mut self, request: Request) -> Result<(), Halt> {
+        if self.was_done(&request).await? {
+            let report = json!({ "phase": self.state().phase.name(), "resumed": true });
+            self.carrier.setup.journal.finish(request.id, Ok(report)).await?;
+            return Ok(());
+        }
+        let performing = Performing { request: request.id, seq: self.ledger.view().seq };
+        let text = serde_json::to_string(&performing).unwrap_or_default();
+        self.carrier.setup.journal.set_note(PERFORMING_NOTE, &text).await?;
         failpoint::hit("request-begun");
         let outcome = match self.begin(&request.command).await {
             Ok(report) => Ok(report),
@@ -199,6 +223,22 @@ impl Leading<'_> {
         self.carrier.setup.journal.finish(request.id, outcome).await?;
         failpoint::hit("request-finished");
         Ok(())
+    }
+
+    /// Whether a coordinator before us took this request's step: recovery has finished it.
+    async fn was_done(&mut self, request: &Request) -> Result<bool, Halt> {
+        let Some(performing) = self.interrupted.take_if(|performing| performing.request == request.id) else {
+            return Ok(false);
+        };
+        // A step is a few entries; preparing alone is done again.
+        const ENTRIES_READ_MAX: usize = 100;
+        let entries = self.carrier.setup.journal.read(performing.seq, ENTRIES_READ_MAX).await?;
+        let is_step = |event: &Event| match event {
+            Event::Absorb { step } => matches!(step, Step::Entering { .. }),
+            Event::Verified { .. } | Event::Paused { .. } | Event::Resumed => true,
+            _ => false,
+        };
+        Ok(entries.iter().any(|entry| is_step(&entry.event)))
     }
 
     async fn begin(&mut self, command: &Command) -> Result<serde_json::Value, Halt> {

@@ -4,6 +4,7 @@
 
 mod holes;
 mod journey;
+mod kill;
 mod lists;
 mod stragglers;
 mod world;

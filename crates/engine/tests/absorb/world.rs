@@ -2,6 +2,7 @@
 //! the ones into the others.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ use shearwater_stores::journal::{JournalPlace, JournalStore};
 pub const WAIT: Duration = Duration::from_secs(60);
 
 pub struct World {
-    pub dir: tempfile::TempDir,
+    pub dir: PathBuf,
+    _temp: Option<tempfile::TempDir>,
     /// Sections that a test adds to the spec.
     pub more: String,
     /// Keys at the top of the spec.
@@ -35,7 +37,8 @@ pub struct World {
 impl World {
     /// So many users of Bob's, and three people of Alice's own.
     pub fn new(users: i64) -> World {
-        let world = World { dir: tempfile::tempdir().unwrap(), more: String::new(), top: String::new() };
+        let temp = tempfile::tempdir().unwrap();
+        let world = World { dir: temp.path().to_owned(), _temp: Some(temp), more: String::new(), top: String::new() };
         let mut bob = world.bob();
         bob.execute_batch(
             "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, first TEXT, last TEXT, vip INTEGER, last_login TEXT)",
@@ -69,6 +72,11 @@ impl World {
         world
     }
 
+    /// The same directory, as another process sees it.
+    pub fn at(dir: &Path) -> World {
+        World { dir: dir.to_owned(), _temp: None, more: String::new(), top: String::new() }
+    }
+
     /// Without the people of Alice's that collide with Bob's users.
     pub fn without_collisions(self) -> World {
         self.alice().execute_batch("DELETE FROM people WHERE id <> 'a1'").unwrap();
@@ -81,7 +89,7 @@ impl World {
     }
 
     pub fn spec(&self) -> String {
-        let dir = self.dir.path().display();
+        let dir = self.dir.display();
         format!(
             r#"migration = "bob"
 kind = "absorb"
@@ -115,7 +123,7 @@ manager = {{ type = "text" }}
     }
 
     fn connect(&self, file: &str) -> Connection {
-        let connection = Connection::open(self.dir.path().join(file)).unwrap();
+        let connection = Connection::open(self.dir.join(file)).unwrap();
         connection.busy_timeout(Duration::from_secs(10)).unwrap();
         connection.pragma_update(None, "journal_mode", "WAL").unwrap();
         connection.pragma_update(None, "synchronous", "NORMAL").unwrap();
@@ -150,7 +158,7 @@ manager = {{ type = "text" }}
             Err(problems) => panic!("{}", spec::render_problems("spec", &text, &problems)),
         };
         let shapes = Arc::new(Shapes::compile(&spec).unwrap());
-        let place = JournalPlace::File(self.dir.path().join("journal"));
+        let place = JournalPlace::File(self.dir.join("journal"));
         let journals = JournalStore::open(&place, Create::IfMissing).await.unwrap();
         let journal = match journals.migration("bob").await {
             Ok(journal) => journal,
