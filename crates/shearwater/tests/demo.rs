@@ -9,7 +9,7 @@ use shearwater_core::error::Policy;
 use shearwater_stores::journal::JournalPlace;
 use shearwater_stores::open_outsider;
 use shearwater_stores::outsider::{Collection, is_fence};
-use shearwater_testbed::{dynamodb, mariadb, postgres};
+use shearwater_testbed::{dynamodb, mariadb, mongodb, postgres};
 
 fn small() -> DemoOptions {
     DemoOptions {
@@ -94,6 +94,27 @@ async fn from_postgresql_to_mariadb() {
     let report = between(Some(source.clone()), Some(target.clone())).await;
     assert_eq!((report.source.as_str(), report.target.as_str()), ("postgres", "mysql"));
     assert_eq!((tables_in_postgres(&source), tables_in_mariadb(&target)), (Vec::new(), Vec::new()));
+}
+
+/// Nobody writes past the gateway here either: MongoDB has no triggers.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_mongodb_to_postgresql() {
+    let (source, target) = (mongodb().database("demo"), postgres().database("demo"));
+    let dwell = Duration::from_millis(200);
+    let options = DemoOptions {
+        source: Some(source.clone()),
+        target: Some(target.clone()),
+        records: 200,
+        dwell,
+        ..small()
+    };
+    let report = demo::run(options).await.unwrap();
+    assert!(report.passed(), "{}", report.text());
+    assert!(report.requests > 100 && report.walks > 0 && report.direct_writes == 0, "{}", report.text());
+    assert_eq!((report.source.as_str(), report.target.as_str()), ("mongodb", "postgres"));
+    assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
+    let left = shearwater_stores::inspect(&source).await.unwrap();
+    assert!(left.tables.is_empty(), "{:?}", left.tables);
 }
 
 /// Nobody writes past the gateway there: DynamoDB has no triggers that would capture it.
