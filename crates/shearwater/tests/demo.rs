@@ -2,14 +2,17 @@
 //! wrong, leave nothing behind, and be able to find something.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ::mongodb::Collection;
+use ::mongodb::bson::{Document as Bson, doc};
 use shearwater::demo::{self, DemoOptions, DemoReport, Output, Sabotage};
 use shearwater_core::error::Policy;
 use shearwater_stores::journal::JournalPlace;
 use shearwater_stores::open_outsider;
-use shearwater_stores::outsider::{Collection, is_fence};
-use shearwater_testbed::{dynamodb, mariadb, mongodb, postgres};
+use shearwater_stores::outsider::{self, is_fence};
+use shearwater_testbed::{Mongodb, Topology, dynamodb, mariadb, mongodb, postgres};
 
 fn small() -> DemoOptions {
     DemoOptions {
@@ -101,13 +104,8 @@ async fn from_postgresql_to_mariadb() {
 async fn from_mongodb_to_postgresql() {
     let (source, target) = (mongodb().database("demo"), postgres().database("demo"));
     let dwell = Duration::from_millis(200);
-    let options = DemoOptions {
-        source: Some(source.clone()),
-        target: Some(target.clone()),
-        records: 200,
-        dwell,
-        ..small()
-    };
+    let options =
+        DemoOptions { source: Some(source.clone()), target: Some(target.clone()), records: 200, dwell, ..small() };
     let report = demo::run(options).await.unwrap();
     assert!(report.passed(), "{}", report.text());
     assert!(report.requests > 100 && report.walks > 0 && report.direct_writes == 0, "{}", report.text());
@@ -115,6 +113,60 @@ async fn from_mongodb_to_postgresql() {
     assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
     let left = shearwater_stores::inspect(&source).await.unwrap();
     assert!(left.tables.is_empty(), "{:?}", left.tables);
+}
+
+/// The fence's document of the demo's source.
+async fn fence_of(own: &Collection<Bson>) -> Option<Bson> {
+    own.find_one(doc! { "_id": "fence" }).await.ok().flatten()
+}
+
+/// Waits until the fence is, or is to be, in this role.
+async fn until(own: &Collection<Bson>, role: &str) {
+    let says = |fence: &Bson| fence.get_str("role").is_ok_and(|found| found == role);
+    loop {
+        let fence = fence_of(own).await;
+        let next = |fence: &Bson| fence.get_document("next").is_ok_and(says);
+        if fence.is_some_and(|fence| says(&fence) || next(&fence)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Kills the primary, waits for another one, and lets the killed one come back.
+async fn lose_the_primary(server: &Arc<Mongodb>) {
+    let server = server.clone();
+    tokio::task::spawn_blocking(move || {
+        let first = server.primary();
+        server.kill_node(first);
+        assert_ne!(server.primary(), first);
+        server.start_node(first);
+    })
+    .await
+    .unwrap();
+}
+
+/// The source's primary is lost in the dual-write phase and again while the source
+/// is being closed: nothing that was acknowledged is lost, on either side.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_three_loses_its_primary_in_dual_write_and_in_the_cutover() {
+    let server = Arc::new(Mongodb::start(Topology::Three));
+    let (source, target) = (server.database("demo"), postgres().database("demo"));
+    let client = ::mongodb::Client::with_uri_str(&source).await.unwrap();
+    let own: Collection<Bson> = client.default_database().unwrap().collection("_shearwater.users");
+    let dwell = Duration::from_millis(400);
+    let options = DemoOptions { source: Some(source), target: Some(target.clone()), records: 200, dwell, ..small() };
+    let killed = server.clone();
+    let faults = tokio::spawn(async move {
+        until(&own, "authority").await;
+        lose_the_primary(&killed).await;
+        until(&own, "closed").await;
+        lose_the_primary(&killed).await;
+    });
+    let report = demo::run(options).await.unwrap();
+    faults.await.unwrap();
+    assert!(report.passed(), "{}", report.text());
+    assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
 }
 
 /// Nobody writes past the gateway there: DynamoDB has no triggers that would capture it.
@@ -127,7 +179,7 @@ async fn from_dynamodb_to_postgresql() {
     assert!(report.requests > 100 && report.walks > 0, "{}", report.text());
     assert_eq!((report.direct_writes, report.direct_refused), (0, 0));
     assert_eq!((report.source.as_str(), report.target.as_str()), ("dynamodb", "postgres"));
-    let collection = Collection { table: "users".into(), key: "_id".into(), document: "doc".into() };
+    let collection = outsider::Collection { table: "users".into(), key: "_id".into(), document: "doc".into() };
     let mut left = open_outsider(&source, collection).await.unwrap();
     assert_eq!((left.tables().await.unwrap(), tables_in_postgres(&target)), (Vec::new(), Vec::new()));
 }
@@ -149,7 +201,7 @@ async fn outsiders_of_every_kind_do_what_they_are_asked() {
     for url in [file, postgres().database("outsider"), mariadb().database("outsider")] {
         let names = ["odd \"table\"", "_id", "do`c"].map(str::to_owned);
         let [table, key, document] = names;
-        let collection = Collection { table: table.clone(), key, document };
+        let collection = outsider::Collection { table: table.clone(), key, document };
         let mut one = open_outsider(&url, collection.clone()).await.unwrap();
         assert_eq!(one.tables().await.unwrap(), Vec::<String>::new(), "{url}");
         let documents = (0..250).map(|n| (format!("k{n}"), format!("{{\"n\":{n}, \"zero\":-0.0}}")));

@@ -6,8 +6,9 @@ use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
 /// How long an operation waits for a server that can serve it, unless the URL
-/// says otherwise: longer than an election (seconds), shorter than a client's patience.
-const SELECTION: Duration = Duration::from_secs(6);
+/// says otherwise: longer than an election with MongoDB's own settings (ten
+/// seconds until it begins), shorter than the driver's thirty.
+const SELECTION: Duration = Duration::from_secs(15);
 
 /// How long a connection may take to be made, unless the URL says otherwise.
 const CONNECT: Duration = Duration::from_secs(5);
