@@ -1,6 +1,7 @@
-//! `cargo xtask bench [servers] [--quick] [--json]`: the ratios that DESIGN
+//! `cargo xtask bench [servers|require] [--quick] [--json]`: the ratios that DESIGN
 //! promises, measured side by side by the benches of the `shearwater` crate:
-//! `ratios` on the embedded store, `servers` between real ones.
+//! `ratios` on the embedded store, `servers` between real ones, `require` the
+//! backfill of a new required field.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::process::Command;
 pub fn run(root: &Path, words: &[&str]) -> Result<(), String> {
     let (bench, words) = match words {
         ["servers", rest @ ..] => ("servers", rest),
+        ["require", rest @ ..] => ("require", rest),
         words => ("ratios", words),
     };
     let status = Command::new(env!("CARGO"))

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shearwater_core::evolve::{FillCheckpoint, FillRange};
 use shearwater_core::journal::Event;
@@ -22,11 +23,40 @@ const RANGES: usize = 8;
 
 /// Batches after which the store may clean up: measured, the heap stays flat and
 /// the rate as it is.
-const TIDY_EVERY: u32 = 10;
+const TIDY_EVERY: usize = 10;
 
 /// Runs over the whole table at most: rows that came without a value while one
 /// ran are few, and the write default leaves none in the second.
 const ROUNDS_MAX: u32 = 5;
+
+/// The note that tells how long the batches of the last run took: [`Batches`] as JSON.
+pub const BATCHES_NOTE: &str = "fill-batches";
+
+/// How long batches took, and with it for how long their rows were locked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batches {
+    /// How many this process made.
+    pub count: u64,
+    /// The middle one, microseconds.
+    pub p50_micros: u64,
+    /// 99 of 100 took no longer, microseconds.
+    pub p99_micros: u64,
+    /// The longest, microseconds.
+    pub max_micros: u64,
+}
+
+impl Batches {
+    fn of(mut took: Vec<u64>) -> Batches {
+        took.sort_unstable();
+        let at = |percent: usize| took.get((took.len() * percent / 100).min(took.len().saturating_sub(1))).copied();
+        Batches {
+            count: took.len() as u64,
+            p50_micros: at(50).unwrap_or(0),
+            p99_micros: at(99).unwrap_or(0),
+            max_micros: took.last().copied().unwrap_or(0),
+        }
+    }
+}
 
 /// Journals the beginning of a run.
 pub(super) async fn begin(helm: &Helm) -> Result<(), Halt> {
@@ -55,10 +85,10 @@ pub(super) async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Valu
     let kept = patiently(&mut leash, || helm.setup.evolve.fill_checkpoints(&run)).await?;
     let before = kept.iter().map(|checkpoint| checkpoint.read).sum();
     let mut filler = Filler {
-        throttle: Throttle::new(helm.setup.spec.pace),
+        throttle: Throttle::inside_a_store(helm.setup.spec.pace),
         progress: Progress::new(helm.setup.journal.clone(), "backfill", total, before),
         looked: None,
-        batches: 0,
+        took: Vec::new(),
         totals: BackfillTotals::default(),
         helm,
     };
@@ -80,6 +110,9 @@ pub(super) async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Valu
     }
     filler.progress.end().await?;
     let totals = BackfillTotals { elapsed_ms: began.elapsed().as_millis() as u64, ..filler.totals };
+    let batches = serde_json::to_string(&Batches::of(std::mem::take(&mut filler.took)))
+        .map_err(|error| Halt::Broken(error.to_string()))?;
+    filler.helm.setup.journal.set_note(BATCHES_NOTE, &batches).await?;
     failpoint::hit("require-filled");
     filler.helm.ledger.append(Event::Require { step: Step::FillFinished { run: run.clone(), totals } }).await?;
     Ok(json!({ "run": run, "read": totals.read, "filled": totals.changed, "elapsed_ms": totals.elapsed_ms }))
@@ -91,7 +124,8 @@ struct Filler {
     throttle: Throttle,
     progress: Progress,
     looked: Option<Instant>,
-    batches: u32,
+    /// Microseconds of each batch: a run of a billion rows has some 100,000.
+    took: Vec<u64>,
     totals: BackfillTotals,
 }
 
@@ -130,8 +164,8 @@ impl Filler {
         let took = began.elapsed();
         failpoint::hit("backfill-checkpointed");
         self.progress.add(next.read - at.read, next.filled - at.filled, 0).await?;
-        self.batches += 1;
-        if self.batches.is_multiple_of(TIDY_EVERY)
+        self.took.push(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        if self.took.len().is_multiple_of(TIDY_EVERY)
             && let Err(error) = evolve.tidy().await
         {
             tracing::warn!(code = error.code(), "the store could not clean up: {}", error.message);

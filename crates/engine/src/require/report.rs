@@ -8,6 +8,7 @@ use shearwater_core::lifecycle::require::{Filling, Phase, State, Step};
 use shearwater_core::lifecycle::{BackfillTotals, Lifecycle as _, Status, VerifyTotals};
 
 use super::alter::{LOCKS_NOTE, Locks, longest_hold};
+use super::backfill::{BATCHES_NOTE, Batches};
 use super::contract::{self, quiet};
 use super::{Setup, enforce};
 use crate::gates::Gate;
@@ -41,6 +42,8 @@ pub struct RequireReport {
     pub backfill: &'static str,
     /// What the last finished backfill did.
     pub filled: Option<BackfillTotals>,
+    /// How long the batches of the last backfill took.
+    pub batches: Option<Batches>,
     /// The last verification since the backfill.
     pub verified: Option<VerifyTotals>,
     /// The next step forward, with its gates.
@@ -116,6 +119,7 @@ pub async fn status(setup: &Setup) -> Result<RequireReport, Halt> {
             Filling::Done { totals, .. } => Some(*totals),
             Filling::NotRun | Filling::Running { .. } => None,
         },
+        batches: note(journal, BATCHES_NOTE).await?,
         verified: state.verified.map(|(_, totals)| totals),
         next: next(setup, &state, silence),
         outdated: Outdated { writes: silence.writes, quiet_ms: silence.quiet_ms },

@@ -323,11 +323,14 @@ fn status_text(report: &RequireReport, members: u64) -> String {
 
 fn backfill_text(report: &RequireReport) -> String {
     match (&report.filled, &report.progress) {
-        (Some(totals), _) => format!(
-            "{} filled in {}",
-            amount::counted(totals.changed, "record", "records"),
-            amount::span_ms(totals.elapsed_ms)
-        ),
+        (Some(totals), _) => {
+            let p99_ms = report.batches.map_or(0, |batches| batches.p99_micros.div_ceil(1_000));
+            format!(
+                "{} filled in {}, batches p99 {p99_ms} ms",
+                amount::counted(totals.changed, "record", "records"),
+                amount::span_ms(totals.elapsed_ms)
+            )
+        }
         (None, Some(shown)) if report.backfill == "running" => {
             format!("{} of about {} records", amount::count(shown.done), amount::count(shown.total))
         }

@@ -56,7 +56,11 @@ pub(super) async fn batch(
     let density = "SELECT CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN ceil(c.reltuples / c.relpages)::int8 \
                    ELSE $2::int8 END, current_setting('server_version_num')::int4 FROM pg_class c WHERE c.oid = to_regclass($1)";
     let row = session.one(density, &[&sql.table, &ROWS_PER_BLOCK]).await?;
-    let (per_block, version): (i64, i32) = (get(&row, 0)?, get(&row, 1)?);
+    let (known, version): (i64, i32) = (get(&row, 0)?, get(&row, 1)?);
+    // Without statistics what was filled so far tells how full a block is.
+    let walked = low - block(&range.low)?;
+    let seen = if walked > 0 { signed(from.filled).div_euclid(walked) } else { 0 };
+    let per_block = known.max(seen);
     let blocks = (i64::try_from(rows_max).unwrap_or(i64::MAX) / per_block.max(1)).max(1);
     let end = low.saturating_add(blocks).min(high);
     let places = match version >= TID_RANGE_SCAN {
