@@ -1,3 +1,5 @@
+//! The two shapes of one record, moved and unmoved, and lists stitched from both stores.
+
 use super::*;
 use crate::spec;
 

@@ -182,12 +182,12 @@ impl Leading<'_> {
     async fn return_all(&mut self, state: &State) -> Result<(), Halt> {
         let mut returned = 0;
         let mut after = None;
-        while !state.returned {
+        // What was returned before a crash is not walked again.
+        let mut more = !state.returned;
+        while more {
             self.go_on()?;
             let keys = self.carrier.next_in(Home::Target, after).await?;
-            if keys.is_empty() {
-                break;
-            }
+            more = !keys.is_empty();
             after = keys.last().cloned();
             for key in &keys {
                 returned += u64::from(self.carrier.take_back(state.epoch, key).await?);

@@ -191,11 +191,8 @@ impl DynamoDb {
     async fn strip_item(&self, schema: &Schema, item: Item) -> StoreResult<()> {
         let table = &self.names.layout.table;
         self.session.writes.admit().await;
-        let held = match super::item::read(&self.names, schema, item.clone()) {
-            Ok(held) => Some(held),
-            // Ours it is all the same.
-            Err(_) => None,
-        };
+        // An item that cannot be read is ours all the same.
+        let held = super::item::read(&self.names, schema, item.clone()).ok();
         let key: Item = schema
             .key
             .iter()

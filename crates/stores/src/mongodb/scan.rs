@@ -56,7 +56,7 @@ fn position(id: &[u8]) -> String {
 }
 
 fn bound_of(text: &str, what: &str) -> StoreResult<Vec<u8>> {
-    let bytes: Option<Vec<u8>> = (text.len() % 2 == 0 && text.is_ascii())
+    let bytes: Option<Vec<u8>> = (text.len().is_multiple_of(2) && text.is_ascii())
         .then(|| (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect())
         .flatten();
     bytes.filter(|bytes| find(bytes, ID).is_some()).ok_or_else(|| bad_position(what))
