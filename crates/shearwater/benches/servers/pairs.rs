@@ -1,7 +1,8 @@
 //! The pairs of stores, and the tables that are moved between them.
 
+use mongodb::bson::{Document, doc};
 use mysql_async::prelude::Queryable;
-use shearwater_testbed::{Mariadb, Options, Postgres};
+use shearwater_testbed::{Mariadb, Mongodb, Options, Postgres, Topology};
 
 /// From where; the way is to PostgreSQL.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -9,19 +10,31 @@ pub enum Kind {
     Postgres,
     Mariadb,
     Documents,
+    Mongodb,
+}
+
+impl Kind {
+    fn has_children(self) -> bool {
+        matches!(self, Kind::Documents | Kind::Mongodb)
+    }
 }
 
 /// Servers of the benchmark's own: they flush, and have the memory of a small machine.
 pub struct Servers {
     postgres: Postgres,
     mariadb: Mariadb,
+    mongodb: Mongodb,
 }
 
 impl Servers {
     pub fn start() -> Servers {
         let postgres = Options::new().setting("shared_buffers", "256MB").setting("max_wal_size", "4GB");
         let mariadb = Options::new().setting("innodb_buffer_pool_size", "256M");
-        Servers { postgres: Postgres::start(postgres), mariadb: Mariadb::start(mariadb) }
+        Servers {
+            postgres: Postgres::start(postgres),
+            mariadb: Mariadb::start(mariadb),
+            mongodb: Mongodb::start(Topology::Single),
+        }
     }
 }
 
@@ -35,6 +48,7 @@ pub const ALL: &[Pair] = &[
     Pair { name: "PostgreSQL to PostgreSQL", kind: Kind::Postgres },
     Pair { name: "MariaDB to PostgreSQL", kind: Kind::Mariadb },
     Pair { name: "documents to PostgreSQL with a child table", kind: Kind::Documents },
+    Pair { name: "MongoDB to PostgreSQL with a child table", kind: Kind::Mongodb },
 ];
 
 /// Two databases with a filled source.
@@ -68,8 +82,13 @@ impl Pair {
                 fill_postgres(&source, DOCUMENTS, &documents(records)).await;
                 (source, DOCUMENT_LAYOUT.to_owned(), DOCUMENT_FIELDS.to_owned())
             }
+            Kind::Mongodb => {
+                let source = servers.mongodb.database("source");
+                fill_mongodb(&source, records).await;
+                (source, DOCUMENT_LAYOUT.to_owned(), DOCUMENT_FIELDS.to_owned())
+            }
         };
-        let key = if self.kind == Kind::Documents { "_id" } else { "id" };
+        let key = if self.kind.has_children() { "_id" } else { "id" };
         let spec = format!(
             "migration = \"bench\"\nkind = \"move\"\nentity = \"users\"\n\
              [source]\nurl = \"{source}\"\ntable = \"users\"\nkey = \"{key}\"\n{source_spec}\n\
@@ -77,7 +96,7 @@ impl Pair {
              [pace]\nduty_percent_max = 100\nforeground_ms_max = 60000\n"
         );
         let tables: &[&str] = match self.kind {
-            Kind::Documents => &["users", "user_addresses"],
+            Kind::Documents | Kind::Mongodb => &["users", "user_addresses"],
             Kind::Postgres | Kind::Mariadb => &["users"],
         };
         Place { kind: self.kind, source, target, spare, spec, tables }
@@ -146,6 +165,34 @@ async fn fill_postgres(url: &str, table: &str, rows: &str) {
     let client = connect(url).await;
     for sql in [table, rows, "VACUUM ANALYZE users"] {
         client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+/// Documents sent at once.
+const DOCUMENTS_SENT: u64 = 5_000;
+
+/// The collection of a MongoDB source.
+pub async fn collection<T: Send + Sync>(url: &str) -> mongodb::Collection<T> {
+    let client = mongodb::Client::with_uri_str(url).await.unwrap();
+    client.default_database().unwrap().collection("users")
+}
+
+/// The same documents as in [`documents`].
+fn document(n: u64) -> Document {
+    let address =
+        |m: u64| doc! { "street": format!("Harbour Road {}", n % 200 + m), "city": "Lisboa", "zip": "1100-201" };
+    doc! {
+        "_id": format!("u-{n:08}"), "email": format!("user{n}@mail.example"), "name": format!("Maria Ivanova {n}"),
+        "score": (n % 1000) as f64 / 7.0 + 0.5, "visits": (n % 977) as i64,
+        "addresses": (0..=n % 3).map(address).collect::<Vec<_>>(),
+    }
+}
+
+async fn fill_mongodb(url: &str, records: u64) {
+    let users = collection::<Document>(url).await;
+    for first in (1..=records).step_by(DOCUMENTS_SENT as usize) {
+        let last = records.min(first + DOCUMENTS_SENT - 1);
+        users.insert_many((first..=last).map(document)).await.unwrap();
     }
 }
 
