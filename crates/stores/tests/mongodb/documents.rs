@@ -149,7 +149,7 @@ async fn ids_of_every_type_are_scanned_once() {
     let direct = place.direct().await;
     let mut ids: Vec<Value> =
         vec![Value::MinKey, Value::MaxKey, true.into(), ObjectId::new().into(), doc! { "a": 1 }.into()];
-    ids.extend((0..40).map(|n| Value::from(n)));
+    ids.extend((0..40).map(Value::from));
     ids.extend((0..40).map(|n| Value::from(n as f64 + 0.5)));
     ids.extend((0..40).map(|n| Value::from(format!("k{n}"))));
     ids.extend((0..20).map(|n| Value::from(mongodb::bson::DateTime::from_millis(n - 10))));
