@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::mongodb::Collection;
@@ -12,7 +13,7 @@ use shearwater_core::error::Policy;
 use shearwater_stores::journal::JournalPlace;
 use shearwater_stores::open_outsider;
 use shearwater_stores::outsider::{self, is_fence};
-use shearwater_testbed::{Mongodb, Topology, dynamodb, mariadb, mongodb, postgres};
+use shearwater_testbed::{DynamoDb, Mongodb, Topology, mariadb, mongodb, postgres};
 
 fn small() -> DemoOptions {
     DemoOptions {
@@ -169,19 +170,55 @@ async fn a_set_of_three_loses_its_primary_in_dual_write_and_in_the_cutover() {
     assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
 }
 
-/// Nobody writes past the gateway there: DynamoDB has no triggers that would capture it.
+/// The source's server is killed while it is copied, and while it follows. Nobody
+/// writes past the gateway: DynamoDB has no triggers that would capture it.
 #[tokio::test(flavor = "multi_thread")]
-async fn from_dynamodb_to_postgresql() {
-    let (source, target) = (dynamodb().database("demo"), postgres().database("demo"));
-    let options = DemoOptions { source: Some(source.clone()), target: Some(target.clone()), records: 200, ..small() };
-    let report = demo::run(options).await.unwrap();
+async fn from_a_dynamodb_that_dies_twice_to_postgresql() {
+    let server = DynamoDb::start();
+    let (source, target) = (server.database("demo"), postgres().database("demo"));
+    let (there, played) = (target.clone(), Arc::new(AtomicBool::new(false)));
+    let killer = {
+        let played = played.clone();
+        std::thread::spawn(move || {
+            let mut killed = 0;
+            // The backfill has begun; the target is the authority, as in the reverse window.
+            for sign in ["SELECT count(*) FROM _shearwater.checkpoints", AUTHORITY] {
+                while !played.load(Ordering::Relaxed) {
+                    if is_there(&there, sign) {
+                        server.kill();
+                        server.start_again();
+                        killed += 1;
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            (server, killed)
+        })
+    };
+    let (left, made) = (source.clone(), target.clone());
+    let options = DemoOptions { source: Some(source), target: Some(target), records: 150, ..small() };
+    let report = demo::run(options).await;
+    played.store(true, Ordering::Relaxed);
+    let (_server, killed) = killer.join().unwrap();
+    let report = report.unwrap();
     assert!(report.passed(), "{}", report.text());
+    assert_eq!(killed, 2, "{}", report.text());
     assert!(report.requests > 100 && report.walks > 0, "{}", report.text());
     assert_eq!((report.direct_writes, report.direct_refused), (0, 0));
     assert_eq!((report.source.as_str(), report.target.as_str()), ("dynamodb", "postgres"));
     let collection = outsider::Collection { table: "users".into(), key: "_id".into(), document: "doc".into() };
-    let mut left = open_outsider(&source, collection).await.unwrap();
-    assert_eq!((left.tables().await.unwrap(), tables_in_postgres(&target)), (Vec::new(), Vec::new()));
+    let mut left = open_outsider(&left, collection).await.unwrap();
+    assert_eq!((left.tables().await.unwrap(), tables_in_postgres(&made)), (Vec::new(), Vec::new()));
+}
+
+/// The target decides.
+const AUTHORITY: &str = "SELECT count(*) FROM _shearwater.state WHERE role = 'authority'";
+
+/// Whether a query finds something; a table that is not there holds nothing.
+fn is_there(url: &str, sql: &str) -> bool {
+    let asked = std::panic::AssertUnwindSafe(|| postgres().rows(url, sql)[0][0].clone());
+    std::panic::catch_unwind(asked).is_ok_and(|count| count.is_some_and(|count| count != "0"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -143,12 +143,18 @@ impl Conductor {
     /// Does a command; what a gate refuses is asked again, because gates open
     /// by themselves while the reconciler works and shadow reads are compared.
     async fn command(&self, command: Command) -> Result<(), DemoError> {
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), self.member.view().state.phase);
+        let mut halfway = false;
         loop {
             let outcome = run::ask(&self.setup, command.clone(), self.patience).await?;
             match outcome {
                 Ok(_) => return Ok(()),
+                // A store did not answer half-way, and the step was finished all the same.
+                Err(refusal) if (halfway || is_of_a_store(&refusal)) && self.member.view().state.phase != before => {
+                    return Ok(());
+                }
                 Err(refusal) if may_pass(&refusal) && began.elapsed() < self.patience => {
+                    halfway |= is_of_a_store(&refusal);
                     tokio::time::sleep(GATE_POLL).await;
                 }
                 Err(refusal) => {
@@ -196,9 +202,14 @@ impl Conductor {
     }
 }
 
-/// Whether a refusal may pass by itself.
+/// Whether a refusal may pass by itself: a gate opens, a store answers again.
 fn may_pass(refusal: &Refusal) -> bool {
-    refusal.code.starts_with("gate/") || refusal.code.starts_with("busy/")
+    is_of_a_store(refusal) || ["gate/", "busy/", "switch/"].iter().any(|code| refusal.code.starts_with(code))
+}
+
+/// Whether a store did not answer.
+fn is_of_a_store(refusal: &Refusal) -> bool {
+    matches!(refusal.code.as_str(), "store/unavailable" | "store/outcome-unknown")
 }
 
 /// One change of authority, as the journal has it.
@@ -294,9 +305,10 @@ mod tests {
     }
 
     #[test]
-    fn only_gates_may_pass_by_themselves() {
+    fn gates_open_and_stores_answer_by_themselves() {
         let refusal = |code: &str| Refusal { code: code.to_owned(), message: String::new(), hint: None };
         assert!(may_pass(&refusal("gate/dead-letters")) && may_pass(&refusal("busy/copy")));
-        assert!(!may_pass(&refusal("phase/illegal")));
+        assert!(may_pass(&refusal("store/unavailable")));
+        assert!(!may_pass(&refusal("phase/illegal")) && !may_pass(&refusal("store/denied")));
     }
 }
