@@ -221,6 +221,16 @@ pub struct FillCheckpoint {
     pub filled: u64,
 }
 
+/// Programs that write the table themselves and leave the field out, as the
+/// write default has seen them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outdated {
+    /// How often: at most once for each second and session.
+    pub seen: u64,
+    /// How long ago the last one was, ms, by the store's own clock; `None`: there was none.
+    pub last_ms_ago: Option<u64>,
+}
+
 /// A store that can take a new required field while it is used.
 #[async_trait]
 pub trait Evolve: Send + Sync {
@@ -281,6 +291,10 @@ pub trait Evolve: Send + Sync {
     /// For each record with its value, whether a writer chose it: a value that
     /// is not the fill's and that nobody wrote since the field was added is wrong.
     async fn chosen(&self, keys: &[Key]) -> StoreResult<Vec<bool>>;
+
+    /// Records that came without the field past the gateway; `None`: this store
+    /// cannot tell, because the column itself fills it.
+    async fn outdated(&self) -> StoreResult<Option<Outdated>>;
 
     /// Rough size.
     async fn estimate(&self) -> StoreResult<Estimate>;

@@ -2,10 +2,9 @@
 //! once the counted writes of outdated clients have been silent for long enough.
 
 use serde::Deserialize;
-use shearwater_core::journal::Journal;
 use shearwater_core::lifecycle::require::Phase;
 
-use super::{Helm, enter};
+use super::{Helm, Setup, enter};
 use crate::dead_letters::now_ms;
 use crate::gates::Gate;
 use crate::ledger::Halt;
@@ -23,7 +22,10 @@ const ENTRIES_MAX: usize = 10_000;
 pub struct Quiet {
     /// Writes of the old shape, counted since the migration was written down.
     pub writes: u64,
-    /// For how long there was none, ms; counted from the start of the
+    /// Records that came without the field past every gateway, once a second
+    /// and session; `None`: the store cannot tell.
+    pub direct: Option<u64>,
+    /// For how long there was none of either, ms; counted from the start of the
     /// migration when there never was one.
     pub quiet_ms: i64,
 }
@@ -43,15 +45,23 @@ struct Version {
     last_write_ms: i64,
 }
 
-/// Reads what the gateways have counted.
-pub async fn quiet(journal: &dyn Journal) -> Result<Quiet, Halt> {
+/// Reads what the gateways have counted, and what the store has seen.
+pub async fn quiet(setup: &Setup) -> Result<Quiet, Halt> {
+    let journal = setup.journal.as_ref();
     let usage: Usage = match journal.note(USAGE_NOTE).await? {
         Some(text) => serde_json::from_str(&text).unwrap_or_default(),
         None => Usage::default(),
     };
     let since = journal.read(0, ENTRIES_MAX).await?.first().map_or(0, |entry| entry.at_ms);
     let last = usage.v1.last_write_ms.max(since);
-    Ok(Quiet { writes: usage.v1.writes, quiet_ms: now_ms().saturating_sub(last).max(0) })
+    let quiet_ms = now_ms().saturating_sub(last).max(0);
+    let look = setup.evolve.look().await.map_err(Halt::OneStore)?;
+    let direct = match look.sidecar {
+        true => setup.evolve.outdated().await.map_err(Halt::OneStore)?,
+        false => None,
+    };
+    let ago = direct.and_then(|direct| direct.last_ms_ago).map_or(i64::MAX, |ms| i64::try_from(ms).unwrap_or(i64::MAX));
+    Ok(Quiet { writes: usage.v1.writes, direct: direct.map(|direct| direct.seen), quiet_ms: quiet_ms.min(ago) })
 }
 
 /// What must be true before contract.
@@ -61,17 +71,22 @@ pub(super) fn gate(quiet: Quiet, hours: u64) -> Gate {
         code: "gate/outdated-writes",
         open: quiet.quiet_ms >= wanted,
         message: format!(
-            "{} writes of the old shape were counted; the last {} minutes ago, {hours} hours of silence are needed",
+            "{} writes of the old shape were counted{}; the last {} minutes ago, {hours} hours of silence are needed",
             quiet.writes,
+            match quiet.direct {
+                Some(0) => String::new(),
+                Some(seen) => format!(", and {seen} times programs wrote the table itself without the field"),
+                None => "; this store cannot tell who writes the table itself".to_owned(),
+            },
             quiet.quiet_ms / 60_000
         ),
-        hint: Some("move those clients to /v2, then wait; `status` shows the counts"),
+        hint: Some("move those clients to /v2 and mend those programs, then wait; `status` shows the counts"),
     }
 }
 
 /// From enforce into contract.
 pub(super) async fn contract(helm: &Helm) -> Result<serde_json::Value, Halt> {
-    let quiet = quiet(helm.setup.journal.as_ref()).await?;
+    let quiet = quiet(&helm.setup).await?;
     crate::gates::refuse_closed(&[gate(quiet, helm.setup.spec.contract.outdated_writes_quiet_hours)])?;
     enter::enter(helm, Phase::Contract).await
 }
@@ -82,7 +97,7 @@ mod tests {
 
     #[test]
     fn silence_is_counted_in_hours() {
-        let open = |ms: i64, hours: u64| gate(Quiet { writes: 3, quiet_ms: ms }, hours).open;
+        let open = |ms: i64, hours: u64| gate(Quiet { writes: 3, direct: Some(1), quiet_ms: ms }, hours).open;
         assert!(open(0, 0));
         assert!(!open(MS_PER_HOUR - 1, 1));
         assert!(open(MS_PER_HOUR, 1));

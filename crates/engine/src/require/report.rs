@@ -74,8 +74,11 @@ pub struct Next {
 /// Writes of outdated clients.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Outdated {
-    /// How many were counted.
+    /// How many the gateways counted.
     pub writes: u64,
+    /// Records that came without the field past every gateway, once a second
+    /// and session; `None`: the store cannot tell.
+    pub direct: Option<u64>,
     /// How long there was none, ms.
     pub quiet_ms: i64,
 }
@@ -96,7 +99,7 @@ pub async fn status(setup: &Setup) -> Result<RequireReport, Halt> {
     let journal = setup.journal.as_ref();
     let view = fold(journal, View::<State>::initial()).await?;
     let state = view.state;
-    let silence = quiet(journal).await?;
+    let silence = quiet(setup).await?;
     let entries = journal.read(0, ENTRIES_MAX).await?;
     let held = entries.iter().filter_map(|entry| match &entry.event {
         Event::Require { step: Step::Altered { held_micros, .. } } => Some(*held_micros),
@@ -122,7 +125,7 @@ pub async fn status(setup: &Setup) -> Result<RequireReport, Halt> {
         batches: note(journal, BATCHES_NOTE).await?,
         verified: state.verified.map(|(_, totals)| totals),
         next: next(setup, &state, silence),
-        outdated: Outdated { writes: silence.writes, quiet_ms: silence.quiet_ms },
+        outdated: Outdated { writes: silence.writes, direct: silence.direct, quiet_ms: silence.quiet_ms },
         rollback: way_back(setup, &state).await?,
         locks: note(journal, LOCKS_NOTE).await?,
         lock_held_micros_max: u64::try_from(longest_hold(held).as_micros()).unwrap_or(u64::MAX),

@@ -187,6 +187,16 @@ async fn mistake_8_outdated_clients_block_contract_and_the_way_back_stays_open_a
     assert_eq!(told.code, "gate/outdated-writes", "{told}");
     process.stop().await;
 
+    // Nor are those overlooked that write the table themselves.
+    for world in [World::sqlite(30, BY_ACTIVITY), World::postgres(30, CONSTANT), World::mariadb(30, BY_ACTIVITY)] {
+        let process = world.process("a").await;
+        process.forward(Phase::Expand).await;
+        world.run(&format!("INSERT INTO users (id, name, active) VALUES (900, 'direct', {})", world.truth(true)));
+        let quiet = shearwater_engine::require::quiet(&process.setup).await.unwrap();
+        assert!(quiet.direct == Some(1) && quiet.quiet_ms < 3_600_000, "{quiet:?}");
+        process.stop().await;
+    }
+
     let world = World::sqlite(300, BY_ACTIVITY);
     let process = world.process("a").await;
     process.forward(Phase::Contract).await;

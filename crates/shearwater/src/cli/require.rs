@@ -353,7 +353,11 @@ fn verified_text(report: &RequireReport) -> String {
 
 fn outdated_text(report: &RequireReport) -> String {
     let quiet = amount::span_ms(u64::try_from(report.outdated.quiet_ms).unwrap_or(0));
-    format!("{} counted, none for {quiet}", amount::count(report.outdated.writes))
+    let direct = match report.outdated.direct {
+        Some(seen) => format!(", {} past the gateway", amount::count(seen)),
+        None => String::new(),
+    };
+    format!("{} counted{direct}, none for {quiet}", amount::count(report.outdated.writes))
 }
 
 fn rollback_text(report: &RequireReport) -> String {

@@ -110,6 +110,11 @@ impl SidecarNames {
         qualified(SIDECAR_SCHEMA, &self.named("_fills"))
     }
 
+    /// The table of moments at which somebody left a new field out.
+    pub(super) fn outdated(&self) -> String {
+        qualified(SIDECAR_SCHEMA, &self.named("_outdated"))
+    }
+
     /// The function that fills a new field.
     pub(super) fn fill_function(&self) -> String {
         qualified(SIDECAR_SCHEMA, &self.named("_fill"))

@@ -41,6 +41,11 @@ async fn life(kind: Kind, value_text: &str) {
         assert_eq!(value(&place, id).as_deref(), Some("ACTIVE"), "{why}: an explicit NULL");
         let inactive = if is_constant { "ACTIVE" } else { "INACTIVE" };
         assert_eq!(value(&place, id + 1).as_deref(), Some(inactive), "{why}: a field left out");
+        let seen = evolve.outdated().await.unwrap();
+        match (kind, is_constant) {
+            (Kind::Sqlite | Kind::Mariadb, true) => assert_eq!(seen, None, "{why}: the column itself fills"),
+            _ => assert!(seen.is_some_and(|seen| seen.seen > 0 && seen.last_ms_ago.is_some()), "{why}: {seen:?}"),
+        }
         place.run("UPDATE users SET status = 'CHOSEN' WHERE id IN (1, 2)");
         assert_eq!(evolve.chosen(&[Key::single(1i64), Key::single(3i64)]).await.unwrap(), [true, false], "{why}");
         assert_eq!(evolve.count_chosen().await.unwrap(), 2, "{why}");

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{
-    Alteration, Effect, Evolve, FillCheckpoint, FillRange, Look, Stage, Statement, Try, Wanted,
+    Alteration, Effect, Evolve, FillCheckpoint, FillRange, Look, Outdated, Stage, Statement, Try, Wanted,
 };
 use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
@@ -85,8 +85,9 @@ impl Evolving {
             let what = format!("MySQL: there is no table {:?}", self.sql.name);
             return Err(StoreError::new(StoreErrorKind::NotFound, what).with_hint("check the table in the spec"));
         }
-        let own = [self.sql.chosen_name(), self.sql.fills_name()];
-        let own = count(&session.rows(doing, &format!("{tables}(?, ?)"), names(&[&own[0], &own[1]])).await?);
+        let own = [self.sql.chosen_name(), self.sql.fills_name(), self.sql.outdated_name()];
+        let own =
+            count(&session.rows(doing, &format!("{tables}(?, ?, ?)"), names(&[&own[0], &own[1], &own[2]])).await?);
         let column = session
             .rows(
                 doing,
@@ -111,7 +112,7 @@ impl Evolving {
             not_null: column.and_then(|row| row.get(1)).and_then(text_of).as_deref() == Some("NO"),
             write_default: triggers == [2, 2] && healing,
             check: None,
-            sidecar: own == 2,
+            sidecar: own == 3,
         };
         let is_constant = self.sql.class == FillClass::Constant;
         Ok(Seen {
@@ -263,6 +264,19 @@ impl Evolve for Evolving {
 
     async fn chosen(&self, keys: &[Key]) -> StoreResult<Vec<bool>> {
         fill::chosen(&mut self.pool.session().await?, &self.sql, keys).await
+    }
+
+    async fn outdated(&self) -> StoreResult<Option<Outdated>> {
+        if self.sql.class == FillClass::Constant {
+            return Ok(None);
+        }
+        let sql = format!(
+            "SELECT COUNT(*), (UNIX_TIMESTAMP() - MAX(second)) * 1000 FROM {}",
+            super::names::quoted(&self.sql.outdated_name())
+        );
+        let rows = self.pool.session().await?.rows("counting outdated writes", &sql, Vec::new()).await?;
+        let number = |at: usize| rows.first().and_then(|row| row.get(at)).and_then(number_of);
+        Ok(Some(Outdated { seen: number(0).unwrap_or(0), last_ms_ago: number(1) }))
     }
 
     async fn estimate(&self) -> StoreResult<Estimate> {

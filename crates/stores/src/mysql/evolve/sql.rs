@@ -95,6 +95,10 @@ impl Sql {
         own_name(&self.name, "fills")
     }
 
+    pub(super) fn outdated_name(&self) -> String {
+        own_name(&self.name, "outdated")
+    }
+
     /// The triggers that fill.
     pub(super) fn fill_triggers(&self) -> [String; 2] {
         ["fill_insert", "fill_update"].map(|what| own_name(&self.name, what))
@@ -156,8 +160,8 @@ impl Sql {
             }
             Alteration::DropSidecar => {
                 let mut statements = self.drop_all_triggers();
-                let (chosen, fills) = (quoted(&self.chosen_name()), quoted(&self.fills_name()));
-                statements.push(format!("DROP TABLE IF EXISTS {chosen}, {fills}"));
+                let names = [self.chosen_name(), self.fills_name(), self.outdated_name()].map(|name| quoted(&name));
+                statements.push(format!("DROP TABLE IF EXISTS {}", names.join(", ")));
                 own(statements)
             }
             Alteration::AddCheck | Alteration::ValidateCheck | Alteration::DropCheck | Alteration::DropNotNull => {
@@ -168,7 +172,12 @@ impl Sql {
 
     fn add_sidecar(&self) -> Vec<String> {
         let (chosen, fills, keys) = (quoted(&self.chosen_name()), quoted(&self.fills_name()), list(&self.key));
+        let outdated = quoted(&self.outdated_name());
         vec![
+            format!(
+                "CREATE TABLE IF NOT EXISTS {outdated} (second BIGINT NOT NULL, session BIGINT UNSIGNED NOT NULL, \
+                 PRIMARY KEY (second, session)) ENGINE=InnoDB"
+            ),
             format!(
                 "CREATE TABLE IF NOT EXISTS {chosen} (PRIMARY KEY ({keys})) ENGINE=InnoDB AS SELECT {keys} FROM {} LIMIT 0",
                 self.table
@@ -188,12 +197,16 @@ impl Sql {
         let compared = |sql: &str| if self.is_text { words.by_bytes(sql) } else { format!("({sql})") };
         let differs = format!("NOT ({} <=> {})", compared(&format!("NEW.{column}")), compared(fill));
         let mut out = Vec::new();
-        for (name, event) in self.fill_triggers().iter().zip(["INSERT", "UPDATE"]) {
-            out.push(format!(
-                "CREATE TRIGGER {} BEFORE {event} ON {table} FOR EACH ROW SET NEW.{column} = COALESCE(NEW.{column}, {fill})",
-                quoted(name)
-            ));
-        }
+        let [insert, update] = self.fill_triggers().map(|name| quoted(&name));
+        // One row for each second and session: nobody waits for another's commit, and it stays small.
+        out.push(format!(
+            "CREATE TRIGGER {insert} BEFORE INSERT ON {table} FOR EACH ROW BEGIN IF NEW.{column} IS NULL THEN \
+             INSERT IGNORE INTO {} VALUES (UNIX_TIMESTAMP(), CONNECTION_ID()); SET NEW.{column} = {fill}; END IF; END",
+            quoted(&self.outdated_name())
+        ));
+        out.push(format!(
+            "CREATE TRIGGER {update} BEFORE UPDATE ON {table} FOR EACH ROW SET NEW.{column} = COALESCE(NEW.{column}, {fill})"
+        ));
         for (name, event) in self.note_triggers().iter().zip(["INSERT", "UPDATE"]) {
             out.push(format!(
                 "CREATE TRIGGER {} AFTER {event} ON {table} FOR EACH ROW INSERT IGNORE INTO {} SELECT {} FROM DUAL WHERE {differs}",

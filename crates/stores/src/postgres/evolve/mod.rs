@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{
-    Alteration, Blocker, Effect, Evolve, FillCheckpoint, FillRange, Look, Stage, Statement, Try, Wanted,
+    Alteration, Blocker, Effect, Evolve, FillCheckpoint, FillRange, Look, Outdated, Stage, Statement, Try, Wanted,
 };
 use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
@@ -303,6 +303,16 @@ impl Evolve for Evolving {
 
     async fn chosen(&self, keys: &[Key]) -> StoreResult<Vec<bool>> {
         fill::chosen(&*self.pool.lease().await?, &self.sql, &self.wanted, keys).await
+    }
+
+    async fn outdated(&self) -> StoreResult<Option<Outdated>> {
+        let sql = format!(
+            "SELECT count(*), (greatest(extract(epoch FROM clock_timestamp()) - max(second), 0) * 1000)::int8 FROM {}",
+            self.sql.outdated()
+        );
+        let row = self.pool.lease().await?.one(&sql, &[]).await?;
+        let (seen, ago): (i64, Option<i64>) = (get(&row, 0)?, get(&row, 1)?);
+        Ok(Some(Outdated { seen: seen.unsigned_abs(), last_ms_ago: ago.map(i64::unsigned_abs) }))
     }
 
     async fn estimate(&self) -> StoreResult<Estimate> {

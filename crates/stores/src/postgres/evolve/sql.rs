@@ -99,20 +99,20 @@ impl Sql {
         self.names.fills()
     }
 
+    pub(super) fn outdated(&self) -> String {
+        self.names.outdated()
+    }
+
     /// One row: the type of the column, whether it is NOT NULL, whether the write default is whole, whether the
     /// check is valid, whether anything of ours is there.
     pub(super) fn look(&self) -> String {
         let (table, column) = (literal(&self.table), literal(&unquote(&self.column)));
-        let default = match self.class {
-            FillClass::Constant => "coalesce(a.atthasdef, false)",
-            FillClass::RowPure => "true",
-        };
         format!(
-            "SELECT format_type(a.atttypid, a.atttypmod), coalesce(a.attnotnull, false), {default} AND 2 = \
+            "SELECT format_type(a.atttypid, a.atttypmod), coalesce(a.attnotnull, false), 2 = \
              (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname IN ({fill}, {note}) AND t.tgenabled = 'A'), \
              (SELECT k.convalidated FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conname = {check}), \
-             to_regclass({chosen}) IS NOT NULL AND to_regclass({fills}) IS NOT NULL, \
-             to_regclass({chosen}) IS NOT NULL OR to_regclass({fills}) IS NOT NULL OR EXISTS \
+             to_regclass({chosen}) IS NOT NULL AND to_regclass({fills}) IS NOT NULL AND to_regclass({outdated}) IS NOT NULL, \
+             to_regclass({chosen}) IS NOT NULL OR to_regclass({fills}) IS NOT NULL OR to_regclass({outdated}) IS NOT NULL OR EXISTS \
              (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname IN ({fill}, {note})), c.relkind::text, \
              EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = {fill}) OR {dropped} \
              FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = {column} AND NOT a.attisdropped \
@@ -122,6 +122,7 @@ impl Sql {
             check = literal(CHECK),
             chosen = literal(&self.chosen()),
             fills = literal(&self.fills()),
+            outdated = literal(&self.outdated()),
             dropped = match self.class {
                 FillClass::Constant => "coalesce(a.atthasdef, false)",
                 FillClass::RowPure => "false",
@@ -172,7 +173,12 @@ impl Sql {
             Alteration::DropSidecar => {
                 let mut statements = self.drop_triggers();
                 statements.extend(self.drop_functions());
-                statements.push(format!("DROP TABLE IF EXISTS {}, {}", self.chosen(), self.fills()));
+                statements.push(format!(
+                    "DROP TABLE IF EXISTS {}, {}, {}",
+                    self.chosen(),
+                    self.fills(),
+                    self.outdated()
+                ));
                 statements.push(format!(
                     "DO $$ BEGIN DROP SCHEMA IF EXISTS {SIDECAR_SCHEMA} RESTRICT; \
                      EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $$"
@@ -201,6 +207,10 @@ impl Sql {
                 "CREATE TABLE IF NOT EXISTS {fills} (run text, part bigint, place text, done boolean NOT NULL, \
                  looked bigint NOT NULL, filled bigint NOT NULL, PRIMARY KEY (run, part))"
             ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (second bigint, session int, PRIMARY KEY (second, session))",
+                self.outdated()
+            ),
         ]
     }
 
@@ -211,8 +221,12 @@ impl Sql {
         let keys: Vec<String> = self.key.iter().map(|key| format!("NEW.{}", quoted(key))).collect();
         let mut out = vec![
             format!(
-                "CREATE OR REPLACE FUNCTION {fill_fn}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog \
-                 AS $fill$ BEGIN NEW.{column} := {}; RETURN NEW; END $fill$",
+                // One row for each second and session: nobody waits for another's commit, and it stays small.
+                "CREATE OR REPLACE FUNCTION {fill_fn}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+                 SET search_path = pg_catalog AS $fill$ BEGIN IF TG_OP = 'INSERT' THEN \
+                 INSERT INTO {} VALUES (extract(epoch FROM clock_timestamp())::bigint, pg_backend_pid()) ON CONFLICT DO NOTHING; \
+                 END IF; NEW.{column} := {}; RETURN NEW; END $fill$",
+                self.outdated(),
                 self.fill_new
             ),
             format!(
@@ -236,7 +250,8 @@ impl Sql {
             format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {fill}, ENABLE ALWAYS TRIGGER {note}"),
         ];
         if self.class == FillClass::Constant {
-            out.push(format!("ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {}", self.fill));
+            // The trigger fills as well, and sees who leaves the field out.
+            out.push(format!("ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"));
         }
         out
     }

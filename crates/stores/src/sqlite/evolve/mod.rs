@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{
-    Alteration, Blocker, Effect, Evolve, FillCheckpoint, FillRange, Look, Stage, Statement, Try, Wanted,
+    Alteration, Blocker, Effect, Evolve, FillCheckpoint, FillRange, Look, Outdated, Stage, Statement, Try, Wanted,
 };
 use shearwater_core::fill::FillClass;
 use shearwater_core::store::{Estimate, Load};
@@ -121,8 +121,9 @@ fn drop_all_triggers(sql: &Sql) -> Vec<String> {
 
 fn drop_sidecar(sql: &Sql) -> Vec<String> {
     let mut texts = drop_all_triggers(sql);
-    texts.push(format!("DROP TABLE IF EXISTS {}", quoted(&sql.chosen_name())));
-    texts.push(format!("DROP TABLE IF EXISTS {}", quoted(&sql.fills_name())));
+    for name in [sql.chosen_name(), sql.fills_name(), sql.outdated_name()] {
+        texts.push(format!("DROP TABLE IF EXISTS {}", quoted(&name)));
+    }
     texts
 }
 
@@ -160,7 +161,7 @@ fn seen(conn: &Connection, sql: &Sql) -> StoreResult<Seen> {
         }
         Ok(found)
     };
-    let tables = there("table", &[sql.chosen_name(), sql.fills_name()])?;
+    let tables = there("table", &[sql.chosen_name(), sql.fills_name(), sql.outdated_name()])?;
     let (fills, notes) = (there("trigger", &sql.fill_triggers())?, there("trigger", &sql.note_triggers())?);
     let all = fills == sql.fill_triggers().len() && notes == 2;
     let is_soft = rebuild::with_definition(&text, &sql.soft, "").is_some();
@@ -169,7 +170,7 @@ fn seen(conn: &Connection, sql: &Sql) -> StoreResult<Seen> {
         column: column.map(|(ty, _)| ty),
         write_default: all && is_soft,
         check: None,
-        sidecar: tables == 2,
+        sidecar: tables == 3,
     };
     Ok(Seen { look, is_soft, traces: tables + fills + notes > 0 })
 }
@@ -427,6 +428,22 @@ impl Evolve for Evolving {
             keys.iter()
                 .map(|key| statement.query_row(rusqlite::params_from_iter(key), |row| row.get(0)).map_err(failed))
                 .collect()
+        })
+        .await
+    }
+
+    async fn outdated(&self) -> StoreResult<Option<Outdated>> {
+        self.with(|conn, sql| {
+            if sql.class == FillClass::Constant {
+                return Ok(None);
+            }
+            let ask = format!(
+                "SELECT count(*), (CAST(strftime('%s', 'now') AS INTEGER) - max(second)) * 1000 FROM {}",
+                quoted(&sql.outdated_name())
+            );
+            let found = conn.query_row(&ask, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)));
+            let (seen, ago) = found.map_err(|error| store_error("counting outdated writes", error))?;
+            Ok(Some(Outdated { seen: seen.unsigned_abs(), last_ms_ago: ago.map(|ms| ms.max(0).unsigned_abs()) }))
         })
         .await
     }

@@ -93,6 +93,11 @@ impl Sql {
         self.own("fills")
     }
 
+    /// The table of moments at which somebody left the field out.
+    pub(super) fn outdated_name(&self) -> String {
+        self.own("outdated")
+    }
+
     /// The table while it is built anew.
     pub(super) fn old_name(&self) -> String {
         self.own("old")
@@ -115,6 +120,7 @@ impl Sql {
         let (chosen, fills) = (quoted(&self.chosen_name()), quoted(&self.fills_name()));
         let keys = list(&self.key);
         vec![
+            format!("CREATE TABLE IF NOT EXISTS {} (second INTEGER PRIMARY KEY)", quoted(&self.outdated_name())),
             format!("CREATE TABLE IF NOT EXISTS {chosen} ({keys}, PRIMARY KEY ({keys})) WITHOUT ROWID"),
             format!(
                 "CREATE TABLE IF NOT EXISTS {fills} (run TEXT NOT NULL, part INTEGER NOT NULL, place TEXT, \
@@ -129,9 +135,10 @@ impl Sql {
         let mut out = Vec::new();
         let is_row: Vec<String> = self.key.iter().map(|key| format!("{0} IS NEW.{0}", quoted(key))).collect();
         for (name, event) in self.fill_triggers().iter().zip(["INSERT", "UPDATE"]) {
+            let noted = if event == "INSERT" { self.note_outdated() } else { String::new() };
             out.push(format!(
                 "CREATE TRIGGER IF NOT EXISTS {} AFTER {event} ON {table} WHEN NEW.{column} IS NULL BEGIN \
-                 UPDATE {table} SET {column} = {fill} WHERE {}; END",
+                 {noted}UPDATE {table} SET {column} = {fill} WHERE {}; END",
                 quoted(name),
                 is_row.join(" AND ")
             ));
@@ -151,6 +158,12 @@ impl Sql {
             ));
         }
         out
+    }
+
+    /// Notes the second, once.
+    fn note_outdated(&self) -> String {
+        let (table, now) = (quoted(&self.outdated_name()), "CAST(strftime('%s', 'now') AS INTEGER)");
+        format!("INSERT INTO {table} SELECT {now} WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE second = {now}); ")
     }
 
     pub(super) fn drop_triggers(&self, names: &[String]) -> Vec<String> {
