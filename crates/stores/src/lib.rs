@@ -200,5 +200,5 @@ impl Kind {
 
 fn unknown(what: String) -> StoreError {
     StoreError::new(StoreErrorKind::Unsupported, what)
-        .with_hint("stores that can be opened: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE, mongodb://USER:PASSWORD@HOST/DATABASE?replicaSet=NAME")
+        .with_hint("stores that can be opened: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE, mongodb://USER:PASSWORD@HOST/DATABASE?replicaSet=NAME, dynamodb:?region=NAME")
 }

@@ -157,3 +157,41 @@ fn a_table_into_dynamodb() {
     assert_eq!(one, expected, "as any program finds it");
     assert_eq!(items.len(), 121);
 }
+
+/// A user and three orders of hers in one table.
+const APP: &str = r#"
+{"PK":"USER#1","SK":"PROFILE#","name":"Ada"}
+{"PK":"USER#1","SK":"ORDER#1","placed":"2024-02-29T12:00:00Z","status":"paid","total":12.5,"lines":[{"sku":"a","count":2}]}
+{"PK":"USER#1","SK":"ORDER#2","placed":"2024-03-01T12:00:00Z","status":"sent","total":7,"lines":[],"gift":true}
+{"PK":"USER#2","SK":"ORDER#3","status":"new","total":0.99}
+"#;
+
+/// The example spec: one entity of a table, while the others stay as they are.
+#[test]
+fn orders_out_of_a_table_of_several_entities() {
+    let place = Place::new();
+    let url = dynamodb().database("app");
+    let target = Database::postgres("orders");
+    place.write("app.jsonl", APP.trim().as_bytes());
+    let import = ["import", "app.jsonl", "--into", &url, "--table", "app", "--key", "PK", "--key", "SK"];
+    assert_eq!(place.json(&import)["imported"], 4);
+    assert_eq!(place.json(&import)["unchanged"], 4, "the same again is no conflict");
+    let whole = [&url, "--table", "app", "--key", "PK", "--key", "SK"];
+    let before = place.exported(&whole);
+    let spec = include_str!("../../../../examples/orders-from-dynamodb.toml")
+        .replace("dynamodb:?region=eu-west-1", &url)
+        .replace("postgres://localhost/shop", &target.url);
+    place.write("orders.toml", (spec + GATES).as_bytes());
+    let started = place.json(&["start", "orders.toml"]);
+    assert_eq!((&started["read"], &started["changed"], &started["dead_letters"]), (&3.into(), &3.into(), &0.into()));
+    assert_eq!(place.json(&["verify"])["mismatches"], 0);
+    for step in [&["advance"][..], &["advance"], &["ramp", "100%"], &["advance"]] {
+        place.json(step);
+    }
+    let total = target.one("SELECT sum(total)::text FROM orders WHERE customer IN ('1', '2')");
+    assert_eq!((target.count("orders"), total.as_str(), target.count("order_lines")), (3, "20.49", 1));
+    assert_eq!(place.json(&["rollback"])["phase"], "dual-write");
+    assert_eq!(place.json(&["rollback"])["phase"], "planned");
+    assert_eq!(place.json(&["withdraw"])["phase"], "withdrawn");
+    assert_eq!(place.exported(&whole), before, "as if nothing had been");
+}

@@ -164,6 +164,7 @@ impl Outsider for DynamoDbOutsider {
                 Err(failed) if failed.error.kind == StoreErrorKind::NotFound => {}
                 Err(failed) => return Err(failed.error),
             }
+            self.store.wait_until_gone(table).await?;
         }
         Ok(())
     }

@@ -43,13 +43,17 @@ struct Blueprint<'a> {
 }
 
 impl DynamoDb {
-    /// A table as the store describes it; `None`: there is none.
+    /// A table as the store describes it; `None`: there is none, or soon none.
     pub(super) async fn describe(&self, table: &str) -> StoreResult<Option<TableDescription>> {
+        Ok(self.describe_any(table).await?.filter(|table| table.table_status != Some(TableStatus::Deleting)))
+    }
+
+    async fn describe_any(&self, table: &str) -> StoreResult<Option<TableDescription>> {
         let asked = self.session.call("describing a table", Effect::Reads, || {
             self.session.client.describe_table().table_name(table).send()
         });
         match asked.await {
-            Ok(answer) => Ok(answer.table.filter(|table| table.table_status != Some(TableStatus::Deleting))),
+            Ok(answer) => Ok(answer.table),
             Err(failed) if failed.error.kind == StoreErrorKind::NotFound => Ok(None),
             Err(failed) => Err(failed.error),
         }
@@ -92,6 +96,9 @@ impl DynamoDb {
                 Some(vec![built.map_err(|error| unbuilt(&error))?])
             }
         };
+        // AWS takes some seconds to remove a table, whose name is taken until then.
+        let is_going = |found: &TableDescription| found.table_status == Some(TableStatus::Deleting);
+        self.wait_for(table, |found| !found.is_some_and(is_going)).await?;
         let asked = self.session.call("making a table", Effect::Writes, || {
             self.session
                 .client
@@ -114,7 +121,7 @@ impl DynamoDb {
 
     async fn wait_for(&self, table: &str, is: impl Fn(Option<&TableDescription>) -> bool) -> StoreResult<()> {
         let began = tokio::time::Instant::now();
-        while !is(self.describe(table).await?.as_ref()) {
+        while !is(self.describe_any(table).await?.as_ref()) {
             if began.elapsed() > TABLE_WAIT_MAX {
                 let what = format!("DynamoDB: table {table:?} is still being changed after {TABLE_WAIT_MAX:?}");
                 return Err(StoreError::new(StoreErrorKind::Unavailable, what));
@@ -122,6 +129,11 @@ impl DynamoDb {
             tokio::time::sleep(TABLE_POLL).await;
         }
         Ok(())
+    }
+
+    /// Waits until a table is gone.
+    pub(super) async fn wait_until_gone(&self, table: &str) -> StoreResult<()> {
+        self.wait_for(table, |found| found.is_none()).await
     }
 
     /// Makes the sidecar's table, and puts the fence into it: only then is it there.
@@ -169,7 +181,7 @@ impl DynamoDb {
             Err(failed) if failed.error.kind == StoreErrorKind::NotFound => {}
             Err(failed) => return Err(failed.error),
         }
-        self.wait_for(sidecar, |found| found.is_none()).await
+        self.wait_until_gone(sidecar).await
     }
 
     /// Takes our attribute from every item of a segment, and the tombstones away.

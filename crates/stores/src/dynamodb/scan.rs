@@ -218,6 +218,9 @@ pub(super) fn of_entity(schema: &Schema) -> Words {
     prefixed.fold(Words::default(), Words::and)
 }
 
+/// Every record is read with its stamp, of one moment, strongly consistent; the
+/// records of one call are not of one moment, which only a transaction of at most
+/// a hundred reads could give. Whoever compares them compares their stamps.
 #[async_trait]
 impl Reader for DynamoDb {
     async fn fetch(&self, key: &Key) -> StoreResult<Fetched> {

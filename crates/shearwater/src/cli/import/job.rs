@@ -133,7 +133,8 @@ impl Job {
             let chunk = chunk?;
             let keys: Vec<Key> = chunk.iter().map(|(_, key, _)| key.clone()).collect();
             for ((number, _, record), held) in chunk.iter().zip(store.fetch_many(&keys).await?) {
-                if held.image.is_some_and(|image| image.record != *record) {
+                let same = |held: &Document| held == record || *held == store.kept(record.clone());
+                if held.image.is_some_and(|image| !same(&image.record)) {
                     conflicts.push(bad(
                         self.place(*number),
                         "the table has a record with this key and other content",
