@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shearwater_core::error::{Policy, StoreErrorKind};
 use shearwater_core::mapping::Mapping;
-use shearwater_core::store::{Applied, DirtyMark, Fetched, Put};
+use shearwater_core::store::{Applied, Change, Covers, DirtyMark, Expect, Fetched, Put, Write};
 use shearwater_core::{Key, Stamp};
 
 use crate::dead_letters::Refused;
@@ -154,6 +154,27 @@ async fn settle(
     Ok(())
 }
 
+/// Where programs may write past the gateway, one of them may have taken the
+/// stamp away with the record that it replaced or deleted. What is there now is
+/// the authority's all the same: it becomes a write of the authority, with a stamp
+/// above all before it, and the mark brings it to the follower. `false`: the store
+/// stamps every write itself, so something else is wrong.
+async fn stamped_anew(helm: &Helm, course: Course, mark: &Mark, fresh: Fetched) -> Result<bool, Halt> {
+    let store = helm.setup.store(course.authority);
+    if store.covers() == Covers::Everyone {
+        return Ok(false);
+    }
+    helm.check()?;
+    let expect = if fresh.image.is_some() { Expect::Stamp(mark.stamp) } else { Expect::Absent };
+    let change = Change { key: mark.key.clone(), image: fresh.image, expect };
+    match store.write(Write { epoch: Some(course.epoch), changes: vec![change], idempotency: None }).await {
+        Ok(_) => Ok(true),
+        // Somebody wrote it since, which is as good.
+        Err(error) if matches!(error.kind, StoreErrorKind::ExpectFailed { .. }) => Ok(true),
+        Err(error) => Err(Halt::Store { side: course.authority, error }),
+    }
+}
+
 /// The follower holds a higher stamp than we read. Usually another writer was
 /// quicker; if the authority still has the stamp that we read, the follower
 /// holds something that the authority never wrote.
@@ -164,7 +185,7 @@ async fn look_again(helm: &Helm, course: Course, marks: Vec<Mark>) -> Result<(u6
     let mut refused = Vec::new();
     let mut again = 0;
     for (mark, fresh) in marks.into_iter().zip(fresh) {
-        if fresh.stamp != Some(mark.stamp) {
+        if fresh.stamp != Some(mark.stamp) || stamped_anew(helm, course, &mark, fresh).await? {
             again += 1;
             continue;
         }

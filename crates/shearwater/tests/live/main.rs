@@ -2,6 +2,7 @@
 //! of Shearwater write through connections of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod bypassed;
 mod compare;
 mod dice;
 mod door;
