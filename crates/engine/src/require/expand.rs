@@ -14,6 +14,13 @@ pub(super) async fn expand(helm: &Helm) -> Result<serde_json::Value, Halt> {
     if helm.state().began.is_none() {
         // Refuses what cannot be done at all, before anything is written.
         helm.setup.evolve.hazards().await.map_err(Halt::OneStore)?;
+        if helm.setup.old.fence().await.map_err(Halt::OneStore)?.is_some() {
+            return Err(Halt::refused(
+                "require/captured",
+                "the table takes part in another migration, whose sidecar is installed",
+                "finish or withdraw that one first",
+            ));
+        }
         helm.ledger.append(Event::Require { step: Step::Began { stage: Stage::Expand } }).await?;
     }
     go_on(helm, Stage::Expand).await

@@ -106,3 +106,16 @@ async fn every_gateway_repairs_before_the_field_can_be_seen_and_until_it_is_ever
     other.served.leave().await;
     coordinator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_takes_part_in_another_migration_is_refused() {
+    use shearwater_core::store::{Fence, Role};
+    let world = World::sqlite(3, BY_ACTIVITY);
+    let process = world.process("a").await;
+    process.setup.old.install(Fence { role: Role::Authority, epoch: 1 }).await.unwrap();
+    let before = world.schema();
+    let told = process.ask(Command::Advance).await.unwrap_err();
+    assert_eq!(told.code, "require/captured", "{told}");
+    assert_eq!(world.schema(), before, "nothing was written");
+    process.stop().await;
+}

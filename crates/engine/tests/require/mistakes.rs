@@ -1,7 +1,7 @@
 //! What the known tools get wrong here, each as a test that names it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shearwater_core::journal::{Command, Event};
 use shearwater_core::lifecycle::require::{Filling, Phase, Step};
@@ -205,22 +205,33 @@ async fn mistake_8_outdated_clients_block_contract_and_the_way_back_stays_open_a
     process.stop().await;
 }
 
+/// The latency below which 99 of 100 stayed.
+fn p99(mut took: Vec<std::time::Duration>) -> std::time::Duration {
+    took.sort_unstable();
+    took.get(took.len() * 99 / 100).copied().unwrap_or_default()
+}
+
 /// A direct writer, outdated and new clients, all the time while the migration
 /// goes there, back and there again: no request fails, no read is without the field.
 async fn under_traffic(world: World) {
     let world = Arc::new(world);
     let process = Arc::new(world.process("a").await);
     let stop = Arc::new(AtomicBool::new(false));
-    process.forward(Phase::Expand).await;
+    let answered = Arc::new(AtomicU64::new(0));
     let mut clients = Vec::new();
     for shape in [Shape::V1, Shape::V2] {
-        let (process, stop) = (process.clone(), stop.clone());
+        let (process, stop, answered) = (process.clone(), stop.clone(), answered.clone());
         clients.push(tokio::spawn(async move {
             let mut done = 0_u64;
+            let mut calm = Vec::new();
+            let mut moved = Vec::new();
             while !stop.load(Ordering::Relaxed) {
+                let began = std::time::Instant::now();
                 let id = 1 + i64::try_from(done * 7 % 900).unwrap();
                 let patch = match shape {
                     Shape::V1 => format!(r#"{{"age":{}}}"#, done % 80),
+                    // Before the start there is no place for it.
+                    Shape::V2 if process.state().phase == Phase::Planned => format!(r#"{{"age":{}}}"#, done % 80),
                     Shape::V2 => format!(r#"{{"status":"S{}"}}"#, done % 5),
                 };
                 let written = process.write(shape, id, Edit::MergePatch(doc(&patch))).await;
@@ -228,7 +239,15 @@ async fn under_traffic(world: World) {
                 let read = process.get(Shape::V2, id).await.unwrap();
                 assert!(read.get("status").is_some_and(|value| !value.is_null()), "{read:?}");
                 done += 1;
+                answered.fetch_add(1, Ordering::Relaxed);
+                let took = if process.state().phase == Phase::Planned { &mut calm } else { &mut moved };
+                took.push(began.elapsed());
             }
+            println!(
+                "{shape:?}: p99 of a write and a read {:?} before the start, {:?} meanwhile",
+                p99(calm),
+                p99(moved)
+            );
             done
         }));
     }
@@ -245,6 +264,10 @@ async fn under_traffic(world: World) {
             n - 500_000
         })
     };
+    // Some traffic before anything begins, to compare with.
+    while answered.load(Ordering::Relaxed) < 400 {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
     for _ in 0..2 {
         process.forward(Phase::Enforce).await;
         process.must(Command::Rollback).await;

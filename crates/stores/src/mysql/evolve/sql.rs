@@ -6,7 +6,7 @@ use shearwater_core::expr::Words;
 use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
 
-use super::super::facts::Server;
+use super::super::facts::{Family, Server};
 use super::super::names::{list, literal, own_name, quoted};
 
 /// Characters of a column for a constant text: enough for any word that stands
@@ -50,6 +50,7 @@ pub(super) struct Sql {
     pub(super) fill: String,
     fill_new: String,
     is_text: bool,
+    family: Family,
 }
 
 /// What one alteration runs.
@@ -84,6 +85,7 @@ impl Sql {
             fill: wanted.fill.sql(&Prefixed("")).map_err(told)?,
             fill_new: wanted.fill.sql(&Prefixed("NEW.")).map_err(told)?,
             is_text,
+            family: server.family,
         })
     }
 
@@ -128,7 +130,11 @@ impl Sql {
                 own(vec![format!("ALTER TABLE {table} ADD COLUMN {column} {}{rest}, ALGORITHM=INSTANT", self.ty)])
             }
             Alteration::AddWriteDefault => {
-                let mut statements = self.drop_all_triggers();
+                // Each statement flushes while the table is locked: as few as can be.
+                let mut statements = match self.family {
+                    Family::MariaDb => Vec::new(),
+                    Family::MySql => self.drop_all_triggers(),
+                };
                 statements.extend(self.make_triggers());
                 if self.class == FillClass::Constant {
                     statements.push(format!("ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {}", self.fill));
@@ -193,6 +199,10 @@ impl Sql {
     fn make_triggers(&self) -> Vec<String> {
         let (table, column, fill) = (&self.table, &self.column, &self.fill_new);
         let keys: Vec<String> = self.key.iter().map(|key| format!("NEW.{}", quoted(key))).collect();
+        let create = match self.family {
+            Family::MariaDb => "CREATE OR REPLACE TRIGGER",
+            Family::MySql => "CREATE TRIGGER",
+        };
         let words = Prefixed("");
         let compared = |sql: &str| if self.is_text { words.by_bytes(sql) } else { format!("({sql})") };
         let differs = format!("NOT ({} <=> {})", compared(&format!("NEW.{column}")), compared(fill));
@@ -200,16 +210,16 @@ impl Sql {
         let [insert, update] = self.fill_triggers().map(|name| quoted(&name));
         // One row for each second and session: nobody waits for another's commit, and it stays small.
         out.push(format!(
-            "CREATE TRIGGER {insert} BEFORE INSERT ON {table} FOR EACH ROW BEGIN IF NEW.{column} IS NULL THEN \
+            "{create} {insert} BEFORE INSERT ON {table} FOR EACH ROW BEGIN IF NEW.{column} IS NULL THEN \
              INSERT IGNORE INTO {} VALUES (UNIX_TIMESTAMP(), CONNECTION_ID()); SET NEW.{column} = {fill}; END IF; END",
             quoted(&self.outdated_name())
         ));
         out.push(format!(
-            "CREATE TRIGGER {update} BEFORE UPDATE ON {table} FOR EACH ROW SET NEW.{column} = COALESCE(NEW.{column}, {fill})"
+            "{create} {update} BEFORE UPDATE ON {table} FOR EACH ROW SET NEW.{column} = COALESCE(NEW.{column}, {fill})"
         ));
         for (name, event) in self.note_triggers().iter().zip(["INSERT", "UPDATE"]) {
             out.push(format!(
-                "CREATE TRIGGER {} AFTER {event} ON {table} FOR EACH ROW INSERT IGNORE INTO {} SELECT {} FROM DUAL WHERE {differs}",
+                "{create} {} AFTER {event} ON {table} FOR EACH ROW INSERT IGNORE INTO {} SELECT {} FROM DUAL WHERE {differs}",
                 quoted(name),
                 quoted(&self.chosen_name()),
                 keys.join(", ")
