@@ -278,3 +278,11 @@ async fn a_follower_that_forgets_is_found_out() {
     // Errors stand first among the findings, of which only some are told.
     assert!(report.errors > 0 && report.findings[0].contains("the demo stopped"), "{}", report.text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absorb_there_and_back_and_to_the_end() {
+    let report = demo::absorb::run(DemoOptions { records: 300, ..small() }).await.unwrap();
+    assert!(report.passed(), "{}", report.text());
+    assert!(report.requests > 100 && report.walks > 5 && report.direct_writes > 10, "{}", report.text());
+    assert!(report.returned > 0 && report.moved_in_bulk > 0, "{}", report.text());
+}

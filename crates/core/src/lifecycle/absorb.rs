@@ -177,6 +177,12 @@ pub enum Step {
         /// The phase.
         to: Phase,
     },
+    /// No record remains in the source: members read and write the target
+    /// alone from now on, without the sidecars, which go next.
+    Closing {
+        /// The new epoch.
+        epoch: u64,
+    },
     /// The phase that was being entered is given up; the one before goes on.
     Aborted {
         /// Why.
@@ -204,6 +210,7 @@ impl Step {
             Step::Prepared { .. } => "prepared",
             Step::Entering { .. } => "entering",
             Step::Entered { .. } => "entered",
+            Step::Closing { .. } => "closing",
             Step::Aborted { .. } => "aborted",
             Step::Deactivated { .. } => "deactivated",
             Step::Returned { .. } => "returned",
@@ -226,6 +233,8 @@ pub struct State {
     pub prepared: bool,
     /// The census of the last preparation.
     pub census: Option<Census>,
+    /// Whether every record is known to be in the target, so that `complete` may end.
+    pub closing: bool,
     /// Whether every record is known to be back, so that the rollback may end.
     pub returned: bool,
     /// The last finished verification, and the entry at which it finished.
@@ -250,8 +259,12 @@ impl State {
 
     /// In which order a list reads the stores (H10).
     pub fn list_order(&self) -> ListOrder {
+        if self.is_target_only() {
+            return ListOrder::TargetOnly;
+        }
         match (self.phase, self.entering) {
             (Phase::Complete, _) => ListOrder::TargetOnly,
+            (Phase::Prepare, Some(Phase::Planned | Phase::Withdrawn)) => ListOrder::SourceOnly,
             (Phase::Planned | Phase::Withdrawn, _) => ListOrder::SourceOnly,
             (Phase::Rollback, None) => ListOrder::TargetFirst,
             (Phase::Prepare | Phase::Lazy | Phase::Drain, None | Some(Phase::Lazy | Phase::Drain)) => {
@@ -260,6 +273,17 @@ impl State {
             // Another member may still move records the one way, or begin to move them the other.
             (Phase::Prepare | Phase::Lazy | Phase::Drain | Phase::Rollback, Some(_)) => ListOrder::SourceTwice,
         }
+    }
+
+    /// Whether the data path relies on the sidecars and the flag: not once they
+    /// are about to go.
+    pub fn uses_sidecars(&self) -> bool {
+        self.prepared && !self.closing && !matches!(self.entering, Some(Phase::Planned | Phase::Withdrawn))
+    }
+
+    /// Whether every record is in the target.
+    pub fn is_target_only(&self) -> bool {
+        self.closing || self.phase == Phase::Complete
     }
 
     /// Whether stragglers may be deactivated now.
@@ -282,6 +306,7 @@ impl State {
         match step {
             Step::Entered { to } => return self.entered(event, *to),
             Step::Aborted { epoch, .. } => return self.aborted(event, *epoch),
+            Step::Closing { epoch } => return self.close(event, *epoch),
             Step::Preparing
             | Step::Prepared { .. }
             | Step::Entering { .. }
@@ -297,6 +322,7 @@ impl State {
             Step::Entering { to, epoch } => self.enter(event, *to, *epoch),
             Step::Entered { to } => self.entered(event, *to),
             Step::Aborted { epoch, .. } => self.aborted(event, *epoch),
+            Step::Closing { epoch } => self.close(event, *epoch),
             Step::Deactivated { .. } if self.moves_forward() => Ok(self.clone()),
             Step::Deactivated { .. } => self.refuse(event, "records do not move in this phase"),
             Step::Returned { .. } if self.phase == Phase::Rollback => Ok(State { returned: true, ..self.clone() }),
@@ -320,8 +346,18 @@ impl State {
         Ok(State { entering: Some(to), epoch, returned: false, ..self.clone() })
     }
 
+    fn close(&self, event: &Event, epoch: u64) -> Result<State, Illegal> {
+        if self.entering != Some(Phase::Complete) || self.closing {
+            return self.refuse(event, "the stores are closed once, on the way to complete");
+        }
+        if epoch != self.epoch + 1 {
+            return self.refuse(event, format!("epoch {} must come after {}, not {epoch}", self.epoch + 1, self.epoch));
+        }
+        Ok(State { closing: true, epoch, ..self.clone() })
+    }
+
     fn aborted(&self, event: &Event, epoch: u64) -> Result<State, Illegal> {
-        if self.entering != Some(Phase::Complete) {
+        if self.entering != Some(Phase::Complete) || self.closing {
             return self.refuse(event, "only the last step can be given up before it is done");
         }
         if epoch != self.epoch + 1 {
@@ -334,11 +370,14 @@ impl State {
         if self.entering != Some(to) {
             return self.refuse(event, format!("{} is not being entered", to.name()));
         }
+        if to == Phase::Complete && !self.closing {
+            return self.refuse(event, "members still rely on the sidecars");
+        }
         let gone = matches!(to, Phase::Planned | Phase::Complete | Phase::Withdrawn);
         let prepared = self.prepared && !gone;
         // What was verified before records went back says nothing later.
         let verified = if matches!(to, Phase::Rollback) { None } else { self.verified };
-        Ok(State { phase: to, entering: None, prepared, verified, ..self.clone() })
+        Ok(State { phase: to, entering: None, prepared, closing: false, verified, ..self.clone() })
     }
 }
 
@@ -351,6 +390,7 @@ impl Lifecycle for State {
             status: Status::Running,
             prepared: false,
             census: None,
+            closing: false,
             returned: false,
             verified: None,
         }
@@ -429,10 +469,14 @@ mod tests {
     fn through(phases: &[Phase]) -> Vec<Event> {
         let mut events = vec![created(), step(Step::Preparing), step(Step::Prepared { census: Census::default() })];
         for (at, to) in phases.iter().enumerate() {
+            let epoch = at as u64 + 2;
             if *to == Phase::Prepare && at > 0 && phases[at - 1] == Phase::Rollback {
                 events.push(step(Step::Returned { records: 3 }));
             }
-            events.push(step(Step::Entering { to: *to, epoch: at as u64 + 2 }));
+            events.push(step(Step::Entering { to: *to, epoch }));
+            if *to == Phase::Complete {
+                events.push(step(Step::Closing { epoch: epoch + 1 }));
+            }
             events.push(step(Step::Entered { to: *to }));
         }
         events
@@ -441,7 +485,7 @@ mod tests {
     #[test]
     fn there_and_to_the_end() {
         let state = run(&through(&[Phase::Prepare, Phase::Lazy, Phase::Drain, Phase::Complete])).unwrap();
-        assert_eq!((state.phase, state.epoch, state.prepared), (Phase::Complete, 5, false));
+        assert_eq!((state.phase, state.epoch, state.prepared), (Phase::Complete, 6, false));
         assert!(state.is_over());
     }
 
@@ -483,6 +527,38 @@ mod tests {
         events.push(entering(Phase::Lazy, 3));
         check(events, step(Step::Deactivated { records: 1 }), "is being entered");
         check(through(&[Phase::Prepare, Phase::Withdrawn]), Event::Resumed, "is over");
+    }
+
+    #[test]
+    fn the_last_step_is_given_up_until_the_stores_are_closed() {
+        let entering = step(Step::Entering { to: Phase::Complete, epoch: 5 });
+        let aborted = |epoch| step(Step::Aborted { reason: "a record came".into(), epoch });
+        let mut events = through(&[Phase::Prepare, Phase::Lazy, Phase::Drain]);
+        events.push(entering);
+        let state = run(&events).unwrap();
+        assert!(!state.moves_forward() && state.uses_sidecars() && !state.is_target_only());
+        assert_eq!(state.list_order(), ListOrder::SourceTwice);
+        assert!(state.next(99, &step(Step::Entered { to: Phase::Complete })).is_err(), "not before it is closed");
+        let back = state.next(99, &aborted(6)).unwrap();
+        assert_eq!((back.phase, back.entering, back.epoch), (Phase::Drain, None, 6));
+        let closing = state.next(99, &step(Step::Closing { epoch: 6 })).unwrap();
+        assert_eq!((closing.list_order(), closing.uses_sidecars()), (ListOrder::TargetOnly, false));
+        assert!(closing.next(99, &aborted(7)).is_err());
+    }
+
+    #[test]
+    fn lists_read_first_what_records_leave() {
+        let check = |phase, entering, expect| {
+            let state = State { phase, entering, prepared: true, ..State::initial() };
+            assert_eq!(state.list_order(), expect, "{phase:?} entering {entering:?}");
+        };
+        check(Phase::Lazy, None, ListOrder::SourceFirst);
+        check(Phase::Lazy, Some(Phase::Drain), ListOrder::SourceFirst);
+        check(Phase::Drain, Some(Phase::Rollback), ListOrder::SourceTwice);
+        check(Phase::Rollback, None, ListOrder::TargetFirst);
+        check(Phase::Rollback, Some(Phase::Prepare), ListOrder::SourceTwice);
+        check(Phase::Prepare, Some(Phase::Lazy), ListOrder::SourceFirst);
+        check(Phase::Prepare, Some(Phase::Withdrawn), ListOrder::SourceOnly);
     }
 
     #[test]

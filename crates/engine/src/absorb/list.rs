@@ -90,7 +90,7 @@ impl Carrier {
 
     /// Finishes every move that is on its way now.
     pub async fn settle_all(&self, state: &State) -> Result<(), Fault> {
-        if !state.prepared {
+        if !state.uses_sidecars() {
             return Ok(());
         }
         let source = self.setup.source().await.map_err(Fault::source)?;
@@ -112,7 +112,7 @@ impl Carrier {
     }
 
     async fn read_source(&self, state: &State, shape: Shape, ask: &Ask) -> Result<Rows, Fault> {
-        let (store, only) = match state.prepared {
+        let (store, only) = match state.uses_sidecars() {
             true => (self.setup.source().await.map_err(Fault::source)?, self.setup.shapes.lives_in(Home::Source)),
             false => (self.setup.plain.clone(), Filter::All),
         };
@@ -144,7 +144,7 @@ impl Carrier {
             Shape::V2 => Reading::begin(ask, &Same, Filter::All),
         };
         let store: &dyn Store = self.setup.target.as_ref();
-        let has_origins = state.prepared && state.list_order() != ListOrder::TargetOnly;
+        let has_origins = state.uses_sidecars() && state.list_order() != ListOrder::TargetOnly;
         let only_ours = has_origins && (shape == Shape::V1 || self.setup.shapes.scope() == Scope::Origin);
         while let Some(query) = reading.next() {
             let page = match only_ours {

@@ -2,7 +2,7 @@
 
 use shearwater_core::Key;
 use shearwater_core::absorb::{Held, Home, Origin, version};
-use shearwater_core::lifecycle::absorb::{Phase, State};
+use shearwater_core::lifecycle::absorb::State;
 use shearwater_core::spec::Scope;
 use shearwater_core::store::{Fetched, Image};
 
@@ -78,11 +78,11 @@ impl Carrier {
     /// Finds a record; what is on its way is finished first.
     pub async fn locate(&self, state: &State, shape: Shape, key: &Key) -> Result<Place, Fault> {
         let keys = self.keys(shape, key);
-        if state.effective_phase() == Phase::Complete {
+        if state.is_target_only() {
             return self.locate_in_target(keys).await;
         }
         let Some(source_key) = &keys.source else { return self.own(shape, keys, None).await };
-        let source = match state.prepared {
+        let source = match state.uses_sidecars() {
             true => self.setup.source().await.map_err(Fault::source)?,
             false => self.setup.plain.clone(),
         };

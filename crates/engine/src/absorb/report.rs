@@ -145,8 +145,7 @@ pub async fn report(setup: &Setup) -> Result<Report, Halt> {
     let view = fold(setup.journal.as_ref(), View::<State>::initial()).await?;
     let state = &view.state;
     let carrier = Carrier { setup: setup.clone(), without: None };
-    let is_between = state.prepared && state.entering != Some(Phase::Complete);
-    let counts = if is_between { Some(carrier.counts().await?) } else { None };
+    let counts = if state.uses_sidecars() { Some(carrier.counts().await?) } else { None };
     let (mut moved_per_hour, mut drained_at_ms, mut oldest) = (None, None, None);
     if let Some(counts) = counts {
         let now = Sample { at_ms: now_ms(), remaining: counts.remaining };

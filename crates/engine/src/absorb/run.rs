@@ -341,6 +341,10 @@ impl Leading<'_> {
         failpoint::hit("enter-acknowledged");
         let setup = &self.carrier.setup;
         // Removal begins with the source's sidecar: without it there is nothing left to settle.
+        if state.closing {
+            self.remove().await?;
+            return self.step(Step::Entered { to }).await;
+        }
         if state.prepared && setup.plain.fence().await.map_err(Halt::store(Side::Source))?.is_none() {
             self.remove().await?;
             return self.step(Step::Entered { to }).await;
@@ -362,6 +366,8 @@ impl Leading<'_> {
                     self.raise_fences(state.epoch + 1).await?;
                     return Err(Halt::refused("gate/remaining", reason, "move them, then complete again"));
                 }
+                self.step(Step::Closing { epoch: state.epoch + 1 }).await?;
+                self.acknowledged(state.epoch + 1).await?;
                 self.remove().await?;
             }
             Phase::Planned | Phase::Withdrawn => self.remove().await?,

@@ -141,9 +141,9 @@ impl Serve for Absorbing {
     /// Every record that came from the source has a row there, wherever it lives.
     async fn estimate(&self) -> Result<Estimate, ServeError> {
         let reading = self.member.admit_read()?;
-        let store = match reading.view.state.effective_phase() {
-            Phase::Complete => &self.carrier.setup.target,
-            _ => &self.carrier.setup.plain,
+        let store = match reading.view.state.is_target_only() {
+            true => &self.carrier.setup.target,
+            false => &self.carrier.setup.plain,
         };
         Ok(store.estimate().await?)
     }

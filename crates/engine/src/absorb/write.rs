@@ -225,7 +225,7 @@ impl Carrier {
     }
 
     fn at_home(&self, state: &State, v1: Image) -> Image {
-        match state.prepared {
+        match state.uses_sidecars() {
             true => self.setup.shapes.row(Held::at_home(v1)),
             false => v1,
         }
@@ -255,7 +255,7 @@ impl Carrier {
         idempotency: Option<&Idempotency>,
     ) -> Result<WriteDone, ServeError> {
         let outcomes: Vec<Outcome> = planned.iter().map(|planned| planned.outcome.clone()).collect();
-        let row = idempotency.filter(|_| state.prepared).map(|i| row_of(i, &outcomes, now_ms()));
+        let row = idempotency.filter(|_| state.uses_sidecars()).map(|i| row_of(i, &outcomes, now_ms()));
         let kept = match (idempotency, &row) {
             (None, _) => KeyKept::NotAsked,
             (Some(_), Some(_)) => KeyKept::Kept,
@@ -317,13 +317,13 @@ impl Carrier {
     ) -> Result<Vec<Option<Stamp>>, ServeError> {
         let keys: Vec<Key> = changes.iter().map(|change| change.key.clone()).collect();
         let store = self.store(state, home).await?;
-        let write = Write { epoch: state.prepared.then_some(state.epoch), changes, idempotency };
+        let write = Write { epoch: state.uses_sidecars().then_some(state.epoch), changes, idempotency };
         let stamps = match store.write(write).await {
             Ok(Written::Applied(stamps)) => stamps,
             Ok(Written::Replayed(_)) => return Err(ServeError::Contended),
             Err(error) => return Err(told(error)),
         };
-        if home == Home::Source && state.prepared {
+        if home == Home::Source && state.uses_sidecars() {
             for (key, stamp) in keys.into_iter().zip(&stamps) {
                 self.clear_later(stamp.map(|stamp| DirtyMark { key, stamp }));
             }
@@ -382,7 +382,7 @@ impl Carrier {
     }
 
     async fn store(&self, state: &State, home: Home) -> Result<std::sync::Arc<dyn Store>, ServeError> {
-        Ok(match (home, state.prepared) {
+        Ok(match (home, state.uses_sidecars()) {
             (Home::Source, true) => self.setup.source().await?,
             (Home::Source, false) => self.setup.plain.clone(),
             (Home::Target, _) => self.setup.target.clone(),
@@ -396,7 +396,7 @@ impl Carrier {
         shape: Shape,
         idempotency: &Idempotency,
     ) -> Result<Option<WriteDone>, ServeError> {
-        if !state.prepared {
+        if !state.uses_sidecars() {
             return Ok(None);
         }
         let source = self.setup.source().await?;

@@ -12,9 +12,14 @@ use crate::render::Format;
 
 /// Arguments of `demo`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shearwater demo\n  shearwater demo --records 100000 --clients 32 --json\n  \
-    shearwater demo --source mysql://me@localhost/legacy --target postgres://me@localhost/app")]
+#[command(
+    after_help = "Examples:\n  shearwater demo\n  shearwater demo --kind absorb --records 2000\n  shearwater demo --records 100000 --clients 32 --json\n  \
+    shearwater demo --source mysql://me@localhost/legacy --target postgres://me@localhost/app"
+)]
 pub struct Demo {
+    /// The kind of migration that is played; absorb plays on SQLite files of its own
+    #[arg(long, value_name = "KIND", default_value = "move", value_parser = ["move", "absorb"])]
+    kind: String,
     /// A database for the legacy store, without tables of the demo's names; it is left without
     /// them [default: a SQLite file]
     #[arg(long, value_name = "URL", env = SOURCE_VARIABLE, hide_env_values = true)]
@@ -53,6 +58,12 @@ pub async fn run(context: &Context, args: Demo) -> Outcome<Exit> {
         output,
         ..DemoOptions::default()
     };
+    if args.kind == "absorb" {
+        let report = crate::demo::absorb::run(options)
+            .await
+            .map_err(|error| Failure::new(Exit::Failed, "demo/failed", error.to_string()))?;
+        return Ok(if report.passed() { Exit::Done } else { Exit::Mismatches });
+    }
     let report = crate::demo::run(options)
         .await
         .map_err(|error| Failure::new(Exit::Failed, "demo/failed", error.to_string()))?;

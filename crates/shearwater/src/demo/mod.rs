@@ -5,6 +5,7 @@
 //! any kind, takes the migration there, back and there again, and then looks at
 //! the evidence.
 
+pub mod absorb;
 pub mod check;
 mod compare;
 mod conduct;

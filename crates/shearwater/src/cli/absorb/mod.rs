@@ -241,6 +241,7 @@ pub fn step_text(step: &Step) -> String {
         }
         Step::Entering { to, epoch } => format!("{}, epoch {epoch}", to.name()),
         Step::Entered { to } => to.name().to_owned(),
+        Step::Closing { epoch } => format!("epoch {epoch}"),
         Step::Aborted { reason, epoch } => format!("{reason}; epoch {epoch}"),
         Step::Deactivated { records } | Step::Returned { records } => amount::counted(*records, "record", "records"),
     }
