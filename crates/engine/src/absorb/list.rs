@@ -154,7 +154,8 @@ impl Carrier {
             let rows = self.rows_of(shape, has_origins, &page.records).await?;
             for found in &page.records {
                 let Some(image) = &found.image else { continue };
-                let origin = Origin::of(&image.parked);
+                // On the way to the end what stands beside a record counts no more.
+                let origin = Origin::of(&image.parked).filter(|_| has_origins);
                 if only_ours && origin.is_none() {
                     continue;
                 }
