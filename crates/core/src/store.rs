@@ -454,6 +454,8 @@ pub struct Inspection {
     /// them comes back as text, or as another kind of number, once no migration
     /// runs there.
     pub lacks: Vec<FieldType>,
+    /// As [`Store::covers`].
+    pub covers: Covers,
 }
 
 /// What the words of a declared type mean to a store.
@@ -593,9 +595,10 @@ pub trait Vitals: Send + Sync {
 }
 
 /// Whose writes a store captures and fences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Covers {
     /// Everybody's, also of programs that have never heard of us.
+    #[default]
     Everyone,
     /// Those through the gateway; what others write is noticed when it is looked
     /// at, and they are not stopped.

@@ -17,7 +17,7 @@ mod tests;
 use crate::mapping::Mapping;
 use crate::shape::{ChildShape, FieldType, Layout};
 use crate::spec::{LayoutSpec, RuleFrom, Spec, Unmapped};
-use crate::store::{Estimate, InspectedTable, Inspection};
+use crate::store::{Covers, Estimate, InspectedTable, Inspection};
 
 pub use sample::{Refused, Sample};
 
@@ -168,6 +168,7 @@ pub fn plan(
     foreign_keys::check_cascades(mapping.source(), source, &mut findings);
     sample.findings(&mut findings);
     of_spec(spec, &mut findings);
+    of_capture(source, target, &mut findings);
     of_store("source", mapping.source(), source, &mut findings);
     target.into_iter().for_each(|look| {
         of_store("target", mapping.target(), look, &mut findings);
@@ -277,12 +278,22 @@ fn of_spec(spec: &Spec, findings: &mut Vec<Finding>) {
             .at(&["unmapped", "refuse"]),
         );
     }
-    findings.push(Finding::new(
-        "plan/capture",
-        Weight::Note,
-        "from the start to complete, triggers on both stores write one sidecar row with every write, \
-         in the same transaction",
-    ));
+}
+
+/// What capture does to every write.
+fn of_capture(source: &Inspection, target: Option<&Inspection>, findings: &mut Vec<Finding>) {
+    let covered = |look: &Inspection| look.covers == Covers::Everyone;
+    let message = match covered(source) && target.is_none_or(covered) {
+        true => {
+            "from the start to complete, triggers on both stores write one sidecar row with every write, \
+             in the same transaction"
+        }
+        false => {
+            "from the start to complete, every write through the gateway sets a mark in the same transaction; \
+             where a store has no triggers, writes past the gateway are noticed only when they are looked at"
+        }
+    };
+    findings.push(Finding::new("plan/capture", Weight::Note, message));
 }
 
 fn predict(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shearwater_core::error::{StoreError, StoreErrorKind};
 use shearwater_core::plan::{CaptureCost, Finding, Measured, Plan, Predictions, Sample, Weight};
 use shearwater_core::spec::locate;
-use shearwater_core::store::{Image, Inspection};
+use shearwater_core::store::{Covers, Image, Inspection};
 
 use super::exit::{Exit, Failure, Outcome};
 use super::{Context, require, scratch};
@@ -96,7 +96,9 @@ pub(super) async fn make(spec: &SpecFile, how_much: Look) -> Outcome<Planned> {
         None
     });
     let mut plan = decide(&sample, measured.as_ref());
-    if how_much != Look::Brief {
+    if how_much != Look::Brief && store.covers() == Covers::Gateway {
+        unmeasured.push("the cost of capture: it is the gateway's, and adds nothing to writes past it".to_owned());
+    } else if how_much != Look::Brief {
         match capture_cost(&spec.spec.source.url).await {
             Ok(cost) => plan.predictions.capture = Some(cost),
             Err(why) => unmeasured.push(format!("the cost of capture: {why}")),

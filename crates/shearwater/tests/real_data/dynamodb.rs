@@ -182,6 +182,10 @@ fn orders_out_of_a_table_of_several_entities() {
         .replace("dynamodb:?region=eu-west-1", &url)
         .replace("postgres://localhost/shop", &target.url);
     place.write("orders.toml", (spec + GATES).as_bytes());
+    let plan = String::from_utf8(place.ok(&["plan", "orders.toml"])).unwrap();
+    for says in ["writes past the gateway are noticed only", "not measured: the cost of capture", "whole table"] {
+        assert!(plan.contains(says), "{says}: {plan}");
+    }
     let started = place.json(&["start", "orders.toml"]);
     assert_eq!((&started["read"], &started["changed"], &started["dead_letters"]), (&3.into(), &3.into(), &0.into()));
     assert_eq!(place.json(&["verify"])["mismatches"], 0);

@@ -7,7 +7,9 @@ use aws_sdk_dynamodb::types::{BillingMode, TableDescription};
 use futures::{StreamExt, TryStreamExt, stream};
 use shearwater_core::error::{StoreErrorKind, StoreResult};
 use shearwater_core::shape::FieldType;
-use shearwater_core::store::{Bounds, Declarations, Estimate, Inspect, InspectedColumn, InspectedTable, Inspection};
+use shearwater_core::store::{
+    Bounds, Covers, Declarations, Estimate, Inspect, InspectedColumn, InspectedTable, Inspection,
+};
 
 use super::DynamoDb;
 use super::config::{Config, KeyType};
@@ -58,6 +60,7 @@ async fn look(session: &Arc<Session>) -> StoreResult<Inspection> {
         text: Bounds { bytes_max: Some(TEXT_BYTES_MAX), ..Bounds::default() },
         declarations: Declarations::Hint,
         lacks: LACKS.to_vec(),
+        covers: Covers::Gateway,
     })
 }
 

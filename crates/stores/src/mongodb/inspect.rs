@@ -259,6 +259,7 @@ pub(super) async fn inspect(server: &Server) -> StoreResult<Inspection> {
     let mut inspection = Inspection {
         product: format!("MongoDB {}", server.version),
         declarations: Declarations::Hint,
+        covers: shearwater_core::store::Covers::Gateway,
         ..Inspection::default()
     };
     let mut found = collections(server, doc! {}).await?;
