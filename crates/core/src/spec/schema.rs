@@ -65,7 +65,7 @@ pub fn json_schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A Shearwater migration",
-        "oneOf": [moving, requiring(&pace_schema())],
+        "oneOf": [moving, requiring(&pace_schema()), absorbing(&moving)],
         "$defs": {
             "type": { "enum": types },
             "field": { "anyOf": [
@@ -123,6 +123,50 @@ pub fn json_schema() -> Value {
             ] }
         }
     })
+}
+
+/// The spec of an `absorb`: what a `move` has but `[unmapped]`, and its own.
+fn absorbing(moving: &Value) -> Value {
+    let mut schema = moving.clone();
+    schema["required"] = json!(["migration", "kind", "entity", "source", "target", "fields", "require"]);
+    let own = json!({
+        "kind": { "description": "What is done: another company's records, one by one", "const": "absorb" },
+        "scope": { "description": "Which records v2 shows", "enum": ["origin", "all"], "default": "origin" },
+        "require": {
+            "description": "The fields without which no record moves",
+            "type": "object", "minProperties": 1,
+            "additionalProperties": { "$ref": "#/$defs/field" }
+        },
+        "conflicts": {
+            "description": "What becomes of a value that a record of the target has already",
+            "type": "object",
+            "additionalProperties": { "oneOf": [
+                { "enum": ["refuse", "keep-target"] },
+                {
+                    "type": "object", "additionalProperties": false, "required": ["keep_both"],
+                    "properties": { "keep_both": { "type": "string" } }
+                }
+            ] }
+        },
+        "stragglers": {
+            "description": "What becomes of records that nobody updates",
+            "type": "object", "additionalProperties": false,
+            "required": ["activity", "deactivate_after_days", "deactivate"],
+            "properties": {
+                "activity": { "description": "The v1 field with the time of the last activity", "type": "string" },
+                "deactivate_after_days": { "type": "integer", "minimum": 1, "maximum": 36_525 },
+                "deactivate": { "description": "The v2 fields that they are moved with", "type": "object" },
+                "per_day_max": number("Records deactivated in one day", 1, None, 1_000)
+            }
+        }
+    });
+    if let (Some(properties), Value::Object(own)) = (schema["properties"].as_object_mut(), own) {
+        properties.remove("unmapped");
+        properties.extend(own);
+    }
+    schema["properties"]["source"]["properties"]["flag"] =
+        json!({ "description": "The column that says whether a record has moved", "type": "string" });
+    schema
 }
 
 /// `[pace]`, which every kind has.

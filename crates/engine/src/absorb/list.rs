@@ -151,7 +151,10 @@ impl Carrier {
                 true => store.list_parked(&query).await.map_err(Fault::target)?,
                 false => store.list(&query).await.map_err(Fault::target)?,
             };
-            let rows = self.rows_of(shape, has_origins, &page.records).await?;
+            let rows = match shape {
+                Shape::V1 if has_origins => self.rows_of(&page.records).await?,
+                Shape::V1 | Shape::V2 => HashMap::new(),
+            };
             for found in &page.records {
                 let Some(image) = &found.image else { continue };
                 // On the way to the end what stands beside a record counts no more.
@@ -169,10 +172,7 @@ impl Carrier {
     }
 
     /// The source's rows of some records of the target, for clients of its shape.
-    async fn rows_of(&self, shape: Shape, has_origins: bool, found: &[Fetched]) -> Result<HashMap<Key, Image>, Fault> {
-        if shape == Shape::V2 || !has_origins {
-            return Ok(HashMap::new());
-        }
+    async fn rows_of(&self, found: &[Fetched]) -> Result<HashMap<Key, Image>, Fault> {
         let keys: Vec<Key> =
             found.iter().filter_map(|found| Some(Origin::of(&found.image.as_ref()?.parked)?.key)).collect();
         let source = self.setup.source().await.map_err(Fault::source)?;

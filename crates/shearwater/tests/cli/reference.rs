@@ -43,7 +43,7 @@ fn the_schema_is_a_json_schema() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let kinds: Vec<_> =
         schema["oneOf"].as_array().unwrap().iter().map(|kind| &kind["properties"]["kind"]["const"]).collect();
-    assert!(kinds.iter().any(|kind| *kind == "move") && kinds.iter().any(|kind| *kind == "require"), "{kinds:?}");
+    assert_eq!(kinds, ["move", "require", "absorb"]);
     assert_eq!(schema["oneOf"][0]["required"][0], "migration");
 }
 

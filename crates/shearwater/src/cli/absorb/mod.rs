@@ -62,7 +62,7 @@ pub(super) async fn run(context: &Context, verb: &Verb) -> Outcome<Option<Exit>>
     let command = match verb {
         Verb::Plan(args) => return plan::run(context, &args.spec).await,
         Verb::Start(args) => return start::run(context, &args.spec).await,
-        Verb::Status(args) => return status::run(context, args.watch).await,
+        Verb::Status(args) => return status::run(context, args).await,
         Verb::Bulk(args) => return bulk::run(context, args).await.map(Some),
         Verb::Advance(_) => Command::Advance,
         Verb::Rollback(_) => Command::Rollback,

@@ -9,12 +9,13 @@ use shearwater_engine::absorb::report::{Report, report};
 use super::opened;
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::status::{WATCH_INTERVAL, members_text};
+use crate::cli::status::{Status, WATCH_INTERVAL, members_text};
 use crate::render::{Format, amount, table};
 use crate::wiring;
 
 /// Shows where an absorb stands; `None`: the migration is of another kind.
-pub async fn run(context: &Context, watch: bool) -> Outcome<Option<Exit>> {
+pub async fn run(context: &Context, args: &Status) -> Outcome<Option<Exit>> {
+    let watch = args.watch;
     let Some(opened) = opened(context).await? else { return Ok(None) };
     loop {
         let (report, members) = look(&opened.setup).await?;
