@@ -9,7 +9,7 @@ use crate::Document;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::shape::FieldType;
 use crate::spec::{locate, parse_move};
-use crate::store::{BadRow, Form, Image, InspectedColumn, InspectedTable};
+use crate::store::{BadRow, Covers, Form, Image, InspectedColumn, InspectedTable};
 use crate::value::Value;
 
 const SPEC: &str = r#"migration = "m"
@@ -88,6 +88,21 @@ fn check(reason: &str, source: &Inspection, target: Option<&Inspection>, expect:
 fn a_sound_source_and_no_target_is_ready() {
     check("new target", &source(), None, &[]);
     check("empty database", &source(), Some(&store(vec![])), &[]);
+}
+
+#[test]
+fn a_collection_has_documents_and_no_columns() {
+    let mut users = table("users", &["_id"], &["_id"], 1);
+    check("a table of one column", &store(vec![users.clone()]), None, &["problem plan/column-absent"]);
+    users.form = Form::Documents;
+    let look = Inspection { covers: Covers::Gateway, ..store(vec![users]) };
+    check("a collection", &look, None, &[]);
+    let note = |source: &Inspection| {
+        let (spec, mapping) = compiled(SPEC);
+        let plan = plan(&spec, &mapping, source, None, &Sample::new(&spec, &mapping, source, None), None);
+        plan.findings.into_iter().find(|finding| finding.code == "plan/capture").unwrap().message
+    };
+    assert!(note(&look).contains("through the gateway") && note(&source()).contains("triggers on both stores"));
 }
 
 #[test]
