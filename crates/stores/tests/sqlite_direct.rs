@@ -386,7 +386,7 @@ async fn bad_places_are_told_with_a_hint() {
         Layout::Document(DocumentLayout { table: table.into(), key: vec![key.into()], document: "doc".into() })
     };
     says(&open(&place.url, layout("people", "id"), Create::Never).await, not_found.clone(), "no column \"id\"");
-    says(&open("mongodb://h/d", document_layout(), Create::Never).await, StoreErrorKind::Unsupported, "mongodb");
+    says(&open("redis://h/d", document_layout(), Create::Never).await, StoreErrorKind::Unsupported, "redis");
     says(&open("redis://u:secret@h", document_layout(), Create::Never).await, StoreErrorKind::Unsupported, "redis");
     says(&open("users.db", document_layout(), Create::Never).await, StoreErrorKind::Unsupported, "no scheme");
 

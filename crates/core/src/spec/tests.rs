@@ -468,7 +468,7 @@ fn stores_that_cannot_be_opened() {
         GOOD,
         &[
             ("misspelt", "sqlite:new.db", "sqlit:new.db"),
-            ("not in this version", "sqlite:new.db", "mongodb://localhost/app"),
+            ("no connector for it", "sqlite:new.db", "redis://localhost/app"),
             ("no scheme", "sqlite:new.db?sync=full", "new.db"),
             ("no path", "sqlite:new.db?sync=full", "sqlite:"),
             ("a variable that is not set", "${LEGACY}", "${LEGACY}${PASSWORD}"),

@@ -1,4 +1,4 @@
-//! `cargo xtask bench servers [--quick] [--json]`: backfills between real
+//! `cargo xtask bench servers [--quick | --records N] [--json]`: backfills between real
 //! servers, each beside its limit (COPY of the very rows that it wrote, from
 //! memory) and beside other programs that move the same table, all in one run.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
@@ -20,6 +20,9 @@ const LIMIT_RATIO_MIN: f64 = 0.7;
 /// A backfill must not be slower than another program's copy.
 const PEER_RATIO_MIN: f64 = 1.0;
 
+/// Runs of which the medians are told.
+const RUNS: usize = 3;
+
 /// Peak memory of our process, MiB, whatever the number of records.
 const MEMORY_MIB_MAX: f64 = 256.0;
 
@@ -33,12 +36,15 @@ while it copies, the peers copy a table that stands still, and go first, while t
 #[tokio::main]
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let quick = words.iter().any(|word| word == "--quick");
     // Records, and in how many runs.
-    let sizes: &[(u64, usize)] = if quick { &[(20_000, 1)] } else { &[(100_000, 3), (1_000_000, 1)] };
+    let sizes: Vec<(u64, usize)> = match words.iter().position(|word| word == "--records") {
+        Some(at) => vec![(words[at + 1].parse().expect("--records takes a number"), RUNS)],
+        None if words.iter().any(|word| word == "--quick") => vec![(20_000, 1)],
+        None => vec![(100_000, RUNS), (1_000_000, 1)],
+    };
     let servers = Servers::start();
     let mut sheet = Sheet::default();
-    for &(records, runs) in sizes {
+    for (records, runs) in sizes {
         for pair in pairs::ALL {
             measure(&mut sheet, &servers, pair, records, runs).await;
         }

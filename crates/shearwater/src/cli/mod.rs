@@ -64,7 +64,7 @@ enum Verb {
     Init(init::Init),
     /// Check a spec against the live stores; leaves nothing behind in them
     Plan(plan::PlanArgs),
-    /// Write the migration down, enter dual-write, and copy what exists
+    /// Write the migration down and begin: for a move, dual-write and the copy of what exists
     Start(start::Start),
     /// Serve the gateway and the control API, and do the engine's work
     Serve(serve::Serve),
@@ -76,7 +76,7 @@ enum Verb {
     Advance(steps::Advance),
     /// Read a part of the keys from the target
     Ramp(steps::Ramp),
-    /// Back to the source; loses nothing, in any phase before complete
+    /// Back, in any phase before complete; loses nothing
     Rollback(steps::Rollback),
     /// Finish: remove what Shearwater put into the stores. The last exit
     Complete(steps::Complete),
