@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shearwater_core::journal::{Command, Event, Refusal, Request};
 use shearwater_core::lifecycle::{BackfillState, Phase, Status};
@@ -13,6 +12,7 @@ use crate::complete::complete;
 use crate::cutover::cutover;
 use crate::gates::{self, Gate};
 use crate::helm::{Helm, Wish};
+use crate::interrupted::{self, Interrupted};
 use crate::ledger::Halt;
 use crate::ramp::ramp;
 use crate::repair::Mode;
@@ -22,20 +22,6 @@ use crate::withdraw::withdraw;
 use crate::work::{Activity, Long};
 use crate::{backfill, dead_letters, enter, failpoint};
 
-/// The note that names the request being done, so that whoever takes over does
-/// not do it twice.
-const PERFORMING_NOTE: &str = "performing";
-
-/// Entries looked at to tell what an interrupted request did: a step has fewer.
-const INTERRUPTED_ENTRIES_MAX: usize = 100;
-
-#[derive(Serialize, Deserialize)]
-struct Performing {
-    request: u64,
-    /// The journal's last entry before it began.
-    seq: u64,
-}
-
 /// The coordinator's work at requests and background activities.
 pub struct Commands {
     helm: Helm,
@@ -43,7 +29,7 @@ pub struct Commands {
     /// Something was left half-done; nothing is begun before it is recovered.
     pub unsettled: bool,
     /// What a coordinator before us was doing.
-    interrupted: Option<Performing>,
+    interrupted: Interrupted,
 }
 
 /// What a request comes to at once.
@@ -57,8 +43,7 @@ enum Begun {
 impl Commands {
     /// Begins; the first thing to do is to recover.
     pub async fn take_over(helm: Helm) -> Result<Commands, Halt> {
-        let note = helm.setup.journal.note(PERFORMING_NOTE).await?;
-        let interrupted = note.and_then(|text| serde_json::from_str(&text).ok());
+        let interrupted = Interrupted::load(helm.setup.journal.as_ref()).await?;
         Ok(Commands { helm, long: None, unsettled: true, interrupted })
     }
 
@@ -94,7 +79,7 @@ impl Commands {
         let outcome = match self.outcome_of_interrupted(&request).await? {
             Some(outcome) => outcome,
             None => {
-                self.note(&request).await?;
+                interrupted::begins(self.helm.setup.journal.as_ref(), &request, self.helm.ledger.view().seq).await?;
                 failpoint::hit("request-begun");
                 match self.begin(&request).await {
                     Ok(Begun::Waits) => return Ok(()),
@@ -263,25 +248,19 @@ impl Commands {
         Ok(())
     }
 
-    async fn note(&self, request: &Request) -> Result<(), Halt> {
-        let performing = Performing { request: request.id, seq: self.helm.ledger.view().seq };
-        let text = serde_json::to_string(&performing).map_err(|error| Halt::Broken(error.to_string()))?;
-        Ok(self.helm.setup.journal.set_note(PERFORMING_NOTE, &text).await?)
-    }
-
     /// The outcome of a request that a coordinator before us had begun and that
     /// recovery has finished or undone; `None` when it is to be done (again).
     async fn outcome_of_interrupted(
         &mut self,
         request: &Request,
     ) -> Result<Option<Result<serde_json::Value, Refusal>>, Halt> {
-        let Some(before) = self.interrupted.take_if(|before| before.request == request.id) else { return Ok(None) };
+        let journal = self.helm.setup.journal.as_ref();
+        let Some(since) = self.interrupted.entries_since(journal, request).await? else { return Ok(None) };
         let moves =
             matches!(request.command, Command::Advance | Command::Rollback | Command::Withdraw | Command::Complete);
         if !moves {
             return Ok(None);
         }
-        let since = self.helm.setup.journal.read(before.seq, INTERRUPTED_ENTRIES_MAX).await?;
         let view = self.helm.ledger.view();
         Ok(since.iter().rev().find_map(|entry| match &entry.event {
             Event::Entered { .. } | Event::Opened { .. } => {

@@ -16,6 +16,7 @@ pub mod failpoint;
 pub mod follow;
 pub mod gates;
 pub mod helm;
+pub mod interrupted;
 pub mod ledger;
 pub mod member;
 pub mod progress;

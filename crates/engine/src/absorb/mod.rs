@@ -26,6 +26,7 @@ pub mod returning;
 pub mod run;
 pub mod serve;
 pub mod stragglers;
+pub mod verify;
 pub mod write;
 
 pub use bulk::{Bulk, Line};

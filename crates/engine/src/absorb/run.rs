@@ -6,41 +6,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shearwater_core::Stamp;
-use shearwater_core::absorb::{Home, Origin};
+use shearwater_core::absorb::Home;
 use shearwater_core::error::{Policy, StoreError, StoreErrorKind};
-use shearwater_core::journal::{Command, Event, Journal, Request};
+use shearwater_core::journal::{Command, Event, Journal, Refusal, Request};
+use shearwater_core::lifecycle::Status;
 use shearwater_core::lifecycle::absorb::{Phase, State, Step};
-use shearwater_core::lifecycle::{Status, VerifyTotals};
 use shearwater_core::store::{Fence, Role, Side, Store};
 
-use super::carry::stamp_of;
 use super::census::{CENSUS_NOTE, Looking};
+use super::place::Place;
 use super::{Carrier, Fault, Protection, Setup};
 use crate::coordinator::{Coordinator, CoordinatorOptions, Lead, Standby};
 use crate::failpoint;
 use crate::helm::backoff;
+use crate::interrupted::{self, Interrupted};
 use crate::ledger::{Halt, Lease, Ledger};
 use crate::member::Member;
+use crate::records::Shape;
 
 /// How often members' leases are looked at while they are waited for.
 const MEMBERS_POLL: Duration = Duration::from_millis(5);
 
 /// Between two rounds of deactivations: they are counted by the day.
 const DEACTIVATE_EVERY: Duration = Duration::from_secs(10);
-
-/// The note that names the request being done, so that whoever takes over does
-/// not do it twice: a rollback that was cut and finished must not begin another.
-const PERFORMING_NOTE: &str = "performing";
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-struct Performing {
-    request: u64,
-    /// The journal's last entry before it began.
-    seq: u64,
-}
 
 /// Runs a coordinator in the background.
 pub fn spawn(
@@ -69,9 +59,8 @@ impl Lead for Leader {
 
     async fn lead(&self, lease: &Arc<Lease>, leash: &Standby) -> Result<(), Halt> {
         let ledger = Ledger::load(self.carrier.setup.journal.clone(), lease.clone()).await?;
-        let note = self.carrier.setup.journal.note(PERFORMING_NOTE).await?;
         let mut lead = Leading {
-            interrupted: note.and_then(|text| serde_json::from_str(&text).ok()),
+            interrupted: Interrupted::load(self.carrier.setup.journal.as_ref()).await?,
             carrier: &self.carrier,
             member: &self.member,
             ledger,
@@ -92,7 +81,7 @@ struct Leading<'a> {
     seen: Stamp,
     deactivated_at: Option<Instant>,
     /// What a coordinator before us was doing.
-    interrupted: Option<Performing>,
+    interrupted: Interrupted,
     stop: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -204,14 +193,11 @@ impl Leading<'_> {
     }
 
     async fn perform(&mut self, request: Request) -> Result<(), Halt> {
-        if self.was_done(&request).await? {
-            let report = json!({ "phase": self.state().phase.name(), "resumed": true });
-            self.carrier.setup.journal.finish(request.id, Ok(report)).await?;
-            return Ok(());
+        let journal = self.carrier.setup.journal.clone();
+        if let Some(outcome) = self.outcome_of_interrupted(&request).await? {
+            return Ok(journal.finish(request.id, outcome).await?);
         }
-        let performing = Performing { request: request.id, seq: self.ledger.view().seq };
-        let text = serde_json::to_string(&performing).unwrap_or_default();
-        self.carrier.setup.journal.set_note(PERFORMING_NOTE, &text).await?;
+        interrupted::begins(journal.as_ref(), &request, self.ledger.view().seq).await?;
         failpoint::hit("request-begun");
         let outcome = match self.begin(&request.command).await {
             Ok(report) => Ok(report),
@@ -220,25 +206,29 @@ impl Leading<'_> {
             Err(halt) => Err(halt.into_refusal()?),
         };
         failpoint::hit("request-performed");
-        self.carrier.setup.journal.finish(request.id, outcome).await?;
+        journal.finish(request.id, outcome).await?;
         failpoint::hit("request-finished");
         Ok(())
     }
 
-    /// Whether a coordinator before us took this request's step: recovery has finished it.
-    async fn was_done(&mut self, request: &Request) -> Result<bool, Halt> {
-        let Some(performing) = self.interrupted.take_if(|performing| performing.request == request.id) else {
-            return Ok(false);
-        };
-        // A step is a few entries; preparing alone is done again.
-        const ENTRIES_READ_MAX: usize = 100;
-        let entries = self.carrier.setup.journal.read(performing.seq, ENTRIES_READ_MAX).await?;
-        let is_step = |event: &Event| match event {
-            Event::Absorb { step } => matches!(step, Step::Entering { .. }),
-            Event::Verified { .. } | Event::Paused { .. } | Event::Resumed => true,
-            _ => false,
-        };
-        Ok(entries.iter().any(|entry| is_step(&entry.event)))
+    /// The outcome of a request that a coordinator before us had begun and that
+    /// recovery has finished; `None` when it is to be done (again). A rollback
+    /// that was cut and finished must not begin another.
+    async fn outcome_of_interrupted(
+        &mut self,
+        request: &Request,
+    ) -> Result<Option<Result<serde_json::Value, Refusal>>, Halt> {
+        let journal = self.carrier.setup.journal.as_ref();
+        let Some(since) = self.interrupted.entries_since(journal, request).await? else { return Ok(None) };
+        let done = json!({ "phase": self.state().phase.name(), "resumed": true });
+        Ok(since.iter().rev().find_map(|entry| match &entry.event {
+            Event::Absorb { step: Step::Aborted { reason, .. } } => Some(Err(remain(reason))),
+            Event::Absorb { step: Step::Entered { .. } }
+            | Event::Verified { .. }
+            | Event::Paused { .. }
+            | Event::Resumed => Some(Ok(done.clone())),
+            _ => None,
+        }))
     }
 
     async fn begin(&mut self, command: &Command) -> Result<serde_json::Value, Halt> {
@@ -364,7 +354,7 @@ impl Leading<'_> {
                     let reason = format!("{remaining} records came to the source meanwhile");
                     self.step(Step::Aborted { reason: reason.clone(), epoch: state.epoch + 1 }).await?;
                     self.raise_fences(state.epoch + 1).await?;
-                    return Err(Halt::refused("gate/remaining", reason, "move them, then complete again"));
+                    return Err(Halt::Refused(remain(&reason)));
                 }
                 self.step(Step::Closing { epoch: state.epoch + 1 }).await?;
                 self.acknowledged(state.epoch + 1).await?;
@@ -500,8 +490,6 @@ impl Leading<'_> {
         key: &shearwater_core::Key,
         letter: &shearwater_core::journal::DeadLetter,
     ) -> Result<bool, Halt> {
-        use super::place::Place;
-        use crate::records::Shape;
         if letter.code == super::reconcile::STRAY {
             return Ok(true);
         }
@@ -517,74 +505,26 @@ impl Leading<'_> {
         })
     }
 
-    /// Looks at every record in both stores: each lives in exactly one of them,
-    /// can be shown in both shapes, and comes back as it is.
-    ///
     /// Report: the totals of the verification.
     async fn verify(&mut self, state: &State) -> Result<serde_json::Value, Halt> {
         if !state.prepared {
             return Err(Halt::refused("phase/not-prepared", "there is nothing to verify yet", "`advance` first"));
         }
-        let began = Instant::now();
-        let mut totals = VerifyTotals::default();
-        for home in [Home::Source, Home::Target] {
-            let mut after = None;
-            loop {
-                self.go_on()?;
-                let keys = self.carrier.next_in(home, after).await?;
-                let Some(last) = keys.last().cloned() else { break };
-                after = Some(last);
-                for key in &keys {
-                    self.verify_one(state, key, &mut totals).await?;
-                }
-            }
-        }
-        totals.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let totals = self.carrier.verify(state, || self.go_on()).await?;
         self.ledger.append(Event::Verified { totals }).await?;
         Ok(json!({
             "compared": totals.compared, "missing": totals.missing, "extra": totals.extra,
             "different": totals.different, "refused": totals.refused, "mismatches": totals.mismatches(),
         }))
     }
+}
 
-    async fn verify_one(
-        &self,
-        state: &State,
-        key: &shearwater_core::Key,
-        totals: &mut VerifyTotals,
-    ) -> Result<(), Halt> {
-        use super::place::Place;
-        use crate::records::Shape;
-        totals.compared += 1;
-        let shapes = &self.carrier.setup.shapes;
-        match self.carrier.locate(state, Shape::V1, key).await? {
-            Place::Source { held, .. } => match shapes.forward(&held.v1) {
-                Ok(_) => {
-                    let target_key = shapes.mapping().key_forward(key).map_err(Fault::from)?;
-                    let found =
-                        self.carrier.setup.target.fetch(&target_key).await.map_err(Halt::store(Side::Target))?;
-                    let origin = found.image.and_then(|image| Origin::of(&image.parked));
-                    totals.extra += u64::from(origin.is_some_and(|origin| origin.key == *key));
-                }
-                Err(_) => totals.refused += 1,
-            },
-            Place::Target { held, found, origin, .. } => {
-                let Some(image) = &found.image else { return Ok(()) };
-                let there = shapes.together(&held.v1, &image.record, &origin).and_then(|v1| shapes.forward(&v1));
-                match there {
-                    Ok(again) => {
-                        let differs = origin.changed.is_empty() && again.v2 != image.record;
-                        totals.different += u64::from(differs);
-                    }
-                    Err(_) => totals.refused += 1,
-                }
-            }
-            Place::Deleted { row, .. } => {
-                let _ = stamp_of(&row);
-            }
-            Place::Nowhere { .. } | Place::Own { .. } => {}
-        }
-        Ok(())
+/// Records came to the source while it was about to be left for good.
+fn remain(reason: &str) -> Refusal {
+    Refusal {
+        code: "gate/remaining".into(),
+        message: reason.to_owned(),
+        hint: Some("move them, then complete again".into()),
     }
 }
 

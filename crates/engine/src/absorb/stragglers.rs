@@ -31,8 +31,8 @@ const MICROS_PER_DAY: i64 = 86_400_000_000;
 pub struct Day {
     /// Days since 1970.
     pub day: i64,
-    /// Keys of records that were, or were about to be, deactivated: the list
-    /// by which it can be undone.
+    /// Keys of records that were, or were about to be, deactivated today. Those of
+    /// days before are not kept.
     pub keys: Vec<String>,
 }
 

@@ -1,7 +1,6 @@
 //! Requests to activities: what each command does, which may run beside which,
 //! and what becomes of a request whose coordinator died.
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shearwater_core::journal::{Command, Event, Refusal, Request};
 use shearwater_core::lifecycle::Status;
@@ -11,22 +10,9 @@ use tokio::sync::watch;
 use super::{Helm, backfill, contract, enforce, enter, expand, rollback, verify};
 use crate::failpoint;
 use crate::helm::{Leash, Wish};
+use crate::interrupted::{self, Interrupted};
 use crate::ledger::Halt;
 use crate::work::Task;
-
-/// The note that names the request being done, so that whoever takes over does
-/// not do it twice.
-const PERFORMING_NOTE: &str = "performing";
-
-/// Entries looked at to tell what an interrupted request did: a step has fewer.
-const INTERRUPTED_ENTRIES_MAX: usize = 100;
-
-#[derive(Serialize, Deserialize)]
-struct Performing {
-    request: u64,
-    /// The journal's last entry before it began.
-    seq: u64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Activity {
@@ -57,7 +43,7 @@ pub(super) struct Desk {
     long: Option<Long>,
     /// Something is half-done that has to be finished before anything else.
     pub(super) unsettled: bool,
-    interrupted: Option<Performing>,
+    interrupted: Interrupted,
 }
 
 enum Begun {
@@ -68,8 +54,7 @@ enum Begun {
 impl Desk {
     /// Begins; the first thing to do is to recover.
     pub(super) async fn take_over(helm: Helm) -> Result<Desk, Halt> {
-        let note = helm.setup.journal.note(PERFORMING_NOTE).await?;
-        let interrupted = note.and_then(|text| serde_json::from_str(&text).ok());
+        let interrupted = Interrupted::load(helm.setup.journal.as_ref()).await?;
         Ok(Desk { helm, long: None, unsettled: true, interrupted })
     }
 
@@ -110,7 +95,7 @@ impl Desk {
         let outcome = match self.outcome_of_interrupted(&request).await? {
             Some(outcome) => outcome,
             None => {
-                self.note(&request).await?;
+                interrupted::begins(self.helm.setup.journal.as_ref(), &request, self.helm.ledger.view().seq).await?;
                 failpoint::hit("request-begun");
                 match self.begin(&request).await {
                     Ok(Begun::Waits) => return Ok(()),
@@ -269,20 +254,14 @@ impl Desk {
         Ok(())
     }
 
-    async fn note(&self, request: &Request) -> Result<(), Halt> {
-        let performing = Performing { request: request.id, seq: self.helm.ledger.view().seq };
-        let text = serde_json::to_string(&performing).map_err(|error| Halt::Broken(error.to_string()))?;
-        Ok(self.helm.setup.journal.set_note(PERFORMING_NOTE, &text).await?)
-    }
-
     /// The outcome of a step that a coordinator before us had begun and that
     /// recovery has finished; `None` when it is to be done (again).
     async fn outcome_of_interrupted(
         &mut self,
         request: &Request,
     ) -> Result<Option<Result<serde_json::Value, Refusal>>, Halt> {
-        let Some(before) = self.interrupted.take_if(|before| before.request == request.id) else { return Ok(None) };
-        let since = self.helm.setup.journal.read(before.seq, INTERRUPTED_ENTRIES_MAX).await?;
+        let journal = self.helm.setup.journal.as_ref();
+        let Some(since) = self.interrupted.entries_since(journal, request).await? else { return Ok(None) };
         Ok(since.iter().rev().find_map(|entry| match &entry.event {
             Event::Require { step: Step::Entered { to } } => {
                 Some(Ok(json!({ "phase": to, "epoch": self.helm.state().epoch, "recovered": true })))

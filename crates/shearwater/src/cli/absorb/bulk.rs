@@ -26,6 +26,9 @@ use crate::render::amount;
 /// Records tried before anything is written.
 const SAMPLE: usize = 20;
 
+/// Lines read before they are asked for.
+const LINES_AHEAD: usize = 256;
+
 /// Between two lines about progress, records.
 const TELL_EVERY: u64 = 1_000;
 
@@ -123,7 +126,7 @@ async fn work(context: &Context, args: &BulkArgs, setup: &Setup, hands: &Hands) 
     };
     if let Some(file) = &args.from {
         let shape = if args.by == "v1" { Shape::V1 } else { Shape::V2 };
-        let lines = Lines { setup, shape };
+        let lines = Lines { setup: setup.clone(), shape };
         let sample = lines.read(file, SAMPLE)?;
         try_sample(context, &carrier, hands, &sample).await?;
         return lines.carry(context, args, &carrier, hands, file).await;
@@ -131,7 +134,7 @@ async fn work(context: &Context, args: &BulkArgs, setup: &Setup, hands: &Hands) 
     let fields = set_fields(layout, &args.set)?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
     let bulk = Bulk { carrier: &carrier, mode, only };
-    let (mut tally, mut after, mut failures) = (Tally::default(), None, Vec::new());
+    let (mut tally, mut after) = (Tally::default(), None);
     loop {
         let keys =
             bulk.next_unmoved(after).await.map_err(|fault| Failure::new(Exit::Store, "bulk", fault.to_string()))?;
@@ -140,14 +143,13 @@ async fn work(context: &Context, args: &BulkArgs, setup: &Setup, hands: &Hands) 
         for key in keys {
             let line = Line { key, shape: Shape::V1, fields: fields.clone() };
             let moved = bulk.line(&view(hands), &line).await;
-            if let Some(why) = tally.add(moved) {
-                failures.push(json!({ "key": line.key.to_text(), "error": why }));
+            if let Some(why) = tally.add(moved)
+                && tally.failed <= SAMPLE as u64
+            {
+                context.console.note(&json!({ "key": line.key.to_text(), "error": why }).to_string());
             }
             tally.tell(context);
         }
-    }
-    for failure in failures.iter().take(SAMPLE) {
-        context.console.note(&failure.to_string());
     }
     Ok((tally, None))
 }
@@ -238,28 +240,19 @@ fn told(what: &str, problem: &crate::gateway::problem::Problem) -> Failure {
 }
 
 /// The lines of a file.
-struct Lines<'a> {
-    setup: &'a Setup,
+#[derive(Clone)]
+struct Lines {
+    setup: Setup,
     shape: Shape,
 }
 
-impl Lines<'_> {
+impl Lines {
     /// The first lines of a file, at most so many.
     fn read(&self, file: &Path, lines_max: usize) -> Outcome<Vec<Task>> {
         let mut tasks = Vec::new();
         self.each(file, |_, task| {
             tasks.push(task);
             tasks.len() < lines_max
-        })?;
-        Ok(tasks)
-    }
-
-    /// Every line with its number.
-    fn all(&self, file: &Path) -> Outcome<Vec<(u64, Task)>> {
-        let mut tasks = Vec::new();
-        self.each(file, |at, task| {
-            tasks.push((at, task));
-            true
         })?;
         Ok(tasks)
     }
@@ -361,10 +354,15 @@ impl Lines<'_> {
         hands: &Hands,
         file: &Path,
     ) -> Outcome<(Tally, Option<PathBuf>)> {
-        let (mut tally, mut failures) = (Tally::default(), Vec::new());
+        let mut tally = Tally::default();
         let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
         let bulk = Bulk { carrier, mode, only: Filter::All };
-        for (at, task) in self.all(file)? {
+        let mut aside = Aside::of(context, file, mode);
+        let (sender, mut tasks) = tokio::sync::mpsc::channel(LINES_AHEAD);
+        let (lines, path) = (self.clone(), file.to_owned());
+        let reading =
+            tokio::task::spawn_blocking(move || lines.each(&path, |at, task| sender.blocking_send((at, task)).is_ok()));
+        while let Some((at, task)) = tasks.recv().await {
             let why = match task {
                 Ok(line) => tally.add(bulk.line(&view(hands), &line).await),
                 Err(why) => {
@@ -374,23 +372,56 @@ impl Lines<'_> {
                 }
             };
             if let Some(why) = why {
-                failures.push(json!({ "line": at, "error": why }));
+                aside.keep(&json!({ "line": at, "error": why }))?;
             }
             tally.tell(context);
         }
-        let aside = file.with_extension(match file.extension().and_then(std::ffi::OsStr::to_str) {
+        reading.await.map_err(|error| Failure::new(Exit::Failed, "bulk/read", error.to_string()))??;
+        Ok((tally, aside.file()))
+    }
+}
+
+/// Where lines that failed are kept: in a file beside theirs, or, when nothing
+/// is done, only the first of them on the console.
+struct Aside<'a> {
+    context: &'a Context,
+    path: PathBuf,
+    mode: Mode,
+    told: usize,
+    out: Option<std::io::BufWriter<std::fs::File>>,
+}
+
+impl<'a> Aside<'a> {
+    fn of(context: &'a Context, file: &Path, mode: Mode) -> Aside<'a> {
+        let path = file.with_extension(match file.extension().and_then(std::ffi::OsStr::to_str) {
             Some(extension) => format!("{extension}.errors.jsonl"),
             None => "errors.jsonl".to_owned(),
         });
-        if failures.is_empty() {
-            return Ok((tally, None));
+        Aside { context, path, mode, told: 0, out: None }
+    }
+
+    fn keep(&mut self, failure: &Json) -> Outcome<()> {
+        if self.mode == Mode::DryRun {
+            self.told += 1;
+            if self.told <= SAMPLE {
+                self.context.console.note(&failure.to_string());
+            }
+            return Ok(());
         }
-        let unwritable = |error: &std::io::Error| Failure::file("keep what failed", &aside, error);
-        let mut out = std::fs::File::create(&aside).map_err(|error| unwritable(&error))?;
-        for failure in failures {
-            writeln!(out, "{failure}").map_err(|error| unwritable(&error))?;
-        }
-        Ok((tally, Some(aside)))
+        let unwritable = |error: &std::io::Error| Failure::file("keep what failed", &self.path, error);
+        let out = match &mut self.out {
+            Some(out) => out,
+            None => {
+                let file = std::fs::File::create(&self.path).map_err(|error| unwritable(&error))?;
+                self.out.insert(std::io::BufWriter::new(file))
+            }
+        };
+        // Written through: an interruption keeps what was told so far.
+        writeln!(out, "{failure}").and_then(|()| out.flush()).map_err(|error| unwritable(&error))
+    }
+
+    fn file(self) -> Option<PathBuf> {
+        self.out.map(|_| self.path)
     }
 }
 
