@@ -1,7 +1,9 @@
 //! Guarded puts: what a follower takes, and what it keeps.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use shearwater_core::Stamp;
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Cursor, Image, Put, Role, Store};
@@ -54,6 +56,40 @@ pub(super) async fn every_order_of_stamps(bench: &dyn Bench) {
         let found = fetched.image.map(|image| image.record);
         assert_eq!(found, after.1.map(|age| record(&id, age)), "{held:?} then {given:?}");
         assert_eq!((fetched.stamp, fetched.dirty), (Some(after.0), false), "{held:?} then {given:?}");
+    }
+}
+
+/// Batches of the same keys side by side, a backfill's and a deletion's among
+/// them: of every key the highest stamp wins, in whatever order they come. In odd
+/// rounds the records are there before, so that all batches see the same mark.
+pub(super) async fn batches_side_by_side_leave_the_highest_stamp(bench: &dyn Bench) {
+    const KEYS: usize = 24;
+    const HIGHEST: u64 = 5;
+    let store = installed(bench, Role::Follower).await;
+    for round in 0..6 {
+        let id = |n: usize| format!("r{round}-{n:02}");
+        let batch = |counter: u64, keys: Range<usize>| -> Vec<Put> {
+            let stamp = if counter == 0 { Stamp::ZERO } else { Stamp::new(1, counter) };
+            let age = (counter != 3).then_some(counter as i64);
+            keys.map(|n| put_of(&id(n), (stamp, age))).collect()
+        };
+        if round % 2 == 1 {
+            apply(&store, batch(1, 0..KEYS)).await;
+        }
+        let mut batches = Vec::new();
+        for counter in [0, HIGHEST, 2, 3, 4] {
+            for keys in [0..KEYS * 3 / 4, KEYS / 4..KEYS] {
+                batches.push(apply(&store, batch(counter, keys)));
+            }
+        }
+        for answers in join_all(batches).await {
+            assert!(answers.iter().all(|answer| !matches!(answer, Applied::Refused(_))), "{answers:?}");
+        }
+        for n in 0..KEYS {
+            let fetched = store.fetch(&key(&id(n))).await.unwrap();
+            assert_eq!(fetched.stamp, Some(Stamp::new(1, HIGHEST)), "{}", id(n));
+            assert_eq!(fetched.image.map(|image| image.record), Some(record(&id(n), HIGHEST as i64)));
+        }
     }
 }
 

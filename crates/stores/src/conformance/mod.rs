@@ -62,6 +62,7 @@ checks! {
     writing::a_record_is_replaced_whole,
     writing::concurrent_writers_each_get_their_own_stamp,
     guard::every_order_of_stamps,
+    guard::batches_side_by_side_leave_the_highest_stamp,
     guard::a_second_backfill_changes_nothing,
     guard::a_tombstone_keeps_an_older_record_out,
     guard::checkpoints_commit_with_their_rows,

@@ -114,36 +114,3 @@ async fn a_lock_that_is_not_freed_ends_the_wait_and_changes_nothing() {
     direct.query_drop("ROLLBACK").await.unwrap();
     place.store.write(write_of(vec![put_user("a", 2), put_user("b", 2)])).await.unwrap();
 }
-
-/// Batches of the same keys side by side: of every key the highest stamp wins,
-/// whatever order they come in, with a backfill of the same keys among them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn batches_side_by_side_leave_the_highest_stamp() {
-    let place = Place::new(mariadb(), users(FieldType::Text), Role::Follower).await;
-    const KEYS: usize = 40;
-    let mut tasks = Vec::new();
-    for stamp in [0_u64, 3, 1, 2] {
-        for half in 0..2 {
-            let store = place.store.clone();
-            let puts: Vec<Put> = (0..KEYS)
-                .skip(half * 10)
-                .take(30)
-                .map(|n| {
-                    let stamp = if stamp == 0 { Stamp::ZERO } else { Stamp::new(1, stamp) };
-                    put(&format!("k{n:02}"), stamp.counter as i64, stamp)
-                })
-                .collect();
-            tasks.push(tokio::spawn(async move { store.apply(1, puts, None).await }));
-        }
-    }
-    for task in tasks {
-        let answers = task.await.unwrap().unwrap();
-        assert!(answers.iter().all(|answer| !matches!(answer, Applied::Refused(_))), "{answers:?}");
-    }
-    for n in 0..KEYS {
-        let id = format!("k{n:02}");
-        let fetched = place.store.fetch(&Key::single(id.as_str())).await.unwrap();
-        assert_eq!(fetched.stamp, Some(Stamp::new(1, 3)), "{id}");
-        assert_eq!(fetched.image, Some(user(&id, 3)), "{id}");
-    }
-}
