@@ -26,6 +26,8 @@ enum Seen {
     Race,
     /// There is a sidecar that was taken for absent.
     Sidecar,
+    /// A unique value is taken, perhaps by the very record that was to be made.
+    Twin,
 }
 
 impl Failure {
@@ -48,6 +50,20 @@ impl Failure {
     /// Whether it is [`Failure::missed_sidecar`].
     pub(super) fn is_missed_sidecar(&self) -> bool {
         self.seen == Seen::Sidecar
+    }
+
+    /// The failure of making a record that was not there. Two writers that make
+    /// the same record at the same time meet at any of its unique indexes, not
+    /// only at its key's: what looks like another record's value may be its own.
+    pub(super) fn of_a_new_record(self) -> Failure {
+        let seen = if self.is_unique() { Seen::Twin } else { self.seen };
+        Failure { seen, ..self }
+    }
+
+    /// Whether the unique value may be held by the same record, which is there
+    /// for whoever looks again.
+    pub(super) fn may_be_a_twin(&self) -> bool {
+        self.seen == Seen::Twin
     }
 
     /// Whether the store refuses one record, and may take others.

@@ -30,6 +30,10 @@ const STAMP_PLACE: &str = "{stamp}";
 /// the other's end, so more than a few mean that something else is wrong.
 const ATTEMPTS_MAX: usize = 8;
 
+/// Looks at a unique value that is taken while the record is not there. After the
+/// first it is another record's, unless the twin was deleted and made again.
+const TWINS_MAX: usize = 2;
+
 /// A change whose cells are made.
 struct Prepared {
     key: Vec<Cell>,
@@ -206,7 +210,9 @@ impl Attempt<'_> {
             (Expect::Absent | Expect::Stamp(_), false) => Put::New,
             _ => Put::Over,
         };
-        match (write_record(self.session, self.tables, raw, put).await?, put) {
+        let wrote = write_record(self.session, self.tables, raw, put).await;
+        let wrote = if known.exists { wrote? } else { wrote.map_err(Failure::of_a_new_record)? };
+        match (wrote, put) {
             (Wrote::Done, _) => Ok(()),
             (Wrote::Conflict, Put::New) => Err(Failure::raced()),
             (Wrote::Conflict, Put::Over) => {
@@ -274,6 +280,7 @@ async fn write(store: &Postgres, write: Write) -> StoreResult<Written> {
     let Write { epoch, changes, idempotency } = write;
     let session = store.pool.lease().await?;
     let mut last = None;
+    let mut twins = 0;
     for _ in 0..ATTEMPTS_MAX {
         let tables = store.tables_with(&session).await?;
         let prepared = changes.iter().map(|change| prepare(&tables, change)).collect::<StoreResult<Vec<_>>>()?;
@@ -304,6 +311,10 @@ async fn write(store: &Postgres, write: Write) -> StoreResult<Written> {
                 last = Some(failure.error);
             }
             Err(failure) if failure.is_race() => last = Some(failure.error),
+            Err(failure) if failure.may_be_a_twin() && twins < TWINS_MAX => {
+                twins += 1;
+                last = Some(failure.error);
+            }
             Err(failure) => return Err(failure.error),
         }
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::SinkExt;
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::shape::{ChildShape, FieldType, Layout, TableShape};
-use shearwater_core::store::{Applied, Change, Role};
+use shearwater_core::store::{Applied, Change, Role, Written};
 use shearwater_core::{Document, Value};
 use shearwater_testbed::Privileges;
 
@@ -436,4 +436,43 @@ async fn deferred_constraints_refuse_their_record_alone() {
     assert_eq!((&answers[0], &answers[2]), (&Applied::Changed, &Applied::Changed));
     let Applied::Refused(error) = &answers[1] else { panic!("{answers:?}") };
     assert_eq!(error.kind, StoreErrorKind::Refused { field: Some("name".into()) });
+}
+
+/// The server looks at the key first, then fills the indexes in the order in which
+/// they were made: who made the same record in between is met at the name.
+#[tokio::test]
+async fn a_unique_value_of_the_same_record_made_meanwhile_is_not_another_record_s() {
+    const GATE: i64 = 4711;
+    let url = shearwater_testbed::postgres().database("twins");
+    let client = direct(&url).await;
+    let sql = format!(
+        "CREATE TABLE accounts (id bigint, n bigint, name text);
+         CREATE FUNCTION gate(name text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+           IF current_setting('application_name') = 'shearwater' THEN PERFORM pg_advisory_xact_lock_shared({GATE}); END IF;
+           RETURN name;
+         END $$;
+         CREATE UNIQUE INDEX ON accounts (gate(name));
+         ALTER TABLE accounts ADD PRIMARY KEY (id);"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let store = open(&url, accounts()).await;
+    store.install(fence(Role::Authority, 1)).await.unwrap();
+    for (id, name) in [(1, "own"), (2, "another's")] {
+        client.execute("SELECT pg_advisory_lock($1)", &[&GATE]).await.unwrap();
+        let writer = tokio::spawn({
+            let store = store.clone();
+            async move { store.write(write(vec![change(id, 7, name)], name)).await }
+        });
+        waiting(&client, "wait_event = 'advisory'").await;
+        client.execute("INSERT INTO accounts VALUES (1, 5, $1)", &[&name]).await.unwrap();
+        client.execute("SELECT pg_advisory_unlock($1)", &[&GATE]).await.unwrap();
+        let written = writer.await.unwrap();
+        match id {
+            1 => assert!(matches!(written, Ok(Written::Applied(_))), "{written:?}"),
+            _ => assert!(matches!(written.unwrap_err().kind, StoreErrorKind::Refused { .. })),
+        }
+        let n: i64 = client.query_one("SELECT n FROM accounts WHERE id = 1", &[]).await.unwrap().get(0);
+        assert_eq!(n, if id == 1 { 7 } else { 5 });
+        client.execute("DELETE FROM accounts", &[]).await.unwrap();
+    }
 }
