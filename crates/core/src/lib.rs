@@ -27,6 +27,7 @@ pub mod store;
 pub mod tables;
 mod toml_text;
 pub mod value;
+pub mod verbatim;
 
 pub use key::Key;
 pub use stamp::Stamp;

@@ -668,6 +668,12 @@ pub trait Store: Reader + Writer + Follower + Capture + Inspect {
         None
     }
 
+    /// Rows as they are, where the layout has no more than one table and the
+    /// store can pass them.
+    fn verbatim(&self) -> Option<&dyn crate::verbatim::Verbatim> {
+        None
+    }
+
     /// Its flags, where the layout has columns and the store can add one;
     /// a document carries its flag as a field.
     fn flags(&self) -> Option<&dyn Flags> {

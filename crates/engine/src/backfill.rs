@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::brake::Brake;
 use crate::dead_letters::forget_unreadable;
 use crate::helm::{Course, Helm, Leash, patiently};
+use crate::lane::Lane;
 use crate::ledger::Halt;
 use crate::progress::Progress;
 use crate::pump::{Pump, Sink};
@@ -51,6 +52,7 @@ pub async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Value, Halt
         foreground: helm.foreground.clone(),
         brake: Brake::new(helm.setup.spec.pace, helm.setup.source.clone(), helm.setup.target.clone()),
         turn: Semaphore::new(helm.setup.target.appliers().max(1)),
+        lane: Lane::between(&helm.setup).await?,
         progress: Progress::new(helm.setup.journal.clone(), "backfill", total, before),
         sink: Sink::Letters(helm.letters.clone()),
     });

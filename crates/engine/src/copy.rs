@@ -17,6 +17,7 @@ use crate::backfill::RANGES_PER_WORKER;
 use crate::brake::Brake;
 use crate::enter::CAPTURE_LEASE;
 use crate::helm::{Course, Leash, Wish};
+use crate::lane::Lane;
 use crate::ledger::{Halt, Lease, fold};
 use crate::member::View;
 use crate::progress::Progress;
@@ -85,6 +86,7 @@ async fn copy_under(setup: &Setup, lease: &Arc<Lease>) -> Result<serde_json::Val
         foreground: Arc::new(Foreground::new()),
         brake: Brake::new(setup.spec.pace, setup.source.clone(), setup.target.clone()),
         turn: Semaphore::new(setup.target.appliers().max(1)),
+        lane: Lane::between(setup).await?,
         progress: Progress::new(setup.journal.clone(), "copy", total, checkpoints.iter().map(|c| c.read).sum()),
         sink: Sink::Listed(Mutex::default()),
     });

@@ -17,6 +17,7 @@ pub mod follow;
 pub mod gates;
 pub mod helm;
 pub mod interrupted;
+pub mod lane;
 pub mod ledger;
 pub mod member;
 pub mod progress;

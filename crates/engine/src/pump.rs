@@ -12,6 +12,7 @@ use shearwater_core::error::{Policy, StoreError};
 use shearwater_core::lifecycle::BackfillTotals;
 use shearwater_core::mapping::Mapping;
 use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Chunk, Put, ScanRange, Side};
+use shearwater_core::verbatim::{Rows, RowsPut};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -19,6 +20,7 @@ use crate::brake::{Brake, LOOK_INTERVAL};
 use crate::dead_letters::{Letters, Refused};
 use crate::follow::put_of;
 use crate::helm::{Course, Leash, backoff};
+use crate::lane::{self, Lane, Part};
 use crate::ledger::Halt;
 use crate::progress::Progress;
 use crate::throttle::{Foreground, Throttle};
@@ -78,17 +80,17 @@ pub struct Pump {
     /// As many chunks are written at a time as the target applies side by
     /// side; the duty bound holds for each of them.
     pub turn: Semaphore,
+    /// How records go as they are, if they can.
+    pub lane: Option<Lane>,
     /// What is shown.
     pub progress: Progress,
     /// Where refused records are kept.
     pub sink: Sink,
 }
 
-struct Read {
-    chunk: Chunk,
-}
-
 struct Mapped {
+    /// Rows as they are, which no put stands for yet.
+    rows: Rows,
     records: Vec<(Key, Stamp)>,
     puts: Vec<Put>,
     refused: Vec<Refused>,
@@ -100,6 +102,21 @@ struct ChunkSize {
     read: u64,
     bytes: u64,
     next: Option<shearwater_core::store::Cursor>,
+}
+
+impl Mapped {
+    /// What it makes of its range's checkpoint.
+    fn step(&self, at: &Checkpoint) -> CheckpointStep {
+        let to = Checkpoint {
+            done: self.chunk.next.is_none(),
+            cursor: self.chunk.next.clone(),
+            read: at.read + self.chunk.read,
+            dead: at.dead + self.refused.len() as u64,
+            bytes: at.bytes + self.chunk.bytes,
+            ..at.clone()
+        };
+        CheckpointStep { from: at.clone(), to }
+    }
 }
 
 impl Pump {
@@ -204,30 +221,37 @@ impl Pump {
         range: &ScanRange,
         mut after: Option<shearwater_core::store::Cursor>,
         mut leash: Leash,
-        out: mpsc::Sender<Read>,
+        out: mpsc::Sender<Part>,
     ) -> Result<(), Halt> {
         loop {
             leash.pass().await?;
-            let chunk = self.setup.source.scan(range, after.as_ref(), self.throttle.chunk_max()).await;
-            let chunk = chunk.map_err(Halt::store(Side::Source))?;
+            let max = self.throttle.chunk_max();
+            let part = lane::read(&*self.setup.source, self.lane.as_ref(), range, after.as_ref(), max).await?;
             failpoint::hit("backfill-chunk-read");
-            after = chunk.next.clone();
+            after = part.chunk.next.clone();
             let end = after.is_none();
-            if out.send(Read { chunk }).await.is_err() || end {
+            if out.send(part).await.is_err() || end {
                 return Ok(());
             }
         }
     }
 
-    async fn map(&self, mut chunks: mpsc::Receiver<Read>, out: mpsc::Sender<Mapped>) -> Result<(), Halt> {
-        while let Some(Read { chunk }) = chunks.recv().await {
-            let (mapping, course) = (self.setup.mapping.clone(), self.course);
-            let mapped = tokio::task::spawn_blocking(move || map_chunk(&mapping, course, chunk)).await;
-            if out.send(mapped.map_err(|error| Halt::Broken(error.to_string()))?).await.is_err() {
+    async fn map(&self, mut parts: mpsc::Receiver<Part>, out: mpsc::Sender<Mapped>) -> Result<(), Halt> {
+        while let Some(Part { rows, chunk }) = parts.recv().await {
+            let mut mapped = self.mapped(chunk).await?;
+            mapped.chunk.read += rows.count as u64;
+            mapped.rows = rows;
+            if out.send(mapped).await.is_err() {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    async fn mapped(&self, chunk: Chunk) -> Result<Mapped, Halt> {
+        let (mapping, course) = (self.setup.mapping.clone(), self.course);
+        let mapped = tokio::task::spawn_blocking(move || map_chunk(&mapping, course, chunk)).await;
+        mapped.map_err(|error| Halt::Broken(error.to_string()))
     }
 
     async fn apply(
@@ -240,7 +264,7 @@ impl Pump {
             leash.pass().await?;
             self.rest_while_held(&mut leash).await?;
             let turn = self.turn.acquire().await.map_err(|error| Halt::Broken(error.to_string()))?;
-            let records = mapped.puts.len();
+            let records = mapped.rows.count + mapped.puts.len();
             let began = Instant::now();
             let before = at.clone();
             at = self.apply_chunk(mapped, at).await?;
@@ -268,22 +292,24 @@ impl Pump {
 
     /// Writes one chunk with its checkpoint. Dead letters are kept before the
     /// checkpoint that says that their records are dealt with.
-    async fn apply_chunk(&self, mapped: Mapped, at: Checkpoint) -> Result<Checkpoint, Halt> {
-        let Mapped { records, puts, refused, chunk } = mapped;
-        self.sink.keep(&refused).await?;
-        let to = Checkpoint {
-            done: chunk.next.is_none(),
-            cursor: chunk.next,
-            read: at.read + chunk.read,
-            dead: at.dead + refused.len() as u64,
-            bytes: at.bytes + chunk.bytes,
-            ..at.clone()
+    async fn apply_chunk(&self, mut mapped: Mapped, at: Checkpoint) -> Result<Checkpoint, Halt> {
+        self.sink.keep(&mapped.refused).await?;
+        let (mut step, mut put) = (mapped.step(&at), None);
+        if mapped.rows.count > 0 {
+            put = self.put_rows(&mapped, &step).await?;
+            if put.is_none() {
+                mapped = self.decoded(mapped).await?;
+                step = mapped.step(&at);
+            }
+        }
+        let RowsPut { changed, answers } = match put {
+            Some(put) => put,
+            None => RowsPut { changed: 0, answers: self.put(std::mem::take(&mut mapped.puts), &step).await? },
         };
-        let step = CheckpointStep { from: at, to };
-        let answers = self.put(puts, &step).await?;
         failpoint::hit("backfill-chunk-applied");
+        let step = RowsPut::step(&step, changed);
         let saved = step.after(&answers);
-        let late = late_refusals(&records, &answers);
+        let late = late_refusals(&mapped.records, &answers);
         if late.is_empty() {
             return Ok(saved);
         }
@@ -293,6 +319,26 @@ impl Pump {
         self.put(Vec::new(), &step).await?;
         failpoint::hit("backfill-checkpointed");
         Ok(step.after(&[]))
+    }
+
+    /// Puts rows as they are, and what is beside them. `None`: they have to go
+    /// the ordinary way.
+    async fn put_rows(&self, mapped: &Mapped, step: &CheckpointStep) -> Result<Option<RowsPut>, Halt> {
+        let (Some(lane), Some(to)) = (&self.lane, self.setup.target.verbatim()) else { return Ok(None) };
+        let put = to.put_rows(self.course.epoch, &lane.target, &mapped.rows, mapped.puts.clone(), step).await;
+        put.map_err(Halt::store(Side::Target))
+    }
+
+    /// The same with a put for each row. What is refused now is kept at once.
+    async fn decoded(&self, mapped: Mapped) -> Result<Mapped, Halt> {
+        let records = lane::decode(&*self.setup.source, &mapped.rows).await?;
+        let rows = self.mapped(Chunk { records, next: None, bytes: 0 }).await?;
+        self.sink.keep(&rows.refused).await?;
+        let mut all = Mapped { rows: Rows::default(), ..mapped };
+        all.records.extend(rows.records);
+        all.puts.extend(rows.puts);
+        all.refused.extend(rows.refused);
+        Ok(all)
     }
 
     async fn put(&self, puts: Vec<Put>, step: &CheckpointStep) -> Result<Vec<Applied>, Halt> {
@@ -316,6 +362,7 @@ fn map_chunk(mapping: &Mapping, course: Course, chunk: Chunk) -> Mapped {
         puts: Vec::with_capacity(chunk.records.len()),
         refused: Vec::new(),
         chunk: size,
+        rows: Rows::default(),
     };
     for record in chunk.records {
         match record {

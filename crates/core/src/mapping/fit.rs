@@ -27,6 +27,11 @@ impl Fit {
         self.unfit.is_some()
     }
 
+    /// Characters that a text may have; `None`: any number.
+    pub fn chars_max(self) -> Option<u64> {
+        self.chars_max
+    }
+
     /// Whether a value that is not of the column's type counts as missing.
     pub fn drops_other_types(self) -> bool {
         self.unfit == Some(Unfit::Null)

@@ -32,6 +32,7 @@ use crate::shape::Layout;
 use crate::spec::Spec;
 use crate::store::{Image, Side};
 use crate::value::Document;
+use crate::verbatim::Passed;
 
 use keys::KeyRules;
 use rules::ObjectRules;
@@ -172,6 +173,14 @@ impl Mapping {
     /// As [`Mapping::path_forward`], from v2 to v1.
     pub fn path_reverse(&self, v2: &Path) -> Option<Path> {
         paths::reverse(&self.rules, v2)
+    }
+
+    /// The columns of both shapes in pairs, in the order of the source's layout,
+    /// key first, when that is all that the mapping does: no value is changed,
+    /// none is added and none is left out. Then a row of the source is a row of
+    /// the target.
+    pub fn verbatim(&self) -> Option<Vec<Passed>> {
+        paths::verbatim(&self.rules, &self.source, &self.target)
     }
 
     /// The key of a record in a side's shape, read from its key fields.

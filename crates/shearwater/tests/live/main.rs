@@ -8,6 +8,7 @@ mod dice;
 mod door;
 mod faults;
 mod foreign;
+mod lane;
 mod mariadb_source;
 mod pair;
 mod plan;

@@ -6,14 +6,16 @@
 //! to wait for: a batch with tombstones runs alone.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Fence, Follower, Put, Role};
+use shearwater_core::verbatim::RowsPut;
 use tokio_postgres::types::ToSql;
 
 use super::Postgres;
-use super::batch::{Batch, Prepared, prepare};
+use super::batch::{Batch, Optimism, Prepared, prepare};
 use super::capture::{BEGIN, absent, admission, admitted};
 use super::cell::Cell;
 use super::error::{Failure, no_sidecar};
@@ -21,6 +23,7 @@ use super::names::SIDECAR_SCHEMA;
 use super::session::{Session, get, pipelined};
 use super::tables::Tables;
 use super::triggers::LOCK_CLASS;
+use super::verbatim::Given;
 
 /// Puts whose cells are made by the caller itself; more of them would hold up
 /// the other tasks of its thread.
@@ -104,23 +107,17 @@ async fn save_checkpoint(session: &Session, tables: &Tables, checkpoint: &Checkp
     Ok(())
 }
 
-async fn apply(
-    store: &Postgres,
-    epoch: u64,
-    puts: Vec<Put>,
-    checkpoint: Option<CheckpointStep>,
-) -> StoreResult<Vec<Applied>> {
-    let session = store.pool.lease().await?;
-    let tables = store.tables_with(&session).await?;
+/// The cells of puts, and their first answers: what no store could take as it is
+/// is a refusal of one record, or of the call.
+async fn prepared(tables: &Arc<Tables>, puts: Vec<Put>) -> StoreResult<(Vec<StoreResult<Prepared>>, Vec<Applied>)> {
     let prepared: Vec<StoreResult<Prepared>> = if puts.len() <= PREPARE_INLINE_MAX {
-        puts.iter().map(|put| prepare(&tables, put)).collect()
+        puts.iter().map(|put| prepare(tables, put)).collect()
     } else {
         let tables = tables.clone();
         tokio::task::spawn_blocking(move || puts.iter().map(|put| prepare(&tables, put)).collect())
             .await
             .map_err(|_| super::session::unexpected("preparing a batch failed"))?
     };
-    // What no store could take as it is: a refusal of one record, or of the call.
     let mut out = Vec::with_capacity(prepared.len());
     for put in &prepared {
         out.push(match put {
@@ -129,44 +126,105 @@ async fn apply(
             Err(error) => return Err(error.clone()),
         });
     }
-    store.check_key(&session, &tables).await?;
-    let mut last = None;
-    let mut checks = Checks::AsDeclared;
-    for _ in 0..ATTEMPTS_MAX {
-        let out = out.clone();
-        let result: Result<_, Failure> = session
-            .transaction(BEGIN, async {
-                let marked = open(&session, &tables, epoch, &prepared).await?;
-                if checks == Checks::AtOnce {
-                    session.batch("SET CONSTRAINTS ALL IMMEDIATE").await?;
-                }
-                let mut batch = Batch { session: &session, tables: &tables, puts: &prepared, out };
-                let learned = batch.run(&marked, store.optimism()).await?;
-                if let Some(step) = &checkpoint {
-                    save_checkpoint(&session, &tables, &step.after(&batch.out)).await?;
-                }
-                Ok((batch.out, learned))
-            })
-            .await;
-        match result {
-            Ok((out, learned)) => {
-                store.set_optimism(learned);
-                return Ok(out);
-            }
-            Err(failure) if failure.is_race() => last = Some(failure.error),
-            // The commit was refused: which record it is can only be seen one by one.
-            Err(failure) if failure.is_refusal() && checks == Checks::AsDeclared => {
-                checks = Checks::AtOnce;
-                last = Some(failure.error);
-            }
-            Err(failure) if failure.is_outdated_plan() => {
-                store.forget();
-                return Err(failure.error);
-            }
-            Err(failure) => return Err(failure.error),
+    Ok((prepared, out))
+}
+
+/// One batch: puts, and perhaps rows as they are.
+struct Call<'a> {
+    epoch: u64,
+    prepared: &'a [StoreResult<Prepared>],
+    out: Vec<Applied>,
+    given: Option<&'a Given<'a>>,
+    step: Option<&'a CheckpointStep>,
+}
+
+impl Call<'_> {
+    async fn attempt(
+        &self,
+        session: &Session,
+        tables: &Tables,
+        checks: Checks,
+        optimism: Optimism,
+    ) -> Result<(RowsPut, Optimism), Failure> {
+        let marked = open(session, tables, self.epoch, self.prepared).await?;
+        if checks == Checks::AtOnce {
+            session.batch("SET CONSTRAINTS ALL IMMEDIATE").await?;
         }
+        let changed = match self.given {
+            Some(given) => given.copy(session, tables).await?,
+            None => 0,
+        };
+        let mut batch = Batch { session, tables, puts: self.prepared, out: self.out.clone() };
+        let learned = batch.run(&marked, optimism).await?;
+        if let Some(step) = self.step {
+            save_checkpoint(session, tables, &RowsPut::step(step, changed).after(&batch.out)).await?;
+        }
+        Ok((RowsPut { changed, answers: batch.out }, learned))
     }
-    Err(last.unwrap_or_else(|| no_sidecar(tables.name())))
+
+    /// Tries until it is in. `None`: the rows cannot all go in as they are.
+    async fn run(&self, store: &Postgres, session: &Session, tables: &Tables) -> StoreResult<Option<RowsPut>> {
+        store.check_key(session, tables).await?;
+        let mut last = None;
+        let mut checks = Checks::AsDeclared;
+        for _ in 0..ATTEMPTS_MAX {
+            let attempt = self.attempt(session, tables, checks, store.optimism());
+            match session.transaction(BEGIN, attempt).await {
+                Ok((done, learned)) => {
+                    store.set_optimism(learned);
+                    return Ok(Some(done));
+                }
+                Err(failure) if failure.is_race() => last = Some(failure.error),
+                Err(failure) if self.given.is_some() && (failure.is_refusal() || failure.is_not_that_way()) => {
+                    return Ok(None);
+                }
+                // The commit was refused: which record it is can only be seen one by one.
+                Err(failure) if failure.is_refusal() && checks == Checks::AsDeclared => {
+                    checks = Checks::AtOnce;
+                    last = Some(failure.error);
+                }
+                Err(failure) if failure.is_outdated_plan() => {
+                    store.forget();
+                    return Err(failure.error);
+                }
+                Err(failure) => return Err(failure.error),
+            }
+        }
+        Err(last.unwrap_or_else(|| no_sidecar(tables.name())))
+    }
+}
+
+async fn apply(
+    store: &Postgres,
+    epoch: u64,
+    puts: Vec<Put>,
+    checkpoint: Option<CheckpointStep>,
+) -> StoreResult<Vec<Applied>> {
+    let session = store.pool.lease().await?;
+    let tables = store.tables_with(&session).await?;
+    let (prepared, out) = prepared(&tables, puts).await?;
+    let call = Call { epoch, prepared: &prepared, out, given: None, step: checkpoint.as_ref() };
+    let done = call.run(store, &session, &tables).await?;
+    done.map(|done| done.answers).ok_or_else(|| super::session::unexpected("a batch without rows lost them"))
+}
+
+/// See [`shearwater_core::verbatim::Verbatim::put_rows`].
+pub(super) async fn put_rows(
+    store: &Postgres,
+    epoch: u64,
+    given: &Given<'_>,
+    puts: Vec<Put>,
+    step: &CheckpointStep,
+) -> StoreResult<Option<RowsPut>> {
+    let session = store.pool.lease().await?;
+    let tables = store.tables_with(&session).await?;
+    // Where records are there already, COPY would only be tried in vain.
+    if store.optimism() == Optimism::Low || !given.fits(&tables) {
+        return Ok(None);
+    }
+    let (prepared, out) = prepared(&tables, puts).await?;
+    let call = Call { epoch, prepared: &prepared, out, given: Some(given), step: Some(step) };
+    call.run(store, &session, &tables).await
 }
 
 #[async_trait]

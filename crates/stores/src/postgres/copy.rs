@@ -14,7 +14,7 @@ use super::tables::{RawRecord, Tables};
 const MESSAGE_BYTES: usize = 64 * 1024;
 
 /// What every binary COPY begins with: a signature, no flags, no extension.
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// Copies records and their elements. Fails as a whole.
 pub(super) async fn copy(session: &Session, tables: &Tables, records: &[&RawRecord]) -> Result<(), Failure> {
@@ -64,13 +64,22 @@ impl Rows {
 }
 
 async fn send(session: &Session, sql: &str, mut rows: Rows) -> Result<(), Failure> {
-    let failed = |e: tokio_postgres::Error| session.failed("copying records", &e);
-    rows.filling.put_i16(-1);
     rows.full.push(rows.filling.split().freeze());
+    send_messages(session, sql, rows.full.into_iter()).await
+}
+
+/// Sends what follows [`HEADER`] and that, and the end of the rows.
+pub(super) async fn send_messages(
+    session: &Session,
+    sql: &str,
+    messages: impl Iterator<Item = Bytes>,
+) -> Result<(), Failure> {
+    const END: &[u8] = &(-1_i16).to_be_bytes();
+    let failed = |e: tokio_postgres::Error| session.failed("copying records", &e);
     let statement = session.prepared(sql).await?;
     let sink = session.client.copy_in::<_, Bytes>(&statement).await.map_err(failed)?;
     pin_mut!(sink);
-    for message in rows.full {
+    for message in messages.chain(std::iter::once(Bytes::from_static(END))) {
         // What the server says about an earlier message is told at the end.
         if sink.feed(message).await.is_err() {
             break;

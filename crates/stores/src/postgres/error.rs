@@ -26,6 +26,8 @@ enum Seen {
     Race,
     /// There is a sidecar that was taken for absent.
     Sidecar,
+    /// Rows as they are do not all go in.
+    Misfit,
     /// A unique value is taken, perhaps by the very record that was to be made.
     Twin,
 }
@@ -40,6 +42,16 @@ impl Failure {
     /// Somebody else wrote the key at the same time.
     pub(super) fn raced() -> Failure {
         Failure::ours("another writer was faster", Seen::Race)
+    }
+
+    /// Rows as they are do not all go in; the ordinary way finds out why.
+    pub(super) fn not_that_way() -> Failure {
+        Failure::ours("rows do not go in as they are", Seen::Misfit)
+    }
+
+    /// Whether it is [`Failure::not_that_way`].
+    pub(super) fn is_not_that_way(&self) -> bool {
+        self.seen == Seen::Misfit
     }
 
     /// There is a sidecar that was taken for absent.

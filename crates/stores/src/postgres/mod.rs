@@ -33,6 +33,7 @@ mod tables;
 mod tls;
 mod triggers;
 mod value;
+mod verbatim;
 mod vitals;
 mod words;
 mod write;
@@ -192,6 +193,10 @@ impl Postgres {
 }
 
 impl Store for Postgres {
+    fn verbatim(&self) -> Option<&dyn shearwater_core::verbatim::Verbatim> {
+        Some(self)
+    }
+
     fn flags(&self) -> Option<&dyn shearwater_core::store::Flags> {
         self.own_flags()
     }

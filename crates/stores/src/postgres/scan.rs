@@ -46,13 +46,13 @@ pub(super) struct SeenSize {
 impl SeenSize {
     /// Records to ask for, so that about `max.bytes` are sent and no more: the
     /// server sends what it was asked for even when nobody reads it.
-    fn records(&self, max: ChunkMax) -> usize {
+    pub(super) fn records(&self, max: ChunkMax) -> usize {
         let bytes_each = self.bytes_each.load(Ordering::Relaxed);
         let fit = max.bytes.checked_div(bytes_each).map_or(FIRST_SCAN_RECORDS, |records| records + 1);
         fit.clamp(1, max.records.max(1))
     }
 
-    fn learn(&self, records: usize, bytes: usize) {
+    pub(super) fn learn(&self, records: usize, bytes: usize) {
         if let Some(each) = bytes.checked_div(records) {
             self.bytes_each.store(each.max(1), Ordering::Relaxed);
         }
@@ -177,9 +177,9 @@ fn position(text: &str, parts: usize, what: &str) -> StoreResult<Vec<Cell>> {
 }
 
 /// The statement of a scan, and what it binds but the limit.
-struct Scan {
-    sql: String,
-    bound: Vec<Cell>,
+pub(super) struct Scan {
+    pub(super) sql: String,
+    pub(super) bound: Vec<Cell>,
 }
 
 impl Scan {
@@ -216,6 +216,23 @@ impl Scan {
     }
 }
 
+/// The scan of a range from its beginning, or from after a cursor.
+pub(super) fn scan_of(
+    tables: &Tables,
+    sidecar: Sidecar,
+    range: &ScanRange,
+    after: Option<&Cursor>,
+) -> StoreResult<Scan> {
+    let parts = tables.facts.key.len();
+    let above = match (after, &range.low) {
+        (Some(cursor), _) => Some(position(&cursor.0, parts, "cursor")?),
+        (None, Some(low)) => Some(position(low, parts, "range")?),
+        (None, None) => None,
+    };
+    let upto = range.high.as_deref().map(|high| position(high, parts, "range")).transpose()?;
+    Ok(Scan::of(tables, sidecar, above, upto))
+}
+
 async fn scan(store: &Postgres, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<Chunk> {
     let lease = store.pool.lease().await?;
     about_sidecar(store, |sidecar| scan_once(store, &lease, sidecar, range, after, max)).await
@@ -230,19 +247,12 @@ async fn scan_once(
     max: ChunkMax,
 ) -> Result<Seen<Chunk>, Failure> {
     let tables = store.tables_with(session).await?;
-    let parts = tables.facts.key.len();
-    let above = match (after, &range.low) {
-        (Some(cursor), _) => Some(position(&cursor.0, parts, "cursor")?),
-        (None, Some(low)) => Some(position(low, parts, "range")?),
-        (None, None) => None,
-    };
-    let upto = range.high.as_deref().map(|high| position(high, parts, "range")).transpose()?;
+    let scan = scan_of(&tables, sidecar, range, after)?;
     let mut chunk = Chunk { records: Vec::new(), next: None, bytes: 0 };
-    if above.is_none() {
+    if after.is_none() && range.low.is_none() {
         chunk.records.extend(null_keys(session, &tables).await?);
     }
     let records_max = store.seen_size.records(max);
-    let scan = Scan::of(&tables, sidecar, above, upto);
     read_chunk(session, &tables, sidecar, &scan, records_max, max.bytes, &mut chunk).await.map(|seen| {
         store.seen_size.learn(chunk.records.len(), chunk.bytes);
         match seen {
@@ -286,7 +296,12 @@ async fn read_chunk(
     Ok(Seen::Right(()))
 }
 
-fn scanned(tables: &Tables, sidecar: Sidecar, key: &[Cell], one: StoreResult<Found>) -> Result<Fetched, BadRow> {
+pub(super) fn scanned(
+    tables: &Tables,
+    sidecar: Sidecar,
+    key: &[Cell],
+    one: StoreResult<Found>,
+) -> Result<Fetched, BadRow> {
     let key = tables.key_from_cells(key).map_err(|error| BadRow { key: None, error })?;
     let read = one.and_then(|one| fetched(tables, sidecar, key.clone(), one.raw.as_ref(), one.mark?));
     read.map_err(|error| BadRow { key: Some(key), error })

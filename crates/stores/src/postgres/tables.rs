@@ -179,12 +179,17 @@ impl Tables {
         )
     }
 
-    /// The numbers of those given keys that have a mark.
+    /// The numbers of those given keys that have a mark, with its stamp.
     pub(super) fn marked(&self) -> String {
         let on: Vec<String> = (self.facts.key.iter().zip(self.keys_of_q()).enumerate())
             .map(|(at, (column, key))| format!("m.k{at} = {}", column.native.to_mark(&key)))
             .collect();
-        format!("SELECT q.n FROM {} JOIN {} m ON {}", self.given_keys(), self.names.marks(), on.join(" AND "))
+        format!(
+            "SELECT q.n, m.epoch, m.counter FROM {} JOIN {} m ON {}",
+            self.given_keys(),
+            self.names.marks(),
+            on.join(" AND ")
+        )
     }
 
     /// `unnest($1, …) WITH ORDINALITY q(k0, …, n)`.

@@ -410,6 +410,13 @@ fn text_end(mut rest: &[u8]) -> Result<&[u8], String> {
     }
 }
 
+/// Whether a time of the server's is one that we read.
+pub(super) fn is_read_time(raw: &[u8]) -> bool {
+    fixed(raw)
+        .map(i64::from_be_bytes)
+        .is_ok_and(|micros| matches!(micros, i64::MIN | i64::MAX) || client_micros(micros).is_ok())
+}
+
 fn client_micros(micros: i64) -> Result<i64, String> {
     micros.checked_add(EPOCH_MICROS).ok_or_else(|| "holds a time beyond what can be read".to_owned())
 }

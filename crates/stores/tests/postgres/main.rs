@@ -9,3 +9,4 @@ mod inputs;
 mod looking;
 mod natives;
 mod place;
+mod verbatim;
