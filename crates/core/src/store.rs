@@ -178,6 +178,42 @@ pub trait Reader: Send + Sync {
     async fn list_parked(&self, query: &ListQuery) -> StoreResult<ListPage> {
         self.list(query).await
     }
+
+    /// How the store answers such a list; `None`: it does not tell. Reads no
+    /// more of the records than it takes to say so.
+    async fn explain(&self, _query: &ListQuery, _among: Among) -> StoreResult<Option<ListPlan>> {
+        Ok(None)
+    }
+}
+
+/// Which records a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// All.
+    All,
+    /// Those with something parked beside them.
+    Parked,
+}
+
+/// How a store answers a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPlan {
+    /// How much it reads for a page.
+    pub reads: Reads,
+    /// The steps in the store's own words, where it has some.
+    pub steps: Vec<String>,
+    /// The statement that makes the index it would need to read no more than
+    /// the page; `None`: it needs none, or none would help.
+    pub index: Option<String>,
+}
+
+/// How much a store reads for a page of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// About as much as the page has, wherever in the list it is.
+    Page,
+    /// Every record that may match.
+    Everything,
 }
 
 /// What must be true of the record for a change to be applied.
@@ -406,6 +442,13 @@ pub trait Capture: Send + Sync {
     /// Installs the sidecar with this fence; does nothing when it is installed
     /// already (the fence stays as it is). Atomic.
     async fn install(&self, fence: Fence) -> StoreResult<()>;
+
+    /// As [`Capture::install`], and so that [`Reader::list_parked`] finds its
+    /// records for less than by looking at all: a store that takes an index for
+    /// that makes it here.
+    async fn install_for_parked(&self, fence: Fence) -> StoreResult<()> {
+        self.install(fence).await
+    }
 
     /// Removes the sidecar and all reserved names. Does nothing when there is none.
     async fn remove(&self) -> StoreResult<()>;

@@ -302,7 +302,7 @@ impl Leading<'_> {
             .map_err(Halt::store(Side::Source))?;
         failpoint::hit("capture-source-installed");
         self.go_on()?;
-        setup.target.install(fence).await.map_err(Halt::store(Side::Target))?;
+        setup.target.install_for_parked(fence).await.map_err(Halt::store(Side::Target))?;
         failpoint::hit("capture-target-installed");
         let lease = self.ledger.lease().clone();
         let source = setup.source().await.map_err(Halt::store(Side::Source))?;

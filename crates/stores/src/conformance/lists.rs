@@ -10,7 +10,7 @@ use shearwater_core::shape::FieldType;
 use shearwater_core::store::{Change, Expect, Fetched, Image, Role, Store};
 use shearwater_core::{Document, Key, Value};
 
-use super::bench::{Bench, Flavour, Place, Random, doc, holds, installed, key, write_all};
+use super::bench::{Bench, Flavour, Place, Random, doc, fence, holds, installed, key, layout, write_all};
 
 /// Queries of one random check: enough to meet every kind of filter and order
 /// together, few enough for a test.
@@ -201,5 +201,48 @@ pub(super) async fn pages_join_without_repeats_or_gaps(bench: &dyn Bench) {
         }
         let expected: Vec<(Key, Document)> = naive(&all, &Filter::All, &order).into_iter().cloned().collect();
         assert_eq!(found, expected, "seed {seed}, walk {n}: {order:?}");
+    }
+}
+
+pub(super) async fn lists_of_what_is_parked_agree_with_a_naive_evaluation(bench: &dyn Bench) {
+    let seed = bench.seed();
+    let random = &mut Random::new(seed);
+    let store = bench.fresh(layout(bench.flavour())).await;
+    store.install_for_parked(fence(Role::Authority, 1)).await.unwrap();
+    let (mut changes, mut parked) = (Vec::new(), Vec::new());
+    for n in 0..60 {
+        let id = format!("{}{n}", random.pick(&["k", "K", "", "ä"]));
+        let record = random_record(random, bench, &id, n);
+        let mut image = Image::of(record.clone());
+        if random.below(3) == 0 {
+            image.parked = doc(r#"{"from":"elsewhere"}"#);
+            parked.push((key(&id), record));
+        }
+        changes.push(Change { key: key(&id), image: Some(image), expect: Expect::Absent });
+    }
+    // What was parked and is no more, and what is gone, are not among them.
+    changes.push(Change { image: None, expect: Expect::Present, ..changes[7].clone() });
+    parked.retain(|(key, _)| *key != changes[7].key);
+    let plain = changes[11].image.clone().map(|image| Image::of(image.record));
+    changes.push(Change { image: plain, expect: Expect::Present, ..changes[11].clone() });
+    parked.retain(|(key, _)| *key != changes[11].key);
+    write_all(bench, &store, changes).await;
+    for n in 0..40 {
+        let (filter, order, limit) = (filter(random, 1), order(random), random.below(12) + 1);
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let query = ListQuery { filter: filter.clone(), order: order.clone(), after, limit };
+            let page = store.list_parked(&query).await.unwrap();
+            let records = pairs(&page.records);
+            after = records.last().map(|(key, record)| keyset_of(&order, key, record));
+            let beside = page.records.iter().map(|fetched| !fetched.image.as_ref().unwrap().parked.is_empty());
+            // A store may answer others too; whoever asks looks.
+            found.extend(records.into_iter().zip(beside).filter_map(|(record, is_parked)| is_parked.then_some(record)));
+            if !page.more {
+                break;
+            }
+        }
+        let expected: Vec<(Key, Document)> = naive(&parked, &filter, &order).into_iter().cloned().collect();
+        assert_eq!(found, expected, "seed {seed}, walk {n}: {filter:?} {order:?}");
     }
 }

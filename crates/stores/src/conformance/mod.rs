@@ -89,6 +89,7 @@ checks! {
     values::what_does_not_fit_is_refused_by_name,
     lists::lists_agree_with_a_naive_evaluation,
     lists::pages_join_without_repeats_or_gaps,
+    lists::lists_of_what_is_parked_agree_with_a_naive_evaluation,
 }
 
 /// What became of one check.

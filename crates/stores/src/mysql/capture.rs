@@ -15,6 +15,7 @@ use super::session::{Session, bind, number_of};
 use super::state::{read_fence, role_number};
 use super::tables::{Marks, Tables, in_marks, is_mark, mark_key_list};
 use super::{MySql, Reads, foreign_keys, reading};
+use crate::relational::page::Finds;
 use crate::relational::Tree;
 
 /// Sets the fence. Its row's lock is held by every transaction that a trigger
@@ -135,7 +136,14 @@ impl Capture for MySql {
 
     async fn install(&self, fence: Fence) -> StoreResult<()> {
         let inner = self.0.clone();
-        MySql::to_the_end(async move { install(&inner, &mut inner.pool.session().await?, fence).await }).await
+        MySql::to_the_end(async move { install(&inner, &mut inner.pool.session().await?, fence, Finds::Keys).await })
+            .await
+    }
+
+    async fn install_for_parked(&self, fence: Fence) -> StoreResult<()> {
+        let inner = self.0.clone();
+        MySql::to_the_end(async move { install(&inner, &mut inner.pool.session().await?, fence, Finds::Parked).await })
+            .await
     }
 
     async fn remove(&self) -> StoreResult<()> {

@@ -25,6 +25,7 @@ use super::tables::{OwnTables, Tables, mark_key_list};
 use super::triggers::{trigger_names, triggers};
 use super::{Inner, provision};
 use crate::relational::Tree;
+use crate::relational::page::Finds;
 
 /// Waiting for another process that installs or removes the same sidecar, s.
 const INSTALL_WAIT_S_MAX: u32 = 10;
@@ -147,7 +148,7 @@ async fn take_lock(session: &mut Session, lock: &str) -> StoreResult<()> {
 }
 
 /// Installs the sidecar, or leaves what is there.
-pub(super) async fn install(inner: &Inner, session: &mut Session, fence: Fence) -> StoreResult<()> {
+pub(super) async fn install(inner: &Inner, session: &mut Session, fence: Fence, finds: Finds) -> StoreResult<()> {
     inner.forget();
     let tables = inner.tables(session).await?;
     if read_fence(session, &tables).await?.is_some() {
@@ -155,7 +156,7 @@ pub(super) async fn install(inner: &Inner, session: &mut Session, fence: Fence) 
     }
     tables.check_key()?;
     alone!(session, &tables.name, {
-        let result = install_alone(session, &tables, fence).await;
+        let result = install_alone(session, &tables, fence, finds).await;
         if result.is_err() {
             // The error itself says more than one of cleaning up would.
             if let Ok(names) = names(session, &tables.server, &tables.tree).await {
@@ -166,7 +167,7 @@ pub(super) async fn install(inner: &Inner, session: &mut Session, fence: Fence) 
     })
 }
 
-async fn install_alone(session: &mut Session, tables: &Tables, fence: Fence) -> StoreResult<()> {
+async fn install_alone(session: &mut Session, tables: &Tables, fence: Fence, finds: Finds) -> StoreResult<()> {
     if read_fence(session, tables).await?.is_some() {
         return Ok(());
     }
@@ -174,7 +175,7 @@ async fn install_alone(session: &mut Session, tables: &Tables, fence: Fence) -> 
     if !names.there(session).await?.is_empty() {
         names.remove(session).await?;
     }
-    for sql in create_statements(tables)? {
+    for sql in create_statements(tables, finds)? {
         session.script("installing the sidecar", &sql).await?;
     }
     // 63 bits, so that every client compares it as an integer.
@@ -195,7 +196,7 @@ async fn install_alone(session: &mut Session, tables: &Tables, fence: Fence) -> 
     Ok(())
 }
 
-fn create_statements(tables: &Tables) -> StoreResult<Vec<String>> {
+fn create_statements(tables: &Tables, finds: Finds) -> StoreResult<Vec<String>> {
     let own = &tables.own;
     let mut declared = String::new();
     for (at, column) in tables.key.iter().enumerate() {
@@ -206,6 +207,13 @@ fn create_statements(tables: &Tables) -> StoreResult<Vec<String>> {
         declared.push_str(&format!("k{at} {ty} NOT NULL, "));
     }
     let keys = mark_key_list(tables.key.len());
+    // Of a column that is only in the index, because NULLs and others stand apart in no other.
+    let parked = match finds {
+        Finds::Keys => String::new(),
+        Finds::Parked => {
+            format!(", is_parked TINYINT AS (parked IS NOT NULL) VIRTUAL, KEY parked (is_parked, {keys})")
+        }
+    };
     let text = format!("LONGTEXT CHARACTER SET utf8mb4 COLLATE {}", tables.server.exact_collation());
     let create =
         |name: &str, columns: String| format!("CREATE TABLE {name} ({columns}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC");
@@ -220,7 +228,7 @@ fn create_statements(tables: &Tables) -> StoreResult<Vec<String>> {
             &own.marks,
             format!(
                 "{declared}epoch BIGINT UNSIGNED NOT NULL, counter BIGINT UNSIGNED NOT NULL, dirty TINYINT NOT NULL, \
-                 parked {text}, PRIMARY KEY ({keys}), KEY dirty (dirty, epoch, counter)"
+                 parked {text}, PRIMARY KEY ({keys}), KEY dirty (dirty, epoch, counter){parked}"
             ),
         ),
         create(&own.foreign, format!("{declared}PRIMARY KEY ({keys})")),

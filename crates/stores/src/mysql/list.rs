@@ -12,7 +12,7 @@ use mysql_async::Value as Wire;
 use shearwater_core::error::StoreResult;
 use shearwater_core::path::Path;
 use shearwater_core::query::{ListPage, ListQuery, OrderTerm, sort_bytes, sort_bytes_of};
-use shearwater_core::store::Fetched;
+use shearwater_core::store::{Among, Fetched};
 use shearwater_core::{Document, Key, Value};
 
 use super::cell::Cell;
@@ -36,11 +36,7 @@ const GROUP_ROWS_MIN: usize = 64;
 /// One page.
 pub(super) async fn list(session: &mut Session, tables: &Tables, marks: Marks, query: &ListQuery) -> Tried<ListPage> {
     check_limit(query.limit)?;
-    let mut list = List { session, tables, marks, query, children: children_of(tables, query) };
-    match list.plan() {
-        Some(segments) => list.in_order(segments).await,
-        None => list.top().await,
-    }
+    List::of(session, tables, marks, query, Among::All).read().await
 }
 
 /// Whether the filter or the order looks into child tables.
@@ -54,11 +50,13 @@ fn children_of(tables: &Tables, query: &ListQuery) -> Children {
     if looks_into_children(&tables.tree, query) { Children::Needed } else { Children::Unneeded }
 }
 
-struct List<'a> {
-    session: &'a mut Session,
+/// A list while it is read, inside a snapshot.
+pub(super) struct List<'a> {
+    pub(super) session: &'a mut Session,
     tables: &'a Tables,
     marks: Marks,
     query: &'a ListQuery,
+    among: Among,
     children: Children,
 }
 
@@ -69,7 +67,7 @@ enum Direction {
 }
 
 /// A part of the list that one index gives in order.
-struct Segment {
+pub(super) struct Segment {
     part: Part,
     /// Go on after this key, and for values after this value.
     after: Option<(Cell, Vec<Cell>)>,
@@ -94,9 +92,35 @@ struct Candidate {
     record: Document,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    pub(super) fn of(
+        session: &'a mut Session,
+        tables: &'a Tables,
+        marks: Marks,
+        query: &'a ListQuery,
+        among: Among,
+    ) -> List<'a> {
+        List { session, tables, marks, query, among, children: children_of(tables, query) }
+    }
+
+    /// The page.
+    pub(super) async fn read(mut self) -> Tried<ListPage> {
+        match self.plan() {
+            Some(segments) => self.in_order(segments).await,
+            None => self.top().await,
+        }
+    }
+
+    /// `SELECT` of the rows with their marks, to be followed by conditions.
+    fn select(&self) -> String {
+        match self.among {
+            Among::All => self.tables.select_with_marks(self.marks),
+            Among::Parked => self.tables.select_parked(),
+        }
+    }
+
     /// The segments to read one after the other; `None`: no index gives the order.
-    fn plan(&self) -> Option<Vec<Segment>> {
+    pub(super) fn plan(&self) -> Option<Vec<Segment>> {
         if !is_key_order_native(self.tables) {
             return None;
         }
@@ -212,16 +236,32 @@ impl List<'_> {
         (value, row.key.clone())
     }
 
-    /// One group of a segment's rows, and where it goes on.
-    async fn group(&mut self, segment: &mut Segment, rows: usize) -> Tried<(Vec<RootRow>, usize)> {
+    /// The statement that reads a group of a segment's rows, and what is bound.
+    pub(super) fn statement(&self, segment: &Segment, rows: usize) -> (String, Vec<Wire>) {
         let (mut conditions, mut bound, order) = self.clause(segment);
         let mut implied = Sql::default();
         implied.push_implied(self.tables, &self.query.filter);
         conditions.append(&mut implied.conditions);
         bound.extend(bind(&implied.bound));
         let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        let sql = format!("{}{filter} ORDER BY {order} LIMIT ?", self.tables.select_with_marks(self.marks));
         bound.push(Wire::UInt(rows as u64));
+        (format!("{}{filter} ORDER BY {order} LIMIT ?", self.select()), bound)
+    }
+
+    /// The statement that reads whatever may match, and what is bound.
+    pub(super) fn whole_statement(&self) -> (String, Vec<Wire>) {
+        let mut implied = Sql::default();
+        implied.push_implied(self.tables, &self.query.filter);
+        let filter = match implied.conditions.as_slice() {
+            [] => String::new(),
+            conditions => format!(" WHERE {}", conditions.join(" AND ")),
+        };
+        (format!("{}{filter}", self.select()), bind(&implied.bound))
+    }
+
+    /// One group of a segment's rows, and where it goes on.
+    async fn group(&mut self, segment: &mut Segment, rows: usize) -> Tried<(Vec<RootRow>, usize)> {
+        let (sql, bound) = self.statement(segment, rows);
         let found = self.session.rows("listing", &sql, bound).await?;
         let found: Vec<RootRow> = found.into_iter().map(|row| root_row(self.tables, row)).collect();
         if let Some(last) = found.last() {
@@ -275,15 +315,9 @@ impl List<'_> {
                 }
             }
         } else {
-            let mut implied = Sql::default();
-            implied.push_implied(tables, &query.filter);
-            let filter = match implied.conditions.as_slice() {
-                [] => String::new(),
-                conditions => format!(" WHERE {}", conditions.join(" AND ")),
-            };
-            let sql = format!("{}{filter}", tables.select_with_marks(self.marks));
+            let (sql, bound) = self.whole_statement();
             self.session
-                .each("listing", &sql, bind(&implied.bound), &mut |row| {
+                .each("listing", &sql, bound, &mut |row| {
                     let candidate = candidate(tables, root_row(tables, row), Vec::new())?;
                     if query.filter.matches(&candidate.record) {
                         best.offer(candidate);

@@ -21,6 +21,7 @@ mod list;
 mod names;
 mod native;
 pub(crate) mod outsider;
+mod parked;
 mod provision;
 mod record;
 mod scan;

@@ -7,7 +7,7 @@ use mysql_async::Value as Wire;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
-use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, Reader, ScanRange};
+use shearwater_core::store::{Among, BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, ListPlan, Reader, ScanRange};
 
 use super::cell::{Cell, cells_from_text, cells_to_text};
 use super::error::{Tried, corrupt};
@@ -58,7 +58,7 @@ async fn fetch(session: &mut Session, tables: &Tables, marks: Marks, key: &Key) 
 }
 
 /// Many records, in the order asked.
-async fn fetch_many(session: &mut Session, tables: &Tables, marks: Marks, keys: &[Key]) -> Tried<Vec<Fetched>> {
+pub(super) async fn fetch_many(session: &mut Session, tables: &Tables, marks: Marks, keys: &[Key]) -> Tried<Vec<Fetched>> {
     let asked = keys.iter().map(|key| cells_of(tables, key)).collect::<StoreResult<Vec<_>>>()?;
     let mut distinct: Vec<&[Cell]> = asked.iter().flatten().map(Vec::as_slice).collect();
     let mut seen = std::collections::HashSet::new();
@@ -341,5 +341,15 @@ impl Reader for MySql {
 
     async fn list(&self, query: &ListQuery) -> StoreResult<ListPage> {
         reading!(self.0, Reads::Several, |session, tables, marks| super::list::list(session, tables, marks, query))
+    }
+
+    async fn list_parked(&self, query: &ListQuery) -> StoreResult<ListPage> {
+        reading!(self.0, Reads::Several, |session, tables, marks| super::parked::list(session, tables, marks, query))
+    }
+
+    async fn explain(&self, query: &ListQuery, among: Among) -> StoreResult<Option<ListPlan>> {
+        reading!(self.0, Reads::Several, |session, tables, marks| async {
+            super::parked::explain(session, tables, marks, query, among).await.map(Some)
+        })
     }
 }

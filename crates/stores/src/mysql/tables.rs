@@ -214,6 +214,13 @@ impl Tables {
         }
     }
 
+    /// The same of rows with something parked: the table is read in its own
+    /// order, and each row's mark is looked at.
+    pub(super) fn select_parked(&self) -> String {
+        let all = self.select_with_marks(Marks::Joined);
+        format!("{} AND m.parked IS NOT NULL", all.replacen(" r LEFT JOIN ", " r STRAIGHT_JOIN ", 1))
+    }
+
     /// `INSERT INTO root (…) VALUES `, without rows.
     pub(super) fn insert_root(&self) -> String {
         let columns: Vec<String> = self.written().map(|c| c.name.clone()).collect();

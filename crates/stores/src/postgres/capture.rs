@@ -16,6 +16,7 @@ use super::record::{cells_of, stamp_of, stored_number};
 use super::session::{Session, get};
 use super::tables::Tables;
 use super::triggers::{self, ANNOUNCEMENT, LOCK_CLASS};
+use crate::relational::page::Finds;
 
 /// The format of the sidecar's tables; another one is refused.
 const SIDECAR_FORMAT: i32 = 1;
@@ -149,7 +150,7 @@ async fn lock_all(session: &Session) -> Result<(), Failure> {
     session.batch(&format!("SELECT pg_advisory_xact_lock({LOCK_CLASS}, {LOCK_OF_ALL})")).await
 }
 
-async fn install(session: &Session, tables: &Tables, fence: Fence) -> Result<(), Failure> {
+async fn install(session: &Session, tables: &Tables, fence: Fence, finds: Finds) -> Result<(), Failure> {
     lock_all(session).await?;
     if read_fence_here(session, tables).await?.is_some() {
         return Ok(());
@@ -177,6 +178,10 @@ async fn install(session: &Session, tables: &Tables, fence: Fence) -> Result<(),
             counter = names.counter(),
         ))
         .await?;
+    if finds == Finds::Parked {
+        let (index, marks) = (names.parked_index(), names.marks());
+        session.batch(&format!("CREATE INDEX {index} ON {marks} ({keys}) WHERE parked IS NOT NULL")).await?;
+    }
     let token = uuid::Uuid::new_v4().simple().to_string();
     let insert = format!(
         "INSERT INTO {SIDECAR_SCHEMA}.state (tbl, format, role, epoch, token) VALUES ($1, $2, $3, $4, $5) RETURNING id"
@@ -284,6 +289,15 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    async fn install_finding(&self, fence: Fence, finds: Finds) -> StoreResult<()> {
+        self.forget();
+        let session = self.pool.lease().await?;
+        let tables = self.tables_with(&session).await?;
+        patiently(&session, || install(&session, &tables, fence, finds)).await
+    }
+}
+
 #[async_trait]
 impl Capture for Postgres {
     async fn provision(&self) -> StoreResult<Vec<String>> {
@@ -303,10 +317,11 @@ impl Capture for Postgres {
     }
 
     async fn install(&self, fence: Fence) -> StoreResult<()> {
-        self.forget();
-        let session = self.pool.lease().await?;
-        let tables = self.tables_with(&session).await?;
-        patiently(&session, || install(&session, &tables, fence)).await
+        self.install_finding(fence, Finds::Keys).await
+    }
+
+    async fn install_for_parked(&self, fence: Fence) -> StoreResult<()> {
+        self.install_finding(fence, Finds::Parked).await
     }
 
     async fn remove(&self) -> StoreResult<()> {

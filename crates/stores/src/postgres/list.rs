@@ -11,7 +11,7 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::path::Path;
 use shearwater_core::query::{Keyset, ListPage, ListQuery, OrderTerm, keyset_of, sort_bytes, sort_bytes_of};
 use shearwater_core::shape::Layout;
-use shearwater_core::store::Fetched;
+use shearwater_core::store::{Among, Fetched};
 use shearwater_core::{Document, Key};
 use tokio_postgres::types::ToSql;
 
@@ -32,7 +32,7 @@ use crate::relational::page::{Ranked, check_limit, looks_into_children};
 const LOOK_ROWS_MIN: usize = 1_000;
 
 /// All of a list is of one snapshot.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// One page.
 pub(super) async fn list(store: &Postgres, query: &ListQuery) -> StoreResult<ListPage> {
@@ -41,21 +41,15 @@ pub(super) async fn list(store: &Postgres, query: &ListQuery) -> StoreResult<Lis
     about_sidecar(store, |sidecar| list_once(store, &lease, sidecar, query)).await
 }
 
-async fn list_once(
+/// The same inside one call of [`about_sidecar`].
+pub(super) async fn list_once(
     store: &Postgres,
     session: &Session,
     sidecar: Sidecar,
     query: &ListQuery,
 ) -> Result<Seen<ListPage>, Failure> {
     let tables = store.tables_with(session).await?;
-    let list = List { session, tables: &tables, sidecar, query, elements: elements_of(&tables, query) };
-    let read = async {
-        match list.order().await? {
-            Some(key) => list.in_order(&key).await,
-            None => list.top().await,
-        }
-    };
-    session.transaction(BEGIN, read).await
+    session.transaction(BEGIN, List::of(session, &tables, sidecar, query, Among::All).read()).await
 }
 
 /// Whether the filter or the order looks into child tables.
@@ -67,11 +61,13 @@ fn elements_of(tables: &Tables, query: &ListQuery) -> Elements {
     if looks_into_children(&tables.tree, query) { Elements::Read } else { Elements::Left }
 }
 
-struct List<'a> {
-    session: &'a Session,
-    tables: &'a Tables,
+/// A list while it is read, inside a transaction.
+pub(super) struct List<'a> {
+    pub(super) session: &'a Session,
+    pub(super) tables: &'a Tables,
     sidecar: Sidecar,
-    query: &'a ListQuery,
+    pub(super) query: &'a ListQuery,
+    among: Among,
     elements: Elements,
 }
 
@@ -84,9 +80,9 @@ struct Candidate {
 }
 
 /// A part of a list: the values of its first term, or their nulls.
-struct Segment {
-    sql: Sql,
-    order: String,
+pub(super) struct Segment {
+    pub(super) sql: Sql,
+    pub(super) order: String,
 }
 
 /// Whether a part of the list has values or nulls in the first term.
@@ -107,10 +103,28 @@ struct Term {
     nullable: bool,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    pub(super) fn of(
+        session: &'a Session,
+        tables: &'a Tables,
+        sidecar: Sidecar,
+        query: &'a ListQuery,
+        among: Among,
+    ) -> List<'a> {
+        List { session, tables, sidecar, query, among, elements: elements_of(tables, query) }
+    }
+
+    /// The page.
+    pub(super) async fn read(self) -> Result<Seen<ListPage>, Failure> {
+        match self.order().await? {
+            Some(key) => self.in_order(&key).await,
+            None => self.top().await,
+        }
+    }
+
     /// The terms by which the server orders the keys canonically; `None`: it
     /// cannot order this list.
-    async fn order(&self) -> Result<Option<Vec<String>>, Failure> {
+    pub(super) async fn order(&self) -> Result<Option<Vec<String>>, Failure> {
         let Some(key) = key_order(self.tables) else { return Ok(None) };
         let terms = self.terms();
         if terms.is_none() || self.query.after.as_ref().is_some_and(|place| self.segments(&key, Some(place)).is_none())
@@ -128,7 +142,7 @@ impl List<'_> {
     }
 
     /// The query's terms up to the key, after which no further one matters.
-    fn wanted(&self) -> &[OrderTerm] {
+    pub(super) fn wanted(&self) -> &[OrderTerm] {
         let order = &self.query.order;
         match order.iter().position(|term| self.is_key(&term.path)) {
             Some(at) => &order[..=at],
@@ -136,7 +150,7 @@ impl List<'_> {
         }
     }
 
-    fn is_key(&self, path: &Path) -> bool {
+    pub(super) fn is_key(&self, path: &Path) -> bool {
         path.steps().len() == 1 && matches!(self.tables.tree.key.as_slice(), [name] if name == path.root())
     }
 
@@ -162,7 +176,7 @@ impl List<'_> {
 
     /// The parts of the list after a place, one after the other; `None` when
     /// the place cannot be said in the columns' types.
-    fn segments(&self, key: &[String], after: Option<&Keyset>) -> Option<Vec<Segment>> {
+    pub(super) fn segments(&self, key: &[String], after: Option<&Keyset>) -> Option<Vec<Segment>> {
         let terms = self.terms()?;
         let parts: &[Part] = match terms.first() {
             Some(term) if term.nullable && term.nulls_first => &[Part::Nulls, Part::Values],
@@ -345,20 +359,28 @@ impl List<'_> {
         Ok(Seen::Right(ListPage { records: self.finish(kept).await?, more }))
     }
 
-    /// Calls `take` with every row, in the order in which the server gives them.
-    async fn each(&self, sql: &Sql, tail: &str, mut take: impl FnMut(Candidate) + Send) -> Result<Seen<()>, Failure> {
+    /// The statement that reads rows with their marks.
+    pub(super) fn statement(&self, sql: &Sql, tail: &str) -> String {
         let tables = self.tables;
         let mut conditions = sql.clone();
         let nullable = tables.facts.key.iter().filter(|column| column.nullable);
         conditions.conditions.extend(nullable.map(|column| format!("r.{} IS NOT NULL", quoted(&column.name))));
-        let text = format!(
-            "SELECT {} FROM {} r{}{}{tail}",
+        let marks = match self.among {
+            Among::All => tables.join_marks(self.sidecar, &tables.key_of_r()),
+            Among::Parked => tables.join_parked(),
+        };
+        format!(
+            "SELECT {} FROM {} r{marks}{}{tail}",
             tables.selected(self.sidecar, self.elements),
             tables.root,
-            tables.join_marks(self.sidecar, &tables.key_of_r()),
             conditions.where_clause(),
-        );
-        let statement = self.session.prepared(&text).await?;
+        )
+    }
+
+    /// Calls `take` with every row, in the order in which the server gives them.
+    async fn each(&self, sql: &Sql, tail: &str, mut take: impl FnMut(Candidate) + Send) -> Result<Seen<()>, Failure> {
+        let tables = self.tables;
+        let statement = self.session.prepared(&self.statement(sql, tail)).await?;
         let failed = |e: tokio_postgres::Error| self.session.failed("listing", &e);
         let bound = sql.bound.iter().map(|cell: &Cell| cell as &dyn ToSql);
         let rows = self.session.client.query_raw(&statement, bound).await.map_err(failed)?;

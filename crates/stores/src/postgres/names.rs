@@ -80,6 +80,11 @@ impl SidecarNames {
         quoted(&self.named("_dirty"))
     }
 
+    /// The index of marks with something parked, without its schema.
+    pub(super) fn parked_index(&self) -> String {
+        quoted(&self.named("_parked"))
+    }
+
     /// The table of foreign writes.
     pub(super) fn foreign(&self) -> String {
         qualified(SIDECAR_SCHEMA, &self.named("_foreign"))
@@ -127,7 +132,7 @@ impl SidecarNames {
 
     /// Every name of this sidecar in its schema, without the schema.
     pub(super) fn own(&self, tables: usize) -> Vec<String> {
-        let mut names = ["_marks", "_dirty", "_foreign", "_counter"].map(|ending| self.named(ending)).to_vec();
+        let mut names = ["_marks", "_dirty", "_parked", "_foreign", "_counter"].map(|ending| self.named(ending)).to_vec();
         for table in 0..tables {
             names.push(self.named(&format!("_row{table}")));
             names.push(self.named(&format!("_cut{table}")));

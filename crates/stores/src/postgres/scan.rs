@@ -9,7 +9,7 @@ use futures::{StreamExt, pin_mut};
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
-use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, Reader, ScanRange};
+use shearwater_core::store::{Among, BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, ListPlan, Reader, ScanRange};
 use tokio_postgres::types::ToSql;
 
 use super::Postgres;
@@ -141,6 +141,17 @@ async fn fetch_once(
     keys: &[Key],
 ) -> Result<Seen<Vec<Fetched>>, Failure> {
     let tables = store.tables_with(session).await?;
+    fetch_in(session, &tables, sidecar, keys).await
+}
+
+/// The same with the tables at hand, inside the caller's transaction or in a
+/// snapshot of its own.
+pub(super) async fn fetch_in(
+    session: &Session,
+    tables: &Tables,
+    sidecar: Sidecar,
+    keys: &[Key],
+) -> Result<Seen<Vec<Fetched>>, Failure> {
     // A key that this table cannot hold is a key without a record.
     let mut cells: Vec<Option<Vec<Cell>>> = Vec::with_capacity(keys.len());
     for key in keys {
@@ -151,7 +162,7 @@ async fn fetch_once(
         });
     }
     let asked: Vec<&[Cell]> = cells.iter().flatten().map(Vec::as_slice).collect();
-    let mut read = read_raw(session, &tables, sidecar, &asked).await?.into_iter();
+    let mut read = read_raw(session, tables, sidecar, &asked).await?.into_iter();
     let mut answers = Vec::with_capacity(keys.len());
     for (key, cells) in keys.iter().zip(&cells) {
         let one = match cells {
@@ -163,7 +174,7 @@ async fn fetch_once(
             Some(one) => (one.raw, one.mark?),
             None => (None, Mark::default()),
         };
-        answers.push(fetched(&tables, sidecar, key.clone(), raw.as_ref(), mark)?);
+        answers.push(fetched(tables, sidecar, key.clone(), raw.as_ref(), mark)?);
     }
     Ok(Seen::Right(answers))
 }
@@ -426,5 +437,13 @@ impl Reader for Postgres {
 
     async fn list(&self, query: &ListQuery) -> StoreResult<ListPage> {
         super::list::list(self, query).await
+    }
+
+    async fn list_parked(&self, query: &ListQuery) -> StoreResult<ListPage> {
+        super::parked::list(self, query).await
+    }
+
+    async fn explain(&self, query: &ListQuery, among: Among) -> StoreResult<Option<ListPlan>> {
+        super::explain::explain(self, query, among).await.map(Some)
     }
 }

@@ -145,6 +145,12 @@ impl Tables {
         format!(" LEFT JOIN {} m ON {}", self.names.marks(), on.join(" AND "))
     }
 
+    /// As [`Tables::join_marks`] to the rows `r`, without rows that have nothing parked.
+    pub(super) fn join_parked(&self) -> String {
+        let joined = self.join_marks(Sidecar::Installed, &self.key_of_r());
+        format!("{} AND m.parked IS NOT NULL", joined.replacen(" LEFT JOIN ", " JOIN ", 1))
+    }
+
     /// The key columns of `r`, for conditions and orders.
     pub(super) fn key_of_r(&self) -> Vec<String> {
         self.tree.key.iter().map(|k| format!("r.{}", quoted(k))).collect()

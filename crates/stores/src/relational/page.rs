@@ -6,8 +6,9 @@ use std::cmp::Ordering;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::limits::LIST_RECORDS_MAX;
 use shearwater_core::path::Path;
-use shearwater_core::query::{Filter, ListQuery};
+use shearwater_core::query::{Filter, ListPage, ListQuery, sort_bytes, sort_bytes_of};
 use shearwater_core::shape::Layout;
+use shearwater_core::store::Fetched;
 
 use super::Tree;
 
@@ -43,6 +44,72 @@ fn any_path(filter: &Filter, is: &dyn Fn(&Path) -> bool) -> bool {
         | Filter::Like { path, .. }
         | Filter::Is { path, .. } => is(path),
     }
+}
+
+/// Records with something parked beside them that are all read and sorted for
+/// a page, where there are no more: it costs less than to walk an index past
+/// the records between them.
+pub(crate) const PARKED_READ_MAX: usize = 2_000;
+
+/// By what a sidecar finds its marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finds {
+    /// By key.
+    Keys,
+    /// Those with something parked too.
+    Parked,
+}
+
+/// Keys of such records read at once for a list by key: a page's worth and more
+/// when the filter may pass over some.
+pub(crate) const PARKED_KEYS_MIN: usize = 64;
+
+/// In which direction a list is one by key alone; `None`: it is not.
+pub(crate) fn by_key(tree: &Tree, query: &ListQuery) -> Option<Direction> {
+    let Some(term) = query.order.first() else { return Some(Direction::Rising) };
+    let is_key = term.path.steps().len() == 1 && matches!(tree.key.as_slice(), [name] if name == term.path.root());
+    let is_at_a_key = query.after.as_ref().is_none_or(|place| place.values.first() == place.key.values().first());
+    let direction = if term.descending { Direction::Falling } else { Direction::Rising };
+    (is_key && is_at_a_key).then_some(direction)
+}
+
+/// The direction of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Rising,
+    Falling,
+}
+
+/// The page of a list, out of all records that it may be of.
+pub(crate) fn sorted_page(query: &ListQuery, records: Vec<Fetched>) -> ListPage {
+    let after = query.after.as_ref().map(|place| sort_bytes(&query.order, place));
+    let ranked = |fetched: Fetched| {
+        let record = &fetched.image.as_ref()?.record;
+        let place = sort_bytes_of(&query.order, &fetched.key, record);
+        let is_in = query.filter.matches(record) && after.as_ref().is_none_or(|after| place > *after);
+        is_in.then_some(Ranked { place, candidate: fetched })
+    };
+    let mut ranked: Vec<Ranked<Fetched>> = records.into_iter().filter_map(ranked).collect();
+    ranked.sort();
+    let more = ranked.len() > query.limit;
+    ranked.truncate(query.limit);
+    ListPage { records: ranked.into_iter().map(|ranked| ranked.candidate).collect(), more }
+}
+
+/// The records of a list by key, as they are read in its order; whether the
+/// page is full, and more is known to be there.
+pub(crate) fn take_in_order(query: &ListQuery, page: &mut ListPage, records: Vec<Fetched>) -> bool {
+    for fetched in records {
+        if !fetched.image.as_ref().is_some_and(|image| query.filter.matches(&image.record)) {
+            continue;
+        }
+        if page.records.len() == query.limit {
+            page.more = true;
+            return true;
+        }
+        page.records.push(fetched);
+    }
+    false
 }
 
 /// A candidate at its place; a heap's greatest is the page's last.

@@ -18,6 +18,7 @@ use super::tables::{
 };
 use super::triggers::{trigger_names, triggers};
 use super::writer::Durability;
+use crate::relational::page::Finds;
 
 /// Tables that all sidecars of a file share.
 const SHARED: [(&str, &str); 3] = [
@@ -106,7 +107,7 @@ fn execute(session: &Session, sql: &str) -> StoreResult<()> {
     session.conn.execute_batch(sql).map_err(|e| store_error("changing the schema", e))
 }
 
-fn install(session: &Session, tables: &Tables, fence: Fence) -> StoreResult<()> {
+fn install(session: &Session, tables: &Tables, fence: Fence, finds: Finds) -> StoreResult<()> {
     let facts = session.facts(tables)?;
     if facts.sidecar == Sidecar::Installed {
         return Ok(());
@@ -130,6 +131,10 @@ fn install(session: &Session, tables: &Tables, fence: Fence) -> StoreResult<()> 
             index = quoted(&dirty_index_name(&tables.name)),
         ),
     )?;
+    if finds == Finds::Parked {
+        let index = quoted(&parked_index_name(&tables.name));
+        execute(session, &format!("CREATE INDEX {index} ON {marks} ({key_list}) WHERE parked IS NOT NULL"))?;
+    }
     session
         .conn
         .execute(
@@ -147,10 +152,15 @@ fn dirty_index_name(table: &str) -> String {
     format!("{RESERVED_PREFIX}{table}_dirty")
 }
 
+fn parked_index_name(table: &str) -> String {
+    format!("{RESERVED_PREFIX}{table}_parked")
+}
+
 /// The names that belong to this layout's sidecar alone.
 fn own_names(tables: &Tables) -> Vec<String> {
     let mut names = trigger_names(tables);
-    names.extend([marks_name(&tables.name), foreign_name(&tables.name), dirty_index_name(&tables.name)]);
+    names.extend([marks_name(&tables.name), foreign_name(&tables.name)]);
+    names.extend([dirty_index_name(&tables.name), parked_index_name(&tables.name)]);
     names
 }
 
@@ -317,7 +327,12 @@ impl Capture for Sqlite {
 
     async fn install(&self, fence: Fence) -> StoreResult<()> {
         let tables = self.tables.clone();
-        self.writer.run(Durability::OnDisk, move |session| install(session, &tables, fence)).await
+        self.writer.run(Durability::OnDisk, move |session| install(session, &tables, fence, Finds::Keys)).await
+    }
+
+    async fn install_for_parked(&self, fence: Fence) -> StoreResult<()> {
+        let tables = self.tables.clone();
+        self.writer.run(Durability::OnDisk, move |session| install(session, &tables, fence, Finds::Parked)).await
     }
 
     async fn remove(&self) -> StoreResult<()> {

@@ -13,7 +13,7 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::path::Path;
 use shearwater_core::query::{ListPage, ListQuery, OrderTerm, sort_bytes, sort_bytes_of};
 use shearwater_core::shape::Layout;
-use shearwater_core::store::{Fetched, Image};
+use shearwater_core::store::{Among, Fetched, Image};
 
 use super::cell::Cell;
 use super::condition::{BlobKeys, Sql, is_key_order_native, key_cells};
@@ -28,11 +28,7 @@ use crate::relational::page::{Ranked, check_limit, looks_into_children};
 /// One page.
 pub(super) fn list(session: &Session, tables: &Tables, sidecar: Sidecar, query: &ListQuery) -> StoreResult<ListPage> {
     check_limit(query.limit)?;
-    let list = List { session, tables, sidecar, query, children: children_of(tables, query) };
-    match list.plan()? {
-        Some(segments) => list.in_order(segments),
-        None => list.top(),
-    }
+    List::of(session, tables, sidecar, query, Among::All).read()
 }
 
 /// Whether the filter or the order looks into child tables.
@@ -46,18 +42,20 @@ fn children_of(tables: &Tables, query: &ListQuery) -> Children {
     if looks_into_children(&tables.tree, query) { Children::Needed } else { Children::Unneeded }
 }
 
-struct List<'a> {
+/// A list while it is read, inside a snapshot.
+pub(super) struct List<'a> {
     session: &'a Session,
     tables: &'a Tables,
     sidecar: Sidecar,
     query: &'a ListQuery,
+    among: Among,
     children: Children,
 }
 
 /// A part of the list that one index gives in order.
-struct Segment {
-    sql: Sql,
-    order: String,
+pub(super) struct Segment {
+    pub(super) sql: Sql,
+    pub(super) order: String,
 }
 
 /// A record that passed the filter; its child rows may still be unread.
@@ -68,9 +66,27 @@ struct Candidate {
     record: shearwater_core::Document,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    pub(super) fn of(
+        session: &'a Session,
+        tables: &'a Tables,
+        sidecar: Sidecar,
+        query: &'a ListQuery,
+        among: Among,
+    ) -> List<'a> {
+        List { session, tables, sidecar, query, among, children: children_of(tables, query) }
+    }
+
+    /// The page.
+    pub(super) fn read(&self) -> StoreResult<ListPage> {
+        match self.plan()? {
+            Some(segments) => self.in_order(segments),
+            None => self.top(),
+        }
+    }
+
     /// The segments to read one after the other; `None`: no index gives the order.
-    fn plan(&self) -> StoreResult<Option<Vec<Segment>>> {
+    pub(super) fn plan(&self) -> StoreResult<Option<Vec<Segment>>> {
         if !is_key_order_native(self.tables, self.blob_keys()?) {
             return Ok(None);
         }
@@ -233,11 +249,19 @@ impl List<'_> {
         Ok(ListPage { records, more })
     }
 
+    /// The statement that reads rows with their marks.
+    pub(super) fn statement(&self, sql: &Sql, order: &str) -> String {
+        let select = match self.among {
+            Among::All => self.tables.select_with_marks(self.sidecar),
+            Among::Parked => self.tables.select_parked(),
+        };
+        format!("{select}{}{order}", sql.where_clause())
+    }
+
     /// Calls `take` with every record that matches the filter.
     fn each(&self, sql: &Sql, order: &str, mut take: impl FnMut(Candidate) -> StoreResult<Go>) -> StoreResult<()> {
         let failed = |e| store_error("listing", e);
-        let text = format!("{}{}{order}", self.tables.select_with_marks(self.sidecar), sql.where_clause());
-        let mut statement = prepared(self.session, &text)?;
+        let mut statement = prepared(self.session, &self.statement(sql, order))?;
         let mut rows = statement.query(params_from_iter(&sql.bound)).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let candidate = self.candidate(row)?;

@@ -18,6 +18,7 @@ mod foreign_keys;
 mod inspect;
 mod list;
 pub(crate) mod outsider;
+mod parked;
 mod record;
 mod replaced;
 mod scan;

@@ -5,7 +5,9 @@ use rusqlite::params_from_iter;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
-use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, Image, KeyChunk, Reader, ScanRange};
+use shearwater_core::store::{
+    Among, BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, Image, KeyChunk, ListPlan, Reader, ScanRange,
+};
 
 use super::Sqlite;
 use super::cell::{Cell, cells_from_text, cells_to_text};
@@ -363,5 +365,16 @@ impl Reader for Sqlite {
             super::list::list(session, tables, session.facts(tables)?.sidecar, &query)
         })
         .await
+    }
+
+    async fn list_parked(&self, query: &ListQuery) -> StoreResult<ListPage> {
+        let query = query.clone();
+        self.blocking_read(move |session, tables| super::parked::list(session, tables, &query)).await
+    }
+
+    async fn explain(&self, query: &ListQuery, among: Among) -> StoreResult<Option<ListPlan>> {
+        let query = query.clone();
+        self.blocking_read(move |session, tables| super::parked::explain(session, tables, &query, among).map(Some))
+            .await
     }
 }

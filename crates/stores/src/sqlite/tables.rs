@@ -127,6 +127,13 @@ impl Tables {
         )
     }
 
+    /// The same of rows with something parked: the table is read in its own
+    /// order, and each row's mark is looked at.
+    pub(super) fn select_parked(&self) -> String {
+        let all = self.select_with_marks(Sidecar::Installed);
+        format!("{} AND m.parked IS NOT NULL", all.replacen(" r LEFT JOIN ", " r CROSS JOIN ", 1))
+    }
+
     /// The key columns of `r`, for conditions and orders.
     pub(super) fn key_of_r(&self) -> String {
         self.tree.key.iter().map(|k| format!("r.{}", quoted(k))).collect::<Vec<_>>().join(", ")
