@@ -15,8 +15,8 @@ use super::session::{Session, bind, number_of};
 use super::state::{read_fence, role_number};
 use super::tables::{Marks, Tables, in_marks, is_mark, mark_key_list};
 use super::{MySql, Reads, foreign_keys, reading};
-use crate::relational::page::Finds;
 use crate::relational::Tree;
+use crate::relational::page::Finds;
 
 /// Sets the fence. Its row's lock is held by every transaction that a trigger
 /// or this program has let in, so that we wait for all of them.

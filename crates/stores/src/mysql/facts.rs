@@ -1,5 +1,7 @@
 //! What the database's schema says about tables: columns, indexes, the server.
 
+use std::collections::HashMap;
+
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
 use super::cell::Cell;
@@ -249,17 +251,18 @@ pub(super) async fn unique_indexes(session: &mut Session, table: Option<&str>) -
     Ok(indexes)
 }
 
-/// The columns that lead an index.
-pub(super) async fn leading_columns(session: &mut Session, table: &str) -> StoreResult<Vec<String>> {
+/// The columns that lead an index, each with one such index.
+pub(super) async fn leading_columns(session: &mut Session, table: &str) -> StoreResult<HashMap<String, String>> {
     let rows = session
         .rows(
             "reading indexes",
-            "SELECT column_name FROM information_schema.statistics WHERE table_schema = DATABASE() \
+            "SELECT column_name, index_name FROM information_schema.statistics WHERE table_schema = DATABASE() \
              AND table_name = ? AND seq_in_index = 1 AND sub_part IS NULL AND column_name IS NOT NULL",
             bind([&Cell::text(table)]),
         )
         .await?;
-    Ok(rows.iter().filter_map(|row| row.first().and_then(text_of)).collect())
+    let pair = |row: &Vec<Cell>| Some((text_of(row.first()?)?, text_of(row.get(1)?)?));
+    Ok(rows.iter().filter_map(pair).collect())
 }
 
 /// Names of the database's tables for a hint, without ours.

@@ -30,6 +30,9 @@ use crate::relational::page::{Ranked, check_limit, looks_into_children};
 /// Rows in one group at most: a few pages' worth, so that memory stays small.
 const GROUP_ROWS_MAX: usize = 4_096;
 
+/// The server's code for an index that is not there.
+const NO_SUCH_INDEX: u16 = 1176;
+
 /// Rows in the first group at least, when the filter may pass over most.
 const GROUP_ROWS_MIN: usize = 64;
 
@@ -73,6 +76,13 @@ pub(super) struct Segment {
     after: Option<(Cell, Vec<Cell>)>,
 }
 
+/// Whether the server is told by which index to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hint {
+    Given,
+    Left,
+}
+
 /// Which part.
 #[derive(Clone)]
 enum Part {
@@ -108,14 +118,6 @@ impl<'a> List<'a> {
         match self.plan() {
             Some(segments) => self.in_order(segments).await,
             None => self.top().await,
-        }
-    }
-
-    /// `SELECT` of the rows with their marks, to be followed by conditions.
-    fn select(&self) -> String {
-        match self.among {
-            Among::All => self.tables.select_with_marks(self.marks),
-            Among::Parked => self.tables.select_parked(),
         }
     }
 
@@ -158,7 +160,7 @@ impl<'a> List<'a> {
     fn plan_term(&self, term: &OrderTerm, after: Option<(&Vec<Value>, Vec<Cell>)>) -> Option<Vec<Segment>> {
         let ty = self.tables.tree.layout.type_of(&term.path)?;
         let column = column_of(self.tables, term.path.root())?;
-        if !is_order_native(column, ty) || !self.tables.leading.contains(&column.name) {
+        if !is_order_native(column, ty) || !self.tables.leading.contains_key(&column.name) {
             return None;
         }
         let at = self.tables.key.iter().chain(&self.tables.values).position(|c| c.name == column.name)?;
@@ -237,15 +239,26 @@ impl<'a> List<'a> {
     }
 
     /// The statement that reads a group of a segment's rows, and what is bound.
-    pub(super) fn statement(&self, segment: &Segment, rows: usize) -> (String, Vec<Wire>) {
+    pub(super) fn statement(&self, segment: &Segment, rows: usize, hint: Hint) -> (String, Vec<Wire>) {
         let (mut conditions, mut bound, order) = self.clause(segment);
         let mut implied = Sql::default();
         implied.push_implied(self.tables, &self.query.filter);
+        // Joined to the marks, the server counts the sorting of a whole table for
+        // less than the index, because it leaves the limit out of account.
+        let index = self.index_of(&segment.part).filter(|_| hint == Hint::Given && implied.conditions.is_empty());
+        let select = self.tables.select_rows(self.marks, self.among, index);
         conditions.append(&mut implied.conditions);
         bound.extend(bind(&implied.bound));
         let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         bound.push(Wire::UInt(rows as u64));
-        (format!("{}{filter} ORDER BY {order} LIMIT ?", self.select()), bound)
+        (format!("{select}{filter} ORDER BY {order} LIMIT ?"), bound)
+    }
+
+    /// The index that gives a part's order, where it is one of a column.
+    fn index_of(&self, part: &Part) -> Option<&str> {
+        let (Part::Nulls(at) | Part::Values(at, _)) = part else { return None };
+        let column = self.tables.key.iter().chain(&self.tables.values).nth(*at)?;
+        self.tables.leading.get(&column.name).map(String::as_str)
     }
 
     /// The statement that reads whatever may match, and what is bound.
@@ -256,13 +269,20 @@ impl<'a> List<'a> {
             [] => String::new(),
             conditions => format!(" WHERE {}", conditions.join(" AND ")),
         };
-        (format!("{}{filter}", self.select()), bind(&implied.bound))
+        (format!("{}{filter}", self.tables.select_rows(self.marks, self.among, None)), bind(&implied.bound))
     }
 
     /// One group of a segment's rows, and where it goes on.
     async fn group(&mut self, segment: &mut Segment, rows: usize) -> Tried<(Vec<RootRow>, usize)> {
-        let (sql, bound) = self.statement(segment, rows);
-        let found = self.session.rows("listing", &sql, bound).await?;
+        let (sql, bound) = self.statement(segment, rows, Hint::Given);
+        let found = match self.session.rows("listing", &sql, bound).await {
+            // The index was dropped since we looked.
+            Err(failure) if failure.code == NO_SUCH_INDEX => {
+                let (sql, bound) = self.statement(segment, rows, Hint::Left);
+                self.session.rows("listing", &sql, bound).await?
+            }
+            found => found?,
+        };
         let found: Vec<RootRow> = found.into_iter().map(|row| root_row(self.tables, row)).collect();
         if let Some(last) = found.last() {
             segment.after = Some(self.place_of(&segment.part, last));

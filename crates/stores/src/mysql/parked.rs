@@ -10,7 +10,7 @@ use shearwater_core::store::{Among, Fetched, ListPlan, Reads};
 use super::cell::Cell;
 use super::condition::{column_of, is_key_order_native, key_cells};
 use super::error::Tried;
-use super::list::List;
+use super::list::{Hint, List};
 use super::names::quoted;
 use super::scan::fetch_many;
 use super::session::{Session, bind, text_of};
@@ -62,15 +62,22 @@ pub(super) async fn explain(
 ) -> Tried<ListPlan> {
     check_limit(query.limit)?;
     let among = if marks == Marks::Absent { Among::All } else { among };
-    if among == Among::Parked
-        && let Some(direction) = walks(tables, query)
-    {
-        let (sql, bound) = statement(tables, direction, None, query.limit + 1);
-        return Ok(ListPlan { reads: Reads::Page, steps: steps(session, &sql, bound).await?, index: None });
+    if among == Among::Parked {
+        let walked = match walks(tables, query) {
+            Some(direction) => Some((direction, query.limit + 1)),
+            None => {
+                let found = keys(session, tables, Direction::Rising, None, PARKED_READ_MAX + 1).await?;
+                (found.len() <= PARKED_READ_MAX).then_some((Direction::Rising, PARKED_READ_MAX + 1))
+            }
+        };
+        if let Some((direction, limit)) = walked {
+            let (sql, bound) = statement(tables, direction, None, limit);
+            return Ok(ListPlan { reads: Reads::Page, steps: steps(session, &sql, bound).await?, index: None });
+        }
     }
     let list = List::of(session, tables, marks, query, among);
     let (reads, (sql, bound)) = match list.plan().and_then(|segments| segments.into_iter().next()) {
-        Some(segment) => (Reads::Page, list.statement(&segment, query.limit + 1)),
+        Some(segment) => (Reads::Page, list.statement(&segment, query.limit + 1, Hint::Given)),
         None => (Reads::Everything, list.whole_statement()),
     };
     let steps = steps(list.session, &sql, bound).await?;
@@ -90,7 +97,7 @@ fn index(tables: &Tables, query: &ListQuery) -> Option<String> {
     let [term] = query.order.as_slice() else { return None };
     let ty = tables.tree.layout.type_of(&term.path)?;
     let column = column_of(tables, term.path.root())?;
-    let is_leading = tables.leading.contains(&column.name);
+    let is_leading = tables.leading.contains_key(&column.name);
     (is_order_native(column, ty) && !is_leading && is_key_order_native(tables))
         .then(|| format!("ALTER TABLE {} ADD INDEX ({})", quoted(&tables.name), quoted(&column.name)))
 }

@@ -58,7 +58,12 @@ async fn fetch(session: &mut Session, tables: &Tables, marks: Marks, key: &Key) 
 }
 
 /// Many records, in the order asked.
-pub(super) async fn fetch_many(session: &mut Session, tables: &Tables, marks: Marks, keys: &[Key]) -> Tried<Vec<Fetched>> {
+pub(super) async fn fetch_many(
+    session: &mut Session,
+    tables: &Tables,
+    marks: Marks,
+    keys: &[Key],
+) -> Tried<Vec<Fetched>> {
     let asked = keys.iter().map(|key| cells_of(tables, key)).collect::<StoreResult<Vec<_>>>()?;
     let mut distinct: Vec<&[Cell]> = asked.iter().flatten().map(Vec::as_slice).collect();
     let mut seen = std::collections::HashSet::new();

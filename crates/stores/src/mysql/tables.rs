@@ -3,8 +3,11 @@
 //! Bound values of a key come first, in the order of the key fields. The cells
 //! of a key are the same in the user's table and in the sidecar.
 
+use std::collections::HashMap;
+
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
+use shearwater_core::store::Among;
 
 use super::facts::{self, Server, UniqueIndex};
 use super::names::{list, own_name, places, quoted};
@@ -67,8 +70,8 @@ pub(super) struct Tables {
     pub(super) key_index: KeyIndex,
     /// The root's unique indexes.
     pub(super) unique: Vec<UniqueIndex>,
-    /// Columns that lead an index of the root.
-    pub(super) leading: Vec<String>,
+    /// Columns that lead an index of the root, each with one such index.
+    pub(super) leading: HashMap<String, String>,
     /// Whether rows may be deleted and written again.
     pub(super) alone: Alone,
     /// The names of the sidecar's tables.
@@ -180,11 +183,11 @@ impl Tables {
         self.key.len() + self.values.len()
     }
 
-    /// What joins the marks (alias `m`) to the root (alias `r`).
-    pub(super) fn marks_join(&self) -> String {
+    /// What the marks (alias `m`) are joined to the root (alias `r`) by.
+    fn marks_on(&self) -> String {
         let join: Vec<String> =
             self.key.iter().enumerate().map(|(at, k)| format!("m.k{at} = {}", k.exact("r."))).collect();
-        format!("LEFT JOIN {} m ON {}", self.own.marks, join.join(" AND "))
+        format!("{} m ON {}", self.own.marks, join.join(" AND "))
     }
 
     /// One row of root and mark of one key, whatever is there: root columns,
@@ -205,20 +208,25 @@ impl Tables {
 
     /// Rows of the root with their marks, to be followed by conditions on `r`.
     pub(super) fn select_with_marks(&self, marks: Marks) -> String {
-        let (table, columns) = (quoted(&self.name), self.root_list());
-        match marks {
-            Marks::Joined => {
-                format!("SELECT {columns}, m.epoch, m.counter, m.dirty, m.parked FROM {table} r {}", self.marks_join())
-            }
-            Marks::Absent => format!("SELECT {columns}, NULL, NULL, NULL, NULL FROM {table} r"),
-        }
+        self.select_rows(marks, Among::All, None)
     }
 
-    /// The same of rows with something parked: the table is read in its own
-    /// order, and each row's mark is looked at.
-    pub(super) fn select_parked(&self) -> String {
-        let all = self.select_with_marks(Marks::Joined);
-        format!("{} AND m.parked IS NOT NULL", all.replacen(" r LEFT JOIN ", " r STRAIGHT_JOIN ", 1))
+    /// The same by an index, where one is named; of rows with something parked
+    /// so that the table is read in its own order and each row's mark looked at.
+    pub(super) fn select_rows(&self, marks: Marks, among: Among, index: Option<&str>) -> String {
+        let (columns, join) = (self.root_list(), self.marks_on());
+        let hint = index.map(|index| format!(" FORCE INDEX ({})", quoted(index))).unwrap_or_default();
+        let table = format!("{} r{hint}", quoted(&self.name));
+        match (marks, among) {
+            (Marks::Absent, _) => format!("SELECT {columns}, NULL, NULL, NULL, NULL FROM {table}"),
+            (Marks::Joined, Among::All) => {
+                format!("SELECT {columns}, m.epoch, m.counter, m.dirty, m.parked FROM {table} LEFT JOIN {join}")
+            }
+            (Marks::Joined, Among::Parked) => format!(
+                "SELECT {columns}, m.epoch, m.counter, m.dirty, m.parked FROM {table} STRAIGHT_JOIN {join} \
+                 AND m.parked IS NOT NULL"
+            ),
+        }
     }
 
     /// `INSERT INTO root (…) VALUES `, without rows.

@@ -9,13 +9,13 @@ use super::Postgres;
 use super::cell::Cell;
 use super::condition::root_column;
 use super::error::Failure;
-use super::list::{BEGIN, List};
+use super::list::{BEGIN, List, Segment};
 use super::names::quoted;
 use super::parked::Walk;
 use super::scan::{Seen, about_sidecar};
 use super::session::{Session, get};
 use super::tables::{Sidecar, Tables};
-use crate::relational::page::check_limit;
+use crate::relational::page::{PARKED_READ_MAX, check_limit};
 
 /// Steps that read all of a table, or all of what they sort, before the first row.
 const READS_ALL: [&str; 2] = ["Seq Scan", "Sort"];
@@ -48,15 +48,19 @@ async fn plan(
     query: &ListQuery,
     among: Among,
 ) -> Result<ListPlan, Failure> {
-    if among == Among::Parked
-        && let Some(walk) = Walk::of(session, tables, query)
-    {
-        let sql = walk.statement(false, query.limit + 1);
-        return Ok(ListPlan { reads: Reads::Page, steps: steps(session, &sql, &[]).await?, index: None });
+    if among == Among::Parked {
+        let walked = match Walk::of(session, tables, query) {
+            Some(walk) => Some(walk.statement(false, query.limit + 1)),
+            None => Walk::few(session, tables).await?.map(|(walk, _)| walk.statement(false, PARKED_READ_MAX + 1)),
+        };
+        if let Some(sql) = walked {
+            return Ok(ListPlan { reads: Reads::Page, steps: steps(session, &sql, &[]).await?, index: None });
+        }
     }
     let list = List::of(session, tables, sidecar, query, among);
     let segment = match list.order().await? {
-        Some(key) => list.segments(&key, query.after.as_ref()).and_then(|segments| segments.into_iter().next()),
+        // The part with values: the nulls of a term stand together in any index on it.
+        Some(key) => list.segments(&key, None).and_then(|segments| segments.into_iter().find(Segment::has_values)),
         None => None,
     };
     let Some(mut segment) = segment else {
@@ -73,9 +77,11 @@ async fn plan(
     Ok(ListPlan { reads, steps: seen, index: index(&list).filter(|_| reads_all) })
 }
 
-/// Whether a line of a plan is this step (`Incremental Sort` is not `Sort`).
+/// Whether a line of a plan is this step (neither `Incremental Sort` nor
+/// `Sort Key: …` is `Sort`).
 fn begins(step: &str, word: &str) -> bool {
-    step.trim_start().trim_start_matches("->").trim_start().starts_with(word)
+    let step = step.trim_start().trim_start_matches("->").trim_start();
+    step.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(" on "))
 }
 
 async fn steps(session: &Session, sql: &str, bound: &[Cell]) -> Result<Vec<String>, Failure> {

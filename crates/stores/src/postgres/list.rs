@@ -83,6 +83,14 @@ struct Candidate {
 pub(super) struct Segment {
     pub(super) sql: Sql,
     pub(super) order: String,
+    part: Part,
+}
+
+impl Segment {
+    /// Whether it is the part with values.
+    pub(super) fn has_values(&self) -> bool {
+        self.part == Part::Values
+    }
 }
 
 /// Whether a part of the list has values or nulls in the first term.
@@ -229,7 +237,7 @@ impl<'a> List<'a> {
         if !self.wanted().last().is_some_and(|term| self.is_key(&term.path)) {
             order.extend(key.iter().cloned());
         }
-        Some(Segment { sql, order: order.join(", ") })
+        Some(Segment { sql, order: order.join(", "), part })
     }
 
     /// Adds the condition that a row comes after a place.

@@ -132,7 +132,8 @@ impl SidecarNames {
 
     /// Every name of this sidecar in its schema, without the schema.
     pub(super) fn own(&self, tables: usize) -> Vec<String> {
-        let mut names = ["_marks", "_dirty", "_parked", "_foreign", "_counter"].map(|ending| self.named(ending)).to_vec();
+        let mut names =
+            ["_marks", "_dirty", "_parked", "_foreign", "_counter"].map(|ending| self.named(ending)).to_vec();
         for table in 0..tables {
             names.push(self.named(&format!("_row{table}")));
             names.push(self.named(&format!("_cut{table}")));

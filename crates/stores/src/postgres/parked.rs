@@ -47,12 +47,10 @@ async fn read(session: &Session, tables: &Tables, query: &ListQuery) -> Result<S
     if let Some(walk) = Walk::of(session, tables, query) {
         return walk.in_order(query).await;
     }
-    let all = Walk { session, tables, direction: Direction::Rising };
-    let keys = all.keys(None, PARKED_READ_MAX + 1).await?;
-    if keys.len() > PARKED_READ_MAX {
-        return List::of(session, tables, Sidecar::Installed, query, Among::Parked).read().await;
+    match Walk::few(session, tables).await? {
+        Some((walk, keys)) => Ok(Seen::Right(sorted_page(query, walk.records(&keys).await?))),
+        None => List::of(session, tables, Sidecar::Installed, query, Among::Parked).read().await,
     }
-    Ok(Seen::Right(sorted_page(query, all.records(&keys).await?)))
 }
 
 /// A walk over the marks by key.
@@ -70,6 +68,13 @@ impl<'a> Walk<'a> {
         let is_canonical = key_order(tables)?.len() == tables.facts.key.len();
         let place_fits = query.after.as_ref().is_none_or(|place| key_cells(tables, &place.key).is_some());
         (is_canonical && place_fits).then_some(Walk { session, tables, direction })
+    }
+
+    /// Over all of them with their keys, where they are few.
+    pub(super) async fn few(session: &'a Session, tables: &'a Tables) -> Result<Option<(Walk<'a>, Vec<Key>)>, Failure> {
+        let walk = Walk { session, tables, direction: Direction::Rising };
+        let keys = walk.keys(None, PARKED_READ_MAX + 1).await?;
+        Ok((keys.len() <= PARKED_READ_MAX).then_some((walk, keys)))
     }
 
     /// The statement that reads keys, after a place if there is one.

@@ -145,10 +145,19 @@ impl Tables {
         format!(" LEFT JOIN {} m ON {}", self.names.marks(), on.join(" AND "))
     }
 
-    /// As [`Tables::join_marks`] to the rows `r`, without rows that have nothing parked.
+    /// As [`Tables::join_marks`] to the rows `r`, without rows that have nothing
+    /// parked. `OFFSET 0` keeps the planner from turning it round: the rows come
+    /// in the order of an index of theirs, and each one's mark is looked at.
     pub(super) fn join_parked(&self) -> String {
-        let joined = self.join_marks(Sidecar::Installed, &self.key_of_r());
-        format!("{} AND m.parked IS NOT NULL", joined.replacen(" LEFT JOIN ", " JOIN ", 1))
+        let parts = self.facts.key.iter().zip(self.key_of_r()).enumerate();
+        let on: Vec<String> =
+            parts.map(|(at, (column, key))| format!("n.k{at} = {}", column.native.to_mark(&key))).collect();
+        format!(
+            " CROSS JOIN LATERAL (SELECT n.epoch, n.counter, n.dirty, n.parked FROM {} n WHERE {} \
+             AND n.parked IS NOT NULL OFFSET 0) m",
+            self.names.marks(),
+            on.join(" AND "),
+        )
     }
 
     /// The key columns of `r`, for conditions and orders.

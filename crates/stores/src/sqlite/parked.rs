@@ -50,6 +50,10 @@ pub(super) fn explain(session: &Session, tables: &Tables, query: &ListQuery, amo
     {
         return Ok(ListPlan { reads: Reads::Page, steps: steps(session, &walk.statement(false))?, index: None });
     }
+    let all = Walk { session, tables, direction: Direction::Rising };
+    if among == Among::Parked && all.keys(None, PARKED_READ_MAX + 1)?.len() <= PARKED_READ_MAX {
+        return Ok(ListPlan { reads: Reads::Page, steps: steps(session, &all.statement(false))?, index: None });
+    }
     let list = List::of(session, tables, sidecar, query, among);
     let (sql, order, reads) = match list.plan()?.and_then(|segments| segments.into_iter().next()) {
         Some(segment) => (segment.sql, format!(" ORDER BY {}", segment.order), Reads::Page),

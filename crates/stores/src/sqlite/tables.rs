@@ -110,6 +110,10 @@ impl Tables {
     /// `SELECT key…, values…, epoch, counter, dirty, parked` of the whole table
     /// (the last four NULL without a sidecar), to be followed by conditions on `r`.
     pub(super) fn select_with_marks(&self, sidecar: Sidecar) -> String {
+        self.select_rows(sidecar, "LEFT JOIN")
+    }
+
+    fn select_rows(&self, sidecar: Sidecar, join_word: &str) -> String {
         let columns: Vec<String> =
             self.tree.key.iter().chain(&self.tree.values).map(|c| format!("r.{}", quoted(c))).collect();
         let (table, columns) = (quoted(&self.name), columns.join(", "));
@@ -121,7 +125,7 @@ impl Tables {
         let join: Vec<String> =
             self.tree.key.iter().enumerate().map(|(at, k)| format!("m.k{at} = +r.{}", quoted(k))).collect();
         format!(
-            "SELECT {columns}, m.epoch, m.counter, m.dirty, m.parked FROM {table} r LEFT JOIN {marks} m ON {join}",
+            "SELECT {columns}, m.epoch, m.counter, m.dirty, m.parked FROM {table} r {join_word} {marks} m ON {join}",
             marks = quoted(&marks_name(&self.name)),
             join = join.join(" AND "),
         )
@@ -130,8 +134,7 @@ impl Tables {
     /// The same of rows with something parked: the table is read in its own
     /// order, and each row's mark is looked at.
     pub(super) fn select_parked(&self) -> String {
-        let all = self.select_with_marks(Sidecar::Installed);
-        format!("{} AND m.parked IS NOT NULL", all.replacen(" r LEFT JOIN ", " r CROSS JOIN ", 1))
+        format!("{} AND m.parked IS NOT NULL", self.select_rows(Sidecar::Installed, "CROSS JOIN"))
     }
 
     /// The key columns of `r`, for conditions and orders.

@@ -1,0 +1,6 @@
+//! Lists on SQLite, PostgreSQL and MariaDB side by side: how they are answered,
+//! and that they are the same.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod place;
+mod plans;
