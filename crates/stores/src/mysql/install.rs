@@ -207,12 +207,10 @@ fn create_statements(tables: &Tables, finds: Finds) -> StoreResult<Vec<String>> 
         declared.push_str(&format!("k{at} {ty} NOT NULL, "));
     }
     let keys = mark_key_list(tables.key.len());
-    // Of a column that is only in the index, because NULLs and others stand apart in no other.
+    // The index ends with the primary key by itself, so it gives them in its order.
     let parked = match finds {
-        Finds::Keys => String::new(),
-        Finds::Parked => {
-            format!(", is_parked TINYINT AS (parked IS NOT NULL) VIRTUAL, KEY parked (is_parked, {keys})")
-        }
+        Finds::Keys => "",
+        Finds::Parked => ", is_parked TINYINT AS (parked IS NOT NULL) VIRTUAL, KEY parked (is_parked)",
     };
     let text = format!("LONGTEXT CHARACTER SET utf8mb4 COLLATE {}", tables.server.exact_collation());
     let create =

@@ -31,6 +31,9 @@ fn reads_all_people(kind: Kind, plan: &ListPlan) -> bool {
 async fn what_came_from_elsewhere_is_listed_without_reading_the_rest() {
     for kind in KINDS {
         let place = Place::new(kind, PEOPLE).await;
+        // Before the rows are written: PostgreSQL does not use an index that is
+        // younger than versions of rows which somebody may still see.
+        place.run("CREATE INDEX people_n ON people (n)");
         place.park((0..30).map(|at| at * 200 + 5)).await;
         for order in [vec![], vec![down("id")], vec![by("email")], vec![by("city"), down("n")]] {
             let plan = plan(&place, order.clone(), Among::Parked).await;
@@ -48,7 +51,6 @@ async fn what_came_from_elsewhere_is_listed_without_reading_the_rest() {
             let plan = plan(&place, order.clone(), Among::Parked).await;
             assert!(plan.reads == Reads::Page && !reads_all_people(kind, &plan), "{kind:?} {order:?} {plan:?}");
         }
-        place.run("CREATE INDEX people_n ON people (n)");
         let by_n = plan(&place, vec![by("n")], Among::Parked).await;
         assert!(by_n.reads == Reads::Page && !reads_all_people(kind, &by_n), "{kind:?} {by_n:?}");
         walks_are_whole(&place).await;
@@ -79,17 +81,17 @@ async fn walks_are_whole(place: &Place) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_without_an_index_names_the_one_it_needs() {
     for kind in KINDS {
-        let place = Place::new(kind, PEOPLE).await;
         for among in [Among::All, Among::Parked] {
-            if among == Among::Parked {
-                place.park(0..MANY).await;
-            }
+            let place = Place::new(kind, PEOPLE).await;
             let term = if among == Among::All { by("n") } else { down("email") };
-            let without = plan(&place, vec![term.clone()], among).await;
+            let without = plan(&place, vec![term.clone()], Among::All).await;
             let index = without.index.clone().unwrap_or_default();
             assert!(without.reads == Reads::Everything && index.contains(term.path.root()), "{kind:?} {without:?}");
             // The statement works, and is enough.
             place.run(&index);
+            if among == Among::Parked {
+                place.park(0..MANY).await;
+            }
             let with = plan(&place, vec![term], among).await;
             assert!(with.reads == Reads::Page && with.index.is_none(), "{kind:?} {with:?}");
             assert!(kind == Kind::Postgres || !reads_all_people(kind, &with), "{kind:?} {with:?}");
