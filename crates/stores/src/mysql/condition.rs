@@ -1,7 +1,4 @@
 //! The part of a filter that the server can decide exactly by itself.
-//!
-//! A pushed condition is one that every matching record fulfils, so it may only
-//! keep it from reading rows in vain: [`Filter::matches`] still decides.
 
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, IsWhat, Literal};
@@ -14,6 +11,9 @@ use super::names::{places, quoted};
 use super::native::{Column, Kind};
 use super::tables::Tables;
 use super::value::{is_order_native, to_cell};
+use crate::relational::condition::{
+    Condition, Pushed, Terms, document_key, implied, plain_integer, root_column, sign, text_and_integer,
+};
 
 /// SQL with its bound values, which stand in the order of the conditions.
 #[derive(Default)]
@@ -27,7 +27,7 @@ pub(super) struct Sql {
 impl Sql {
     /// Adds what every record that matches `filter` fulfils.
     pub(super) fn push_implied(&mut self, tables: &Tables, filter: &Filter) {
-        if let Some(condition) = self.implied(tables, filter) {
+        if let Some((condition, _)) = implied(&mut Said { sql: self, tables }, filter) {
             self.conditions.push(condition);
         }
     }
@@ -37,98 +37,83 @@ impl Sql {
         self.bound.extend(cells);
         places
     }
+}
 
-    fn implied(&mut self, tables: &Tables, filter: &Filter) -> Option<String> {
-        match filter {
-            Filter::All | Filter::Not(_) | Filter::Like { .. } => None,
-            Filter::And(parts) => {
-                let implied: Vec<String> = parts.iter().filter_map(|part| self.implied(tables, part)).collect();
-                (!implied.is_empty()).then(|| format!("({})", implied.join(" AND ")))
-            }
-            Filter::Or(parts) => {
-                let bound = self.bound.len();
-                let implied: Option<Vec<String>> = parts.iter().map(|part| self.implied(tables, part)).collect();
-                if implied.as_ref().is_none_or(Vec::is_empty) {
-                    self.bound.truncate(bound);
-                    return None;
-                }
-                implied.map(|parts| format!("({})", parts.join(" OR ")))
-            }
-            Filter::Compare { path, op, literal } => self.compare(tables, path, *op, std::slice::from_ref(literal)),
-            Filter::In { path, literals } if !literals.is_empty() => {
-                self.compare(tables, path, CompareOp::Eq, literals)
-            }
-            Filter::In { .. } => None,
-            Filter::Is { path, what } => {
-                let (column, ty) = column(tables, path)?;
-                let name = format!("r.{}", quoted(&column.name));
-                match (what, ty) {
-                    (IsWhat::Null, _) => Some(format!("{name} IS NULL")),
-                    (IsWhat::True, FieldType::Bool) => Some(format!("{} = 1", column.read("r."))),
-                    (IsWhat::False, FieldType::Bool) => Some(format!("{} = 0", column.read("r."))),
-                    _ => None,
-                }
-            }
-        }
+/// What the server can say of a column.
+struct Said<'a> {
+    sql: &'a mut Sql,
+    tables: &'a Tables,
+}
+
+impl Terms for Said<'_> {
+    fn bound(&self) -> usize {
+        self.sql.bound.len()
     }
 
-    fn compare(&mut self, tables: &Tables, path: &Path, op: CompareOp, literals: &[Literal]) -> Option<String> {
-        if let Layout::Document(layout) = &tables.tree.layout {
-            return match (path.steps().len(), layout.key.as_slice(), op) {
-                (1, [name], CompareOp::Eq) if name == path.root() => self.document_key(tables, literals),
-                _ => None,
-            };
+    fn unbind(&mut self, to: usize) {
+        self.sql.bound.truncate(to);
+    }
+
+    fn is(&mut self, path: &Path, what: IsWhat) -> Option<Condition> {
+        let (column, ty) = column(self.tables, path)?;
+        let condition = match (what, ty) {
+            (IsWhat::Null, _) => format!("r.{} IS NULL", quoted(&column.name)),
+            (IsWhat::True, FieldType::Bool) => format!("{} = 1", column.read("r.")),
+            (IsWhat::False, FieldType::Bool) => format!("{} = 0", column.read("r.")),
+            _ => return None,
+        };
+        Some((condition, Pushed::Partly))
+    }
+
+    fn compare(&mut self, path: &Path, op: CompareOp, literals: &[Literal]) -> Option<Condition> {
+        if document_key(&self.tables.tree.layout, path, op).is_some() {
+            return self.document_key(literals);
         }
-        let (column, ty) = column(tables, path)?;
+        let (column, ty) = column(self.tables, path)?;
         let cells: Vec<Cell> =
             literals.iter().map(|literal| literal_cell(column, ty, literal)).collect::<Option<_>>()?;
         let name = format!("r.{}", quoted(&column.name));
-        let sign = match op {
+        let condition = match sign(op) {
             // A collation may take more for equal, never less.
-            CompareOp::Eq => return Some(format!("{name} IN ({})", self.bind_all(cells))),
-            _ if !is_order_native(column, ty) => return None,
-            CompareOp::Neq => "<>",
-            CompareOp::Gt => ">",
-            CompareOp::Gte => ">=",
-            CompareOp::Lt => "<",
-            CompareOp::Lte => "<=",
+            None => format!("{name} IN ({})", self.sql.bind_all(cells)),
+            Some(_) if !is_order_native(column, ty) => return None,
+            Some(sign) => format!("{name} {sign} {}", self.sql.bind_all(cells)),
         };
-        Some(format!("{name} {sign} {}", self.bind_all(cells)))
+        Some((condition, Pushed::Partly))
     }
+}
 
+impl Said<'_> {
     /// The key column of a document table: each literal as every key that it
     /// may be equal to.
-    fn document_key(&mut self, tables: &Tables, literals: &[Literal]) -> Option<String> {
-        let column = tables.key.first()?;
+    fn document_key(&mut self, literals: &[Literal]) -> Option<Condition> {
+        let column = self.tables.key.first()?;
         let mut cells = Vec::new();
         for literal in literals {
-            let (text, number) = match literal {
-                Literal::Typed(Value::Text(text)) | Literal::Untyped(text) => (text.clone(), plain_integer(text)?),
-                Literal::Typed(Value::Int(n)) => (n.to_string(), Some(*n)),
-                Literal::Typed(_) => return None,
-            };
+            let (text, number) = text_and_integer(literal)?;
             // Values of other types whose text is the literal's.
             if column.is_key_text && is_maybe_other(&text) {
                 return None;
             }
             for key in [Some(Value::Text(text)), number.map(Value::Int)].into_iter().flatten() {
-                cells.extend(key_cells(tables, &Key::single(key)).into_iter().flatten());
+                cells.extend(key_cells(self.tables, &Key::single(key)).into_iter().flatten());
             }
         }
         if cells.is_empty() {
-            return Some("1 = 0".to_owned());
+            return Some(("1 = 0".to_owned(), Pushed::Partly));
         }
         let name = quoted(&column.name);
-        let plain = format!("r.{name} IN ({})", self.bind_all(cells));
+        let plain = format!("r.{name} IN ({})", self.sql.bind_all(cells));
         // Keys that are neither text nor integer stand as JSON objects or
         // arrays, floats, booleans.
-        Some(if column.is_key_text {
+        let condition = if column.is_key_text {
             format!(
                 "({plain} OR r.{name} LIKE '{{%' OR r.{name} LIKE '[%' OR r.{name} LIKE '%.%' OR r.{name} LIKE '%e%')"
             )
         } else {
             plain
-        })
+        };
+        Some((condition, Pushed::Partly))
     }
 }
 
@@ -136,21 +121,9 @@ fn is_maybe_other(text: &str) -> bool {
     matches!(text, "true" | "false") || matches!(text.to_ascii_lowercase().as_str(), "nan" | "inf" | "infinity")
 }
 
-/// The integer that a text says; `None` inside when it says no number at all,
-/// and outside when it might be another writing of one.
-fn plain_integer(text: &str) -> Option<Option<i64>> {
-    if let Ok(n) = text.parse::<i64>() {
-        return (n.to_string() == *text).then_some(Some(n));
-    }
-    let maybe_number = text.trim_start().starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))
-        || matches!(text.to_ascii_lowercase().as_str(), "nan" | "inf" | "infinity");
-    (!maybe_number).then_some(None)
-}
-
 /// The column of a path of the root, and its field's type.
 fn column<'t>(tables: &'t Tables, path: &Path) -> Option<(&'t Column, FieldType)> {
-    let Layout::Rows(shape) = &tables.tree.layout else { return None };
-    let found = shape.columns.iter().find(|c| path.steps().len() == 1 && c.name == path.root())?;
+    let found = root_column(&tables.tree.layout, path)?;
     Some((column_of(tables, &found.name)?, found.ty))
 }
 

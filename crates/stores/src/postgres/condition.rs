@@ -1,8 +1,4 @@
 //! The part of a filter, and of an order, that PostgreSQL can decide exactly by itself.
-//!
-//! A pushed condition is one that every matching record fulfils, so it may only
-//! keep the server from reading rows in vain: [`Filter::matches`] still decides,
-//! unless the whole filter could be pushed as it is.
 
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, IsWhat, Literal};
@@ -16,6 +12,7 @@ use super::names::{literal as text_literal, quoted};
 use super::native::Wire;
 use super::tables::Tables;
 use super::value::to_cell;
+use crate::relational::condition::{self, Condition, Pushed, Terms, document_key, implied, plain_integer, sign};
 
 /// SQL with its parameters.
 #[derive(Clone, Debug, Default)]
@@ -24,21 +21,6 @@ pub(super) struct Sql {
     pub(super) conditions: Vec<String>,
     /// What is bound, from `$1` on.
     pub(super) bound: Vec<Cell>,
-}
-
-/// Whether a condition says what the filter says, or only what it implies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// All of it.
-    Exactly,
-    /// A part; the records are looked at again.
-    Partly,
-}
-
-impl Pushed {
-    fn and(self, other: Pushed) -> Pushed {
-        if self == Pushed::Exactly { other } else { Pushed::Partly }
-    }
 }
 
 impl Sql {
@@ -53,7 +35,7 @@ impl Sql {
         if *filter == Filter::All {
             return Pushed::Exactly;
         }
-        match self.implied(tables, filter) {
+        match implied(&mut Said { sql: self, tables }, filter) {
             Some((condition, pushed)) => {
                 self.conditions.push(condition);
                 pushed
@@ -66,91 +48,59 @@ impl Sql {
     pub(super) fn where_clause(&self) -> String {
         if self.conditions.is_empty() { String::new() } else { format!(" WHERE {}", self.conditions.join(" AND ")) }
     }
+}
 
-    fn implied(&mut self, tables: &Tables, filter: &Filter) -> Option<(String, Pushed)> {
-        let bound = self.bound.len();
-        let found = match filter {
-            Filter::All | Filter::Like { .. } => None,
-            Filter::Not(part) => match self.implied(tables, part) {
-                Some((condition, Pushed::Exactly)) => Some((format!("NOT ({condition})"), Pushed::Exactly)),
-                _ => None,
-            },
-            Filter::And(parts) => {
-                let implied: Vec<Option<(String, Pushed)>> =
-                    parts.iter().map(|part| self.implied(tables, part)).collect();
-                let pushed = implied.iter().fold(Pushed::Exactly, |all, one| {
-                    all.and(one.as_ref().map_or(Pushed::Partly, |(_, pushed)| *pushed))
-                });
-                let conditions: Vec<String> = implied.into_iter().flatten().map(|(condition, _)| condition).collect();
-                (!conditions.is_empty()).then(|| (format!("({})", conditions.join(" AND ")), pushed))
-            }
-            Filter::Or(parts) => {
-                let implied: Option<Vec<_>> = parts.iter().map(|part| self.implied(tables, part)).collect();
-                implied.filter(|parts| !parts.is_empty()).map(|parts| {
-                    let pushed = parts.iter().fold(Pushed::Exactly, |all, (_, pushed)| all.and(*pushed));
-                    let parts: Vec<String> = parts.into_iter().map(|(condition, _)| condition).collect();
-                    (format!("({})", parts.join(" OR ")), pushed)
-                })
-            }
-            Filter::Compare { path, op, literal } => self.compare(tables, path, *op, std::slice::from_ref(literal)),
-            Filter::In { path, literals } if !literals.is_empty() => {
-                self.compare(tables, path, CompareOp::Eq, literals)
-            }
-            Filter::In { .. } => None,
-            Filter::Is { path, what } => {
-                let (column, ty) = root_column(tables, path)?;
-                let name = format!("r.{}", quoted(&column.name));
-                match (what, ty) {
-                    // JSON has a null of its own.
-                    (IsWhat::Null, FieldType::Json) => None,
-                    (IsWhat::Null, _) => Some((format!("{name} IS NULL"), Pushed::Exactly)),
-                    (IsWhat::True, FieldType::Bool) => Some((format!("{name} IS TRUE"), Pushed::Exactly)),
-                    (IsWhat::False, FieldType::Bool) => Some((format!("{name} IS FALSE"), Pushed::Exactly)),
-                    _ => None,
-                }
-            }
-        };
-        if found.is_none() {
-            self.bound.truncate(bound);
-        }
-        found
+/// What the server can say of a column.
+struct Said<'a> {
+    sql: &'a mut Sql,
+    tables: &'a Tables,
+}
+
+impl Terms for Said<'_> {
+    fn bound(&self) -> usize {
+        self.sql.bound.len()
     }
 
-    fn compare(
-        &mut self,
-        tables: &Tables,
-        path: &Path,
-        op: CompareOp,
-        literals: &[Literal],
-    ) -> Option<(String, Pushed)> {
-        if let Layout::Document(layout) = &tables.tree.layout {
-            return match (path.steps().len(), layout.key.as_slice(), op) {
-                (1, [name], CompareOp::Eq) if name == path.root() => {
-                    Some((self.document_key(tables, literals)?, Pushed::Partly))
-                }
-                _ => None,
-            };
+    fn unbind(&mut self, to: usize) {
+        self.sql.bound.truncate(to);
+    }
+
+    fn is(&mut self, path: &Path, what: IsWhat) -> Option<Condition> {
+        let (column, ty) = root_column(self.tables, path)?;
+        let name = format!("r.{}", quoted(&column.name));
+        let condition = match (what, ty) {
+            // JSON has a null of its own.
+            (IsWhat::Null, FieldType::Json) => return None,
+            (IsWhat::Null, _) => format!("{name} IS NULL"),
+            (IsWhat::True, FieldType::Bool) => format!("{name} IS TRUE"),
+            (IsWhat::False, FieldType::Bool) => format!("{name} IS FALSE"),
+            _ => return None,
+        };
+        Some((condition, Pushed::Exactly))
+    }
+
+    fn compare(&mut self, path: &Path, op: CompareOp, literals: &[Literal]) -> Option<Condition> {
+        if document_key(&self.tables.tree.layout, path, op).is_some() {
+            return Some((self.document_key(literals)?, Pushed::Partly));
         }
-        let (column, ty) = root_column(tables, path)?;
+        let (column, ty) = root_column(self.tables, path)?;
         let native = &column.native;
         let name = native.canonical(ty, &format!("r.{}", quoted(&column.name))).into_iter().next()?;
         let cells: Vec<Cell> = literals.iter().map(|one| literal_cell(column, ty, one)).collect::<Option<_>>()?;
-        let places: Vec<String> = cells.into_iter().map(|cell| native.bind(&self.bind(cell))).collect();
-        let sign = match op {
-            CompareOp::Eq => return Some((format!("{name} IN ({})", places.join(", ")), Pushed::Exactly)),
-            CompareOp::Neq => "<>",
-            CompareOp::Gt => ">",
-            CompareOp::Gte => ">=",
-            CompareOp::Lt => "<",
-            CompareOp::Lte => "<=",
+        let places: Vec<String> = cells.into_iter().map(|cell| native.bind(&self.sql.bind(cell))).collect();
+        let condition = match sign(op) {
+            None => format!("{name} IN ({})", places.join(", ")),
+            Some(sign) => format!("{name} {sign} {}", places.first()?),
         };
-        Some((format!("{name} {sign} {}", places.first()?), Pushed::Exactly))
+        Some((condition, Pushed::Exactly))
     }
+}
 
+impl Said<'_> {
     /// A text key column of the document layout holds plain texts as they are
     /// and everything else in a form of ours, which stay candidates.
-    fn document_key(&mut self, tables: &Tables, literals: &[Literal]) -> Option<String> {
-        let column = tables.facts.key.first()?;
+    fn document_key(&mut self, literals: &[Literal]) -> Option<String> {
+        let column = self.tables.facts.key.first()?;
         let name = quoted(&column.name);
         let mut places = Vec::new();
         for one in literals {
@@ -158,7 +108,7 @@ impl Sql {
                 (Wire::Text, Literal::Typed(Value::Text(text)) | Literal::Untyped(text)) => {
                     let text = part_to_text(&Value::text(text.as_str()));
                     let cell = to_cell(FieldType::Text, &column.native, &Value::Text(text)).ok()?;
-                    places.push(column.native.bind(&self.bind(cell)));
+                    places.push(column.native.bind(&self.sql.bind(cell)));
                 }
                 (Wire::Text, Literal::Typed(_)) => {}
                 _ => return None,
@@ -187,16 +137,9 @@ pub(super) fn mixed_keys(tables: &Tables) -> Option<String> {
     Some(format!("SELECT {} AND {}", exists(&encoded), exists(&format!("NOT {encoded}"))))
 }
 
-/// The integer that a text says; `None` inside when it says no number at all,
-/// and outside when it might be another writing of one.
-fn plain_integer(text: &str) -> Option<i64> {
-    text.parse::<i64>().ok().filter(|n| n.to_string() == text)
-}
-
 /// The root's column and its type, when the path is one.
 pub(super) fn root_column<'t>(tables: &'t Tables, path: &Path) -> Option<(&'t Column, FieldType)> {
-    let Layout::Rows(shape) = &tables.tree.layout else { return None };
-    let shape = shape.columns.iter().find(|c| path.steps().len() == 1 && c.name == path.root())?;
+    let shape = condition::root_column(&tables.tree.layout, path)?;
     tables.facts.root().find(|column| column.name == shape.name).map(|column| (column, shape.ty))
 }
 
@@ -204,7 +147,7 @@ pub(super) fn root_column<'t>(tables: &'t Tables, path: &Path) -> Option<(&'t Co
 fn literal_cell(column: &Column, ty: FieldType, literal: &Literal) -> Option<Cell> {
     let value = match (ty, literal) {
         (FieldType::Text, Literal::Untyped(text)) => Value::text(text.as_str()),
-        (FieldType::Int, Literal::Untyped(text)) => Value::Int(plain_integer(text)?),
+        (FieldType::Int, Literal::Untyped(text)) => Value::Int(plain_integer(text)??),
         (_, Literal::Untyped(_)) => return None,
         (_, Literal::Typed(value)) if value.is_null() => return None,
         (_, Literal::Typed(value)) => value.clone(),

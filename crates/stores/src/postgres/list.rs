@@ -17,7 +17,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Postgres;
 use super::cell::Cell;
-use super::condition::{Pushed, Sql, key_atoms, key_cells, key_order, mixed_keys, root_column};
+use super::condition::{Sql, key_atoms, key_cells, key_order, mixed_keys, root_column};
 use super::error::Failure;
 use super::names::quoted;
 use super::record::{Mark, fetched, found};
@@ -25,6 +25,7 @@ use super::scan::{Seen, about_sidecar, read_raw};
 use super::session::{Session, get};
 use super::tables::{Elements, RawRecord, Sidecar, Tables};
 use super::value::to_cell;
+use crate::relational::condition::Pushed;
 use crate::relational::page::{Ranked, check_limit, looks_into_children};
 
 /// Rows of one look at a list whose filter we decide ourselves: enough that a

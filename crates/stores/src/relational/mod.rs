@@ -2,6 +2,7 @@
 //! layout, and which record cells are. Nothing here knows a database: a
 //! connector's [`Codec`] makes and reads the cells.
 
+pub(crate) mod condition;
 pub(crate) mod document;
 pub(crate) mod page;
 pub(crate) mod raw;

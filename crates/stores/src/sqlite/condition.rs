@@ -1,16 +1,16 @@
 //! The part of a filter that SQLite can decide exactly by itself.
-//!
-//! A pushed condition is one that every matching record fulfils, so it may only
-//! keep SQLite from reading rows in vain: [`Filter::matches`] still decides.
 
+use shearwater_core::Key;
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, IsWhat, Literal};
 use shearwater_core::shape::{FieldType, Layout};
-use shearwater_core::{Key, Value};
 
 use super::cell::Cell;
 use super::tables::{Tables, quoted};
 use super::value::to_cell;
+use crate::relational::condition::{
+    Condition, Pushed, Terms, document_key, implied, plain_integer, root_column, sign, text_and_integer,
+};
 
 /// SQL with its parameters.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Sql {
 
     /// Adds what every record that matches `filter` fulfils.
     pub(super) fn push_implied(&mut self, tables: &Tables, filter: &Filter) {
-        if let Some(condition) = self.implied(tables, filter) {
+        if let Some((condition, _)) = implied(&mut Said { sql: self, tables }, filter) {
             self.conditions.push(condition);
         }
     }
@@ -44,94 +44,67 @@ impl Sql {
     pub(super) fn where_clause(&self) -> String {
         if self.conditions.is_empty() { String::new() } else { format!(" WHERE {}", self.conditions.join(" AND ")) }
     }
+}
 
-    fn implied(&mut self, tables: &Tables, filter: &Filter) -> Option<String> {
-        match filter {
-            Filter::All | Filter::Not(_) | Filter::Like { .. } => None,
-            Filter::And(parts) => {
-                let implied: Vec<String> = parts.iter().filter_map(|part| self.implied(tables, part)).collect();
-                (!implied.is_empty()).then(|| format!("({})", implied.join(" AND ")))
-            }
-            Filter::Or(parts) => {
-                let bound = self.bound.len();
-                let implied: Option<Vec<String>> = parts.iter().map(|part| self.implied(tables, part)).collect();
-                if implied.as_ref().is_none_or(Vec::is_empty) {
-                    self.bound.truncate(bound);
-                    return None;
-                }
-                implied.map(|parts| format!("({})", parts.join(" OR ")))
-            }
-            Filter::Compare { path, op, literal } => self.compare(tables, path, *op, std::slice::from_ref(literal)),
-            Filter::In { path, literals } if !literals.is_empty() => {
-                self.compare(tables, path, CompareOp::Eq, literals)
-            }
-            Filter::In { .. } => None,
-            Filter::Is { path, what } => {
-                let (name, ty) = column(tables, path)?;
-                match (what, ty) {
-                    (IsWhat::Null, _) => Some(format!("r.{name} IS NULL")),
-                    (IsWhat::True, FieldType::Bool) => Some(format!("r.{name} = 1")),
-                    (IsWhat::False, FieldType::Bool) => Some(format!("r.{name} = 0")),
-                    _ => None,
-                }
-            }
-        }
+/// What SQLite can say of a column.
+struct Said<'a> {
+    sql: &'a mut Sql,
+    tables: &'a Tables,
+}
+
+impl Terms for Said<'_> {
+    fn bound(&self) -> usize {
+        self.sql.bound.len()
     }
 
-    fn compare(&mut self, tables: &Tables, path: &Path, op: CompareOp, literals: &[Literal]) -> Option<String> {
-        if let Layout::Document(layout) = &tables.tree.layout {
-            return match (path.steps().len(), layout.key.as_slice(), op) {
-                (1, [name], CompareOp::Eq) if name == path.root() => self.document_key(name, literals),
-                _ => None,
-            };
-        }
-        let (name, ty) = column(tables, path)?;
-        let cells: Vec<Cell> = literals.iter().map(|literal| literal_cell(ty, literal)).collect::<Option<_>>()?;
-        let sign = match op {
-            CompareOp::Eq => return Some(format!("r.{name} COLLATE BINARY IN ({})", self.bind_all(&cells))),
-            CompareOp::Neq => "<>",
-            CompareOp::Gt => ">",
-            CompareOp::Gte => ">=",
-            CompareOp::Lt => "<",
-            CompareOp::Lte => "<=",
+    fn unbind(&mut self, to: usize) {
+        self.sql.bound.truncate(to);
+    }
+
+    fn is(&mut self, path: &Path, what: IsWhat) -> Option<Condition> {
+        let column = root_column(&self.tables.tree.layout, path)?;
+        let name = quoted(&column.name);
+        let condition = match (what, column.ty) {
+            (IsWhat::Null, _) => format!("r.{name} IS NULL"),
+            (IsWhat::True, FieldType::Bool) => format!("r.{name} = 1"),
+            (IsWhat::False, FieldType::Bool) => format!("r.{name} = 0"),
+            _ => return None,
         };
-        Some(format!("r.{name} COLLATE BINARY {sign} {}", self.bind_all(&cells)))
+        Some((condition, Pushed::Partly))
     }
 
+    fn compare(&mut self, path: &Path, op: CompareOp, literals: &[Literal]) -> Option<Condition> {
+        let layout = &self.tables.tree.layout;
+        if let Some(name) = document_key(layout, path, op) {
+            return self.document_key(name, literals);
+        }
+        let column = root_column(layout, path)?;
+        let name = quoted(&column.name);
+        let cells: Vec<Cell> =
+            literals.iter().map(|literal| literal_cell(column.ty, literal)).collect::<Option<_>>()?;
+        let places = self.sql.bind_all(&cells);
+        let condition = match sign(op) {
+            None => format!("r.{name} COLLATE BINARY IN ({places})"),
+            Some(sign) => format!("r.{name} COLLATE BINARY {sign} {places}"),
+        };
+        Some((condition, Pushed::Partly))
+    }
+}
+
+impl Said<'_> {
     /// A key column of the document layout holds integers and texts as they
     /// are and everything else as BLOBs, which stay candidates.
-    fn document_key(&mut self, name: &str, literals: &[Literal]) -> Option<String> {
+    fn document_key(&mut self, name: &str, literals: &[Literal]) -> Option<Condition> {
         let mut cells = Vec::new();
         for literal in literals {
-            let (text, number) = match literal {
-                Literal::Typed(Value::Text(text)) | Literal::Untyped(text) => (text.clone(), plain_integer(text)?),
-                Literal::Typed(Value::Int(n)) => (n.to_string(), Some(*n)),
-                Literal::Typed(_) => return None,
-            };
+            let (text, number) = text_and_integer(literal)?;
             cells.push(Cell::text(text));
             cells.extend(number.map(Cell::Int));
         }
         let name = quoted(name);
-        Some(format!("(r.{name} IN ({}) OR r.{name} >= x'')", self.bind_all(&cells)))
+        let condition = format!("(r.{name} IN ({}) OR r.{name} >= x'')", self.sql.bind_all(&cells));
+        Some((condition, Pushed::Partly))
     }
-}
-
-/// The integer that a text says; `None` inside when it says no number at all,
-/// and outside when it might be another writing of one.
-fn plain_integer(text: &str) -> Option<Option<i64>> {
-    if let Ok(n) = text.parse::<i64>() {
-        return (n.to_string() == *text).then_some(Some(n));
-    }
-    let maybe_number = text.trim_start().starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))
-        || matches!(text.to_ascii_lowercase().as_str(), "nan" | "inf" | "infinity");
-    (!maybe_number).then_some(None)
-}
-
-/// The quoted name and the type of a path that is a column of the root.
-fn column(tables: &Tables, path: &Path) -> Option<(String, FieldType)> {
-    let Layout::Rows(shape) = &tables.tree.layout else { return None };
-    let found = shape.columns.iter().find(|c| path.steps().len() == 1 && c.name == path.root())?;
-    Some((quoted(&found.name), found.ty))
 }
 
 /// The cell that a literal is compared as, where SQLite compares as core does.
