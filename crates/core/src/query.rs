@@ -4,7 +4,8 @@
 //! push it down only where that gives the same answer. Order is canonical
 //! order ([`crate::value::order`]) of each term's value, where missing and
 //! null are one thing and stand first or last as the term says, then canonical
-//! order of the key, ascending.
+//! order of the key, ascending. A term may order text by the root collation of
+//! Unicode instead; comparisons of filters never do.
 
 use std::cmp::Ordering;
 
@@ -40,6 +41,58 @@ pub struct OrderTerm {
     pub descending: bool,
     /// Whether null and missing stand before all values.
     pub nulls_first: bool,
+    /// How text is ordered.
+    pub collation: Collation,
+}
+
+/// How text is ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Collation {
+    /// By its UTF-8 bytes.
+    #[default]
+    Binary,
+    /// By the root collation of Unicode, then by its UTF-8 bytes.
+    Unicode,
+}
+
+impl Collation {
+    /// Both, with the words of specs.
+    pub const WORDS: [(&'static str, Collation); 2] = [("binary", Collation::Binary), ("unicode", Collation::Unicode)];
+}
+
+impl OrderTerm {
+    /// By a path: rising, nulls last, text by its bytes.
+    pub fn by(path: Path) -> OrderTerm {
+        OrderTerm { path, descending: false, nulls_first: false, collation: Collation::Binary }
+    }
+
+    /// `a.desc.nullslast,b`, with the defaults of the API: nulls last when
+    /// rising and first when falling. `None`: it says no order.
+    pub fn parse_all(text: &str) -> Option<Vec<OrderTerm>> {
+        text.split(',').map(|term| OrderTerm::parse(term.trim())).collect()
+    }
+
+    fn parse(text: &str) -> Option<OrderTerm> {
+        let (rest, nulls_first) = match text.rsplit_once('.') {
+            Some((rest, "nullsfirst")) => (rest, Some(true)),
+            Some((rest, "nullslast")) => (rest, Some(false)),
+            _ => (text, None),
+        };
+        let (path, descending) = match rest.rsplit_once('.') {
+            Some((path, "asc")) => (path, false),
+            Some((path, "desc")) => (path, true),
+            _ => (rest, false),
+        };
+        let path = Path::parse(path).ok()?;
+        Some(OrderTerm { descending, nulls_first: nulls_first.unwrap_or(descending), ..OrderTerm::by(path) })
+    }
+}
+
+impl ListQuery {
+    /// Whether all text is ordered by its bytes, as stores can.
+    pub fn is_binary(&self) -> bool {
+        self.order.iter().all(|term| term.collation == Collation::Binary)
+    }
 }
 
 /// The place of one record in an order.
@@ -255,7 +308,10 @@ fn write_sort_bytes<'a>(order: &[OrderTerm], values: impl Iterator<Item = Option
         };
         out.push(VALUE);
         let start = out.len();
-        order::write(value, &mut out);
+        match term.collation {
+            Collation::Binary => order::write(value, &mut out),
+            Collation::Unicode => order::write_collated(value, &mut out),
+        }
         if term.descending {
             out[start..].iter_mut().for_each(|byte| *byte = !*byte);
         }

@@ -10,7 +10,7 @@ use shearwater_core::Key;
 use shearwater_core::compare::differences;
 use shearwater_core::path::{Path, Step};
 use shearwater_core::query::{
-    CompareOp, Filter, IsWhat, Keyset, Literal, OrderTerm, is_after, keyset_of, sort_bytes_of,
+    Collation, CompareOp, Filter, IsWhat, Keyset, Literal, OrderTerm, is_after, keyset_of, sort_bytes_of,
 };
 use shearwater_core::value::{Document, Value, json, order};
 
@@ -40,11 +40,25 @@ fn record() -> impl Strategy<Value = Document> {
 }
 
 fn term(name: &'static str) -> impl Strategy<Value = OrderTerm> {
-    (any::<bool>(), any::<bool>()).prop_map(move |(descending, nulls_first)| OrderTerm {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(move |(descending, nulls_first, is_unicode)| OrderTerm {
         path: Path::field(name),
         descending,
         nulls_first,
+        collation: if is_unicode { Collation::Unicode } else { Collation::Binary },
     })
+}
+
+/// How two values are ordered, as the documentation tells it.
+fn told_of(collation: Collation, a: &Value, b: &Value) -> Ordering {
+    let (Collation::Unicode, Value::Text(left), Value::Text(right)) = (collation, a, b) else {
+        return order::compare(a, b);
+    };
+    let key = |text: &str| {
+        let mut key = Vec::new();
+        shearwater_core::value::collation::write_sort_key(text, &mut key);
+        key
+    };
+    key(left).cmp(&key(right)).then_with(|| left.as_bytes().cmp(right.as_bytes()))
 }
 
 /// The order as the documentation tells it, term by term.
@@ -57,8 +71,8 @@ fn told(terms: &[OrderTerm], (a_key, a): (&Key, &Document), (b_key, b): (&Key, &
             (None, Some(_)) => Ordering::Greater,
             (Some(_), None) if term.nulls_first => Ordering::Greater,
             (Some(_), None) => Ordering::Less,
-            (Some(a), Some(b)) if term.descending => order::compare(b, a),
-            (Some(a), Some(b)) => order::compare(a, b),
+            (Some(a), Some(b)) if term.descending => told_of(term.collation, b, a),
+            (Some(a), Some(b)) => told_of(term.collation, a, b),
         };
         if ordering.is_ne() {
             return ordering;

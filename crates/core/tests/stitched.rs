@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use shearwater_core::absorb::stitch::{Across, Ask, Page, Reading, Row, Same, merge};
 use shearwater_core::path::Path;
-use shearwater_core::query::{CompareOp, Filter, ListPage, ListQuery, Literal, OrderTerm, sort_bytes_of};
+use shearwater_core::query::{Collation, CompareOp, Filter, ListPage, ListQuery, Literal, OrderTerm, sort_bytes_of};
 use shearwater_core::store::{Fetched, Image};
 use shearwater_core::{Document, Key, Value};
 
@@ -224,9 +224,14 @@ fn people() -> impl Strategy<Value = Vec<Person>> {
 }
 
 fn order() -> impl Strategy<Value = Vec<OrderTerm>> {
-    let term = (prop::sample::select(vec!["id", "name", "size", "loud"]), any::<bool>(), any::<bool>());
+    let term = (prop::sample::select(vec!["id", "name", "size", "loud"]), any::<bool>(), any::<bool>(), any::<bool>());
     prop::collection::vec(term, 0..3).prop_map(|terms| {
-        let term = |(name, descending, nulls_first)| OrderTerm { path: Path::field(name), descending, nulls_first };
+        let term = |(name, descending, nulls_first, is_unicode)| OrderTerm {
+            path: Path::field(name),
+            descending,
+            nulls_first,
+            collation: if is_unicode { Collation::Unicode } else { Collation::Binary },
+        };
         terms.into_iter().map(term).collect()
     })
 }

@@ -17,7 +17,9 @@ use shearwater_core::store::{Estimate, Image, Side};
 
 use crate::coordinator::Coordinator;
 use crate::ledger::Halt;
-use crate::records::{ClientChange, Got, Idempotency, ListAsk, ListGot, RecordsOptions, ServeError, Shape, WriteDone};
+use crate::records::{
+    ClientChange, Got, Idempotency, LeftOut, ListAsk, ListGot, RecordsOptions, ServeError, Shape, WriteDone,
+};
 use crate::{Member, Records, Setup, report};
 
 /// Where this process believes the migration to be, without asking the journal.
@@ -71,6 +73,13 @@ pub trait Serve: Send + Sync {
 
     /// One page of a list.
     async fn list(&self, ask: ListAsk) -> Result<ListGot, ServeError>;
+
+    /// As [`Serve::list`]; records met for the page that the shape cannot show,
+    /// which fail a list, are left out and told. A kind whose lists have none
+    /// does not do it itself.
+    async fn list_shown(&self, ask: ListAsk) -> Result<(ListGot, Vec<LeftOut>), ServeError> {
+        Ok((self.list(ask).await?, Vec::new()))
+    }
 
     /// How many records there are by the stores' own estimate.
     async fn estimate(&self) -> Result<Estimate, ServeError>;

@@ -9,7 +9,7 @@
 use crate::expr::Expr;
 use crate::mapping::{Mapping, MappingError};
 use crate::path::Path;
-use crate::query::{CompareOp, Filter, Literal};
+use crate::query::{Collation, CompareOp, Filter, Literal, OrderTerm};
 use crate::shape::{ColumnShape, FieldType, Layout};
 use crate::spec::{AbsorbSpec, Conflict, REST, Scope};
 use crate::store::{Image, Side};
@@ -79,6 +79,7 @@ pub struct Shapes {
     require: Vec<String>,
     conflicts: Vec<(String, Rule)>,
     scope: Scope,
+    collation: Collation,
 }
 
 /// A compiled [`Conflict`].
@@ -116,7 +117,8 @@ impl Shapes {
         };
         let conflicts = spec.conflicts.iter().map(compile).collect::<Result<_, MappingError>>()?;
         let (flag, require, scope) = (spec.flag.clone(), spec.require.clone(), spec.scope);
-        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope })
+        let collation = spec.lists.collation;
+        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope, collation })
     }
 
     /// The mapping between the shapes, for keys and paths.
@@ -145,6 +147,17 @@ impl Shapes {
     /// Which records v2 clients see.
     pub fn scope(&self) -> Scope {
         self.scope
+    }
+
+    /// An order over a shape, as the spec has text ordered.
+    pub fn collated(&self, side: Side, order: &[OrderTerm]) -> Vec<OrderTerm> {
+        let may_be_text =
+            |path: &Path| matches!(self.shape(side).type_of(path), None | Some(FieldType::Text | FieldType::Json));
+        let term = |term: &OrderTerm| match may_be_text(&term.path) {
+            true => OrderTerm { collation: self.collation, ..term.clone() },
+            false => term.clone(),
+        };
+        order.iter().map(term).collect()
     }
 
     /// The required fields.

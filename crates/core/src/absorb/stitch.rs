@@ -13,7 +13,7 @@ use crate::Key;
 use crate::limits::LIST_RECORDS_MAX;
 use crate::path::Path;
 use crate::query::{
-    CompareOp, Filter, IsWhat, Keyset, ListQuery, Literal, OrderTerm, keyset_of, sort_bytes, sort_bytes_of,
+    Collation, CompareOp, Filter, IsWhat, Keyset, ListQuery, Literal, OrderTerm, keyset_of, sort_bytes, sort_bytes_of,
 };
 use crate::value::Document;
 
@@ -139,7 +139,8 @@ impl<T> Reading<T> {
             .and_then(|place| Some(Keyset { values: place.values.clone(), key: across.key(&place.key)? }));
         let mut filters = vec![only, implied(&ask.filter, across)];
         if place.is_none() {
-            filters.extend(ask.after.as_ref().and_then(|place| not_before(order.first()?, place)));
+            let first = order.first().filter(|term| term.collation == Collation::Binary);
+            filters.extend(ask.after.as_ref().and_then(|place| not_before(first?, place)));
         }
         filters.retain(|filter| *filter != Filter::All);
         let filter = if filters.is_empty() { Filter::All } else { Filter::And(filters) };
@@ -157,7 +158,12 @@ impl<T> Reading<T> {
     pub fn next(&self) -> Option<ListQuery> {
         let Next::After(after) = &self.next else { return None };
         let wanted = self.ask.limit + 1;
-        let limit = if self.exact { wanted } else { wanted.max(LOOKAHEAD) };
+        let limit = match self.known == self.ask.order.len() && self.known > 0 {
+            _ if self.exact => wanted,
+            // All but the order of ties is the store's: the record after the page ends it.
+            true => wanted + 1,
+            false => wanted.max(LOOKAHEAD),
+        };
         Some(ListQuery {
             filter: self.filter.clone(),
             order: self.order.clone(),

@@ -121,7 +121,7 @@ fn in_like_and_is() {
 }
 
 fn term(at: &str, descending: bool, nulls_first: bool) -> OrderTerm {
-    OrderTerm { path: path(at), descending, nulls_first }
+    OrderTerm { descending, nulls_first, ..OrderTerm::by(path(at)) }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::check;
 use super::fields::{read_path, read_rules, read_sql};
+use super::lists::{Lists, read_lists};
 use super::literal::constant;
 use super::read::{Item, Reader, Section};
 use super::stores::{Draft, Head, Which, read_gates, read_pace, read_store, required_text};
@@ -37,6 +38,8 @@ pub struct AbsorbSpec {
     pub conflicts: Vec<(String, Conflict)>,
     /// Which records clients see.
     pub scope: Scope,
+    /// In which orders they ask for lists.
+    pub lists: Lists,
     /// What becomes of records that nobody updates.
     pub stragglers: Option<Stragglers>,
 }
@@ -96,6 +99,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
     let require = read_require(reader, &mut root, &mut fields);
     let conflicts = read_conflicts(reader, &mut root, &fields);
     let scope = read_scope(reader, &mut root);
+    let lists = read_lists(reader, &mut root, &fields);
     let stragglers = read_stragglers(reader, &mut root, &fields, &require);
     let gates = read_gates(reader, &mut root);
     let pace = read_pace(reader, &mut root);
@@ -115,7 +119,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
         let hint = "name the flag otherwise: flag = \"moved_to_us\"".to_owned();
         reader.problem("spec/duplicate", rule.span, message, Some(hint));
     }
-    AbsorbSpec { base, flag, require, conflicts, scope, stragglers }
+    AbsorbSpec { base, flag, require, conflicts, scope, lists, stragglers }
 }
 
 fn source_column<'s>(spec: &'s Spec, name: &str) -> Option<&'s FieldRule> {

@@ -5,6 +5,7 @@ mod absorb;
 mod check;
 mod column;
 mod fields;
+mod lists;
 mod literal;
 mod read;
 mod render;
@@ -19,6 +20,7 @@ use crate::shape::{FieldType, Reference};
 use crate::value::Value;
 
 pub use absorb::{AbsorbSpec, Conflict, REST, Scope, Stragglers};
+pub use lists::Lists;
 pub use read::{did_you_mean, locate};
 pub use render::{Colour, render_problems, render_problems_in};
 pub use require::RequireSpec;

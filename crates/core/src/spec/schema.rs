@@ -148,6 +148,23 @@ fn absorbing(moving: &Value) -> Value {
                 }
             ] }
         },
+        "lists": {
+            "description": "In which orders clients ask for lists",
+            "type": "object", "additionalProperties": false,
+            "properties": {
+                "orders": {
+                    "description": "Orders over v2, as in the query string; the plan tells which index each needs",
+                    "anyOf": [
+                        { "type": "string" },
+                        { "type": "array", "minItems": 1, "items": { "type": "string" } }
+                    ]
+                },
+                "collation": {
+                    "description": "How text is ordered: by its bytes, or by the root collation of Unicode",
+                    "enum": ["binary", "unicode"], "default": "binary"
+                }
+            }
+        },
         "stragglers": {
             "description": "What becomes of records that nobody updates",
             "type": "object", "additionalProperties": false,

@@ -3,6 +3,7 @@
 //! Missing is not a value: a field that is missing is absent from its
 //! [`Document`]. Null, `[]`, `{}` and `""` are four other things.
 
+pub mod collation;
 mod decimal;
 mod document;
 pub mod dynamo_json;

@@ -65,6 +65,17 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
+/// As [`write`], where text is ordered by the root collation of Unicode and, if
+/// that tells no difference, by its UTF-8 bytes.
+pub fn write_collated(value: &Value, out: &mut Vec<u8>) {
+    let Value::Text(text) = value else { return write(value, out) };
+    out.push(tag::TEXT);
+    let mut key = Vec::with_capacity(2 * text.len() + 8);
+    super::collation::write_sort_key(text, &mut key);
+    write_run(&key, out);
+    write_run(text.as_bytes(), out);
+}
+
 /// The canonical order bytes of one value.
 pub fn bytes(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(24);

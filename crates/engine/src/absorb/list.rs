@@ -4,54 +4,102 @@
 use std::collections::HashMap;
 
 use shearwater_core::absorb::stitch::{Across, Ask, Page, Reading, Row, Same, merge};
-use shearwater_core::absorb::{Home, Origin};
+use shearwater_core::absorb::{Home, Origin, Shapes};
 use shearwater_core::lifecycle::absorb::{ListOrder, State};
+use shearwater_core::mapping::MappingError;
 use shearwater_core::path::Path;
-use shearwater_core::query::Filter;
+use shearwater_core::query::{Filter, ListQuery};
 use shearwater_core::spec::Scope;
 use shearwater_core::store::{Fetched, Image, Side, Store};
 use shearwater_core::{Document, Key};
 
 use super::place::etag;
 use super::{Carrier, Fault, Protection};
-use crate::records::{Etag, Got, ListAsk, ListGot, Shape};
+use crate::records::{Etag, Got, LeftOut, ListAsk, ListGot, Shape};
 
 /// Marks looked at at once while moves are finished.
 const MARKS_READ_MAX: usize = 500;
 
 /// One store's shape seen from the other.
 struct Other<'a> {
-    carrier: &'a Carrier,
+    shapes: &'a Shapes,
     /// The store that is asked.
     store: Side,
 }
 
+/// What a store is asked for a page of a list in a shape; whether it is asked
+/// for exactly the list's order.
+pub fn asked_of(shapes: &Shapes, store: Side, shape: Shape, ask: &Ask) -> (Option<ListQuery>, bool) {
+    let other = Other { shapes, store };
+    let reading: Reading<()> = match shape.side() == store {
+        true => Reading::begin(ask, &Same, Filter::All),
+        false => Reading::begin(ask, &other, Filter::All),
+    };
+    (reading.next(), reading.is_exact())
+}
+
 impl Across for Other<'_> {
     fn path(&self, path: &Path) -> Option<Path> {
-        let shapes = &self.carrier.setup.shapes;
+        let mapping = self.shapes.mapping();
         match self.store {
-            Side::Source => shapes.mapping().path_reverse(path),
-            Side::Target => shapes.mapping().path_forward(path).filter(|path| !shapes.may_change(path.root())),
+            Side::Source => mapping.path_reverse(path),
+            Side::Target => mapping.path_forward(path).filter(|path| !self.shapes.may_change(path.root())),
         }
     }
 
     fn key(&self, key: &Key) -> Option<Key> {
-        self.carrier.setup.shapes.mapping().key_towards(self.store, key).ok()
+        self.shapes.mapping().key_towards(self.store, key).ok()
     }
 
     fn keys_in_order(&self) -> bool {
-        self.carrier.setup.shapes.keys_in_order()
+        self.shapes.keys_in_order()
     }
 }
 
 type Rows = Vec<Row<Etag>>;
 
+/// What becomes of records that a shape cannot show.
+enum Unshown {
+    /// The page fails.
+    Refused,
+    /// They are left out, and told.
+    Told(Vec<LeftOut>),
+}
+
+impl Unshown {
+    fn meet(&mut self, side: Side, found: &Fetched, error: MappingError) -> Result<(), Fault> {
+        match self {
+            Unshown::Refused => Err(Fault::Unshown { side, key: found.key.clone(), error }),
+            Unshown::Told(left_out) => {
+                if !left_out.iter().any(|left| left.side == side && left.key == found.key) {
+                    left_out.push(LeftOut { side, key: found.key.clone(), code: error.code });
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Carrier {
-    /// One page.
+    /// One page; a record that the shape cannot show is an error.
     pub async fn list(&self, state: &State, asked: &ListAsk) -> Result<ListGot, Fault> {
+        self.page(state, asked, &mut Unshown::Refused).await
+    }
+
+    /// One page, and the records that were met for it which the shape cannot show.
+    pub async fn list_shown(&self, state: &State, asked: &ListAsk) -> Result<(ListGot, Vec<LeftOut>), Fault> {
+        let mut unshown = Unshown::Told(Vec::new());
+        let page = self.page(state, asked, &mut unshown).await?;
+        match unshown {
+            Unshown::Told(left_out) => Ok((page, left_out)),
+            Unshown::Refused => Ok((page, Vec::new())),
+        }
+    }
+
+    async fn page(&self, state: &State, asked: &ListAsk, unshown: &mut Unshown) -> Result<ListGot, Fault> {
         let ask = Ask {
             filter: asked.filter.clone(),
-            order: asked.order.clone(),
+            order: self.setup.shapes.collated(asked.shape.side(), &asked.order),
             after: asked.after.clone(),
             limit: asked.limit,
         };
@@ -79,8 +127,8 @@ impl Carrier {
                 self.settle_all(state).await?;
             }
             read.push(match side {
-                Side::Source => self.read_source(state, shape, &ask).await?,
-                Side::Target => self.read_target(state, shape, &ask).await?,
+                Side::Source => self.read_source(state, shape, &ask, unshown).await?,
+                Side::Target => self.read_target(state, shape, &ask, unshown).await?,
             });
         }
         let Page { rows, next } = merge(&ask.order, ask.limit, read);
@@ -111,12 +159,12 @@ impl Carrier {
         }
     }
 
-    async fn read_source(&self, state: &State, shape: Shape, ask: &Ask) -> Result<Rows, Fault> {
+    async fn read_source(&self, state: &State, shape: Shape, ask: &Ask, unshown: &mut Unshown) -> Result<Rows, Fault> {
         let (store, only) = match state.uses_sidecars() {
             true => (self.setup.source().await.map_err(Fault::source)?, self.setup.shapes.lives_in(Home::Source)),
             false => (self.setup.plain.clone(), Filter::All),
         };
-        let other = Other { carrier: self, store: Side::Source };
+        let other = Other { shapes: &self.setup.shapes, store: Side::Source };
         let mut reading = match shape {
             Shape::V1 => Reading::begin(ask, &Same, only),
             Shape::V2 => Reading::begin(ask, &other, only),
@@ -126,19 +174,22 @@ impl Carrier {
             for found in &page.records {
                 let Some(image) = &found.image else { continue };
                 let v1 = self.setup.shapes.held(image.clone()).v1;
-                let image = match shape {
-                    Shape::V1 => v1,
-                    Shape::V2 => Image::of(self.setup.shapes.forward(&v1)?.v2),
+                let shown = match shape {
+                    Shape::V1 => Ok(v1),
+                    Shape::V2 => self.setup.shapes.forward(&v1).map(|parted| Image::of(parted.v2)),
                 };
-                self.offer(&mut reading, shape, image, etag(Home::Source, found))?;
+                match shown.and_then(|image| self.keyed(shape, image)) {
+                    Ok((key, record)) => reading.offer(key, record, etag(Home::Source, found)),
+                    Err(error) => unshown.meet(Side::Source, found, error)?,
+                }
             }
             turn(&mut reading, &page.records, page.more);
         }
         Ok(reading.rows())
     }
 
-    async fn read_target(&self, state: &State, shape: Shape, ask: &Ask) -> Result<Rows, Fault> {
-        let other = Other { carrier: self, store: Side::Target };
+    async fn read_target(&self, state: &State, shape: Shape, ask: &Ask, unshown: &mut Unshown) -> Result<Rows, Fault> {
+        let other = Other { shapes: &self.setup.shapes, store: Side::Target };
         let mut reading = match shape {
             Shape::V1 => Reading::begin(ask, &other, Filter::All),
             Shape::V2 => Reading::begin(ask, &Same, Filter::All),
@@ -162,8 +213,11 @@ impl Carrier {
                 if only_ours && origin.is_none() {
                     continue;
                 }
-                if let Some(image) = self.shown(shape, image, origin.as_ref(), &rows)? {
-                    self.offer(&mut reading, shape, image, etag(Home::Target, found))?;
+                let shown = self.shown(shape, image, origin.as_ref(), &rows);
+                match shown.and_then(|image| image.map(|image| self.keyed(shape, image)).transpose()) {
+                    Ok(Some((key, record))) => reading.offer(key, record, etag(Home::Target, found)),
+                    Ok(None) => {}
+                    Err(error) => unshown.meet(Side::Target, found, error)?,
                 }
             }
             turn(&mut reading, &page.records, page.more);
@@ -187,7 +241,7 @@ impl Carrier {
         image: &Image,
         origin: Option<&Origin>,
         rows: &HashMap<Key, Image>,
-    ) -> Result<Option<Image>, Fault> {
+    ) -> Result<Option<Image>, MappingError> {
         let shapes = &self.setup.shapes;
         Ok(match (shape, origin) {
             (Shape::V2, _) => Some(Image::of(image.record.clone())),
@@ -200,10 +254,8 @@ impl Carrier {
         })
     }
 
-    fn offer(&self, reading: &mut Reading<Etag>, shape: Shape, image: Image, etag: Etag) -> Result<(), Fault> {
-        let key = self.setup.shapes.key_of(shape.side(), &image)?;
-        reading.offer(key, image.record, etag);
-        Ok(())
+    fn keyed(&self, shape: Shape, image: Image) -> Result<(Key, Document), MappingError> {
+        Ok((self.setup.shapes.key_of(shape.side(), &image)?, image.record))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use shearwater_core::Key;
 use shearwater_core::absorb::Shapes;
 use shearwater_core::error::{StoreError, StoreResult};
 use shearwater_core::journal::{Journal, JournalError};
@@ -111,6 +112,16 @@ pub enum Fault {
     /// The mapping refuses the record.
     #[error(transparent)]
     Mapping(#[from] MappingError),
+    /// A record that a shape cannot show.
+    #[error("{error}")]
+    Unshown {
+        /// Where it lives.
+        side: Side,
+        /// Its key there.
+        key: Key,
+        /// What the mapping says.
+        error: MappingError,
+    },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -131,8 +142,22 @@ impl From<Fault> for ServeError {
         match fault {
             Fault::Store(_, error) => error.into(),
             Fault::Mapping(error) => crate::records::unprocessable(error),
+            Fault::Unshown { side, key, error } => unshown(side, &key, &error),
             Fault::Journal(error) => error.into(),
         }
+    }
+}
+
+/// A page with a record that the client's shape cannot show.
+fn unshown(side: Side, key: &Key, error: &MappingError) -> ServeError {
+    let store = crate::ledger::side_name(side);
+    ServeError::Unprocessable {
+        code: error.code.to_owned(),
+        field: error.path.clone(),
+        message: format!("the record {} of the {store} cannot be shown: {}", key.to_text(), error.message),
+        hint: Some(
+            "mend it in shape v1, or ask with `Prefer: handling=lenient`: it is left out then, and told".to_owned(),
+        ),
     }
 }
 
@@ -140,7 +165,9 @@ impl From<Fault> for Halt {
     fn from(fault: Fault) -> Halt {
         match fault {
             Fault::Store(side, error) => Halt::Store { side, error },
-            Fault::Mapping(error) => Halt::refused(error.code, error.to_string(), error.hint.unwrap_or_default()),
+            Fault::Mapping(error) | Fault::Unshown { error, .. } => {
+                Halt::refused(error.code, error.to_string(), error.hint.unwrap_or_default())
+            }
             Fault::Journal(error) => error.into(),
         }
     }

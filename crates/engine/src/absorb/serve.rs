@@ -18,7 +18,7 @@ use crate::coordinator::Coordinator;
 use crate::ledger::Halt;
 use crate::member::{Confirmed, Member};
 use crate::records::idempotency::InFlight;
-use crate::records::{ClientChange, Got, Idempotency, ListAsk, ListGot, ServeError, Shape, WriteDone};
+use crate::records::{ClientChange, Got, Idempotency, LeftOut, ListAsk, ListGot, ServeError, Shape, WriteDone};
 use crate::serve::{Serve, Standing};
 
 /// Attempts of a read that a change of phase overtook.
@@ -131,6 +131,17 @@ impl Serve for Absorbing {
         for _ in 0..READ_ATTEMPTS_MAX {
             let reading = self.member.admit_read()?;
             let page = self.carrier.list(&reading.view.state, &ask).await;
+            if self.member.confirm(&reading)? == Confirmed::Yes {
+                return Ok(page?);
+            }
+        }
+        Err(super::write::later("phases change faster than the stores answer"))
+    }
+
+    async fn list_shown(&self, ask: ListAsk) -> Result<(ListGot, Vec<LeftOut>), ServeError> {
+        for _ in 0..READ_ATTEMPTS_MAX {
+            let reading = self.member.admit_read()?;
+            let page = self.carrier.list_shown(&reading.view.state, &ask).await;
             if self.member.confirm(&reading)? == Confirmed::Yes {
                 return Ok(page?);
             }

@@ -107,7 +107,7 @@ impl Carrier {
             return Ok(Vec::new());
         }
         let filter = Filter::And(vec![self.setup.shapes.lives_in(Home::Source), self.inactive_now(stragglers)]);
-        let by_activity = OrderTerm { path: stragglers.activity.clone(), descending: false, nulls_first: false };
+        let by_activity = OrderTerm::by(stragglers.activity.clone());
         let query = ListQuery { filter, order: vec![by_activity], after: None, limit };
         let source = self.setup.source().await.map_err(Fault::source)?;
         Ok(source.list(&query).await.map_err(Fault::source)?.records)
@@ -207,7 +207,7 @@ impl Carrier {
     /// The oldest activity among records that live in the source, by key; for status.
     pub async fn oldest(&self) -> Result<Option<(Key, Value)>, Fault> {
         let Some(stragglers) = &self.setup.spec.stragglers else { return Ok(None) };
-        let by_activity = OrderTerm { path: stragglers.activity.clone(), descending: false, nulls_first: false };
+        let by_activity = OrderTerm::by(stragglers.activity.clone());
         let filter = self.setup.shapes.lives_in(Home::Source);
         let query = ListQuery { filter, order: vec![by_activity], after: None, limit: 1 };
         let source = self.setup.source().await.map_err(Fault::source)?;

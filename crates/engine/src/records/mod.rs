@@ -30,7 +30,8 @@ pub(crate) mod write;
 
 pub use hold::HeldWrites;
 pub use request::{
-    ClientChange, Condition, Edit, Etag, Got, Idempotency, KeyKept, ListAsk, ListGot, ServeError, Shape, WriteDone,
+    ClientChange, Condition, Edit, Etag, Got, Idempotency, KeyKept, LeftOut, ListAsk, ListGot, ServeError, Shape,
+    WriteDone,
 };
 
 /// When a client may try again after a failure that passes by itself, ms.

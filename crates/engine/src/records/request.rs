@@ -157,6 +157,17 @@ pub struct ListGot {
     pub next: Option<Keyset>,
 }
 
+/// A record that a list leaves out because the client's shape cannot show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where it lives.
+    pub side: Side,
+    /// Its key there.
+    pub key: Key,
+    /// The mapping's code.
+    pub code: &'static str,
+}
+
 /// Why a client's request was not done. The gateway makes a problem document of it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ServeError {

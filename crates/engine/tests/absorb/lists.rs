@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rusqlite::params;
 use shearwater_core::Value;
 use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::absorb::Phase;
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, Literal, OrderTerm};
+use shearwater_core::store::Side;
 use shearwater_engine::Serve;
-use shearwater_engine::records::Shape;
+use shearwater_engine::records::{ListAsk, ServeError, Shape};
 
-use crate::world::{World, v2};
+use crate::world::{World, v1, v2};
 
 fn by(name: &str, descending: bool, nulls_first: bool) -> OrderTerm {
-    OrderTerm { path: Path::field(name), descending, nulls_first }
+    OrderTerm { descending, nulls_first, ..OrderTerm::by(Path::field(name)) }
 }
 
 /// Five orders: by key, by a field, falling with nulls first, by a computed
@@ -146,5 +148,77 @@ async fn two_worlds_stay_apart_unless_the_spec_says_otherwise() {
     process.patch(Shape::V2, &key, &[("manager", "other".into())]).await;
     assert_eq!(world.people()[0], "a1|a1@alice.example|Own 1|other|ACTIVE");
     assert!(process.served.is_serving());
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn text_is_ordered_as_the_spec_says_wherever_records_live() {
+    let mut world = World::new(12).without_collisions();
+    let names = ["Émile", "emile", "Zoë", "zoe", "Ångström", "angel", "ab", "Ab", "ß", "ss", "ø", "o"];
+    for (at, name) in names.iter().enumerate() {
+        let n = at as i64 + 1;
+        world.bob().execute("UPDATE users SET first = ?2, last = 'x' WHERE id = ?1", params![n, name]).unwrap();
+    }
+    world.more = "[lists]\ncollation = \"unicode\"\norders = [\"name\", \"name.desc\"]".to_owned();
+    let process = world.in_phase(Phase::Lazy).await;
+    let expect = ["ab", "Ab", "angel", "Ångström", "emile", "Émile", "o", "ø", "ss", "ß", "zoe", "Zoë"];
+    for moved in [0, 5, 9] {
+        for n in 1..=moved {
+            process.give_manager(n, "m").await;
+        }
+        for descending in [false, true] {
+            let order = vec![by("name", descending, descending)];
+            let keys = process.walk(Shape::V2, Filter::All, order, 5).await;
+            let mut found = Vec::new();
+            for key in keys {
+                let name = process.field(Shape::V2, &shearwater_core::Key::single(key), "name").await;
+                found.push(name);
+            }
+            if descending {
+                found.reverse();
+            }
+            let expect: Vec<Value> = expect.iter().map(|name| Value::text(format!("{name} x"))).collect();
+            assert_eq!(found, expect, "{moved} moved, descending: {descending}");
+        }
+    }
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_that_v2_cannot_show_fails_its_page_or_is_left_out_and_told() {
+    let mut world = World::new(9).without_collisions();
+    world.bob().execute_batch("UPDATE users SET last = id; UPDATE users SET last = 'four' WHERE id = 4").unwrap();
+    world.alice().execute_batch("ALTER TABLE people ADD COLUMN years INTEGER").unwrap();
+    world.more = "[fields.years]\nsql = \"cast(last as bigint)\"\ntype = \"int\"".to_owned();
+    let process = world.in_phase(Phase::Lazy).await;
+    process.give_manager(1, "m").await;
+    let ask = |shape, after| {
+        let order = vec![by("email", false, false)];
+        ListAsk { shape, filter: Filter::All, order, after, limit: 3 }
+    };
+    let mut refused = 0;
+    let mut after = None;
+    let (mut shown, mut told) = (Vec::new(), Vec::new());
+    loop {
+        if let Err(error) = process.served.list(ask(Shape::V2, after.clone())).await {
+            let ServeError::Unprocessable { message, hint, .. } = &error else { panic!("{error:?}") };
+            assert!(message.contains("the record 4 of the source") && !message.contains("four"), "{message}");
+            assert!(hint.as_ref().is_some_and(|hint| hint.contains("handling=lenient")), "{hint:?}");
+            refused += 1;
+        }
+        let (page, left_out) = process.served.list_shown(ask(Shape::V2, after)).await.unwrap();
+        shown.extend(page.records.into_iter().map(|got| got.key.to_text()));
+        told.extend(left_out.into_iter().map(|left| (left.side, left.key)));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(refused > 0 && told.iter().all(|left| *left == (Side::Source, v1(4))) && !told.is_empty(), "{told:?}");
+    shown.sort();
+    let all = (1..=9).filter(|n| *n != 4).map(|n| format!("bob-{n}")).collect::<Vec<_>>();
+    assert_eq!(shown, all);
+    let (page, left_out) = process.served.list_shown(ask(Shape::V1, None)).await.unwrap();
+    assert!(page.records.len() == 3 && left_out.is_empty(), "v1 shows it");
     process.stop().await;
 }

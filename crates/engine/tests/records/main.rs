@@ -461,8 +461,11 @@ fn people() -> Vec<String> {
 /// The lists that the following tests walk: pushed down in both shapes, and
 /// such as only a scan can answer where the other store serves.
 fn asks(shape: Shape) -> Vec<ListAsk> {
-    let term =
-        |path: &str, descending, nulls_first| OrderTerm { path: Path::parse(path).unwrap(), descending, nulls_first };
+    let term = |path: &str, descending, nulls_first| OrderTerm {
+        descending,
+        nulls_first,
+        ..OrderTerm::by(Path::parse(path).unwrap())
+    };
     let inner = if shape == Shape::V1 { "nested.rank" } else { "extra.nested.rank" };
     let orders = [
         vec![],

@@ -340,7 +340,7 @@ impl Server {
 
 /// A list of everything by one field.
 pub fn by(shape: Shape, field: &str, limit: usize) -> ListAsk {
-    let order = vec![OrderTerm { path: Path::field(field), descending: false, nulls_first: true }];
+    let order = vec![OrderTerm { nulls_first: true, ..OrderTerm::by(Path::field(field)) }];
     ListAsk { shape, filter: Filter::All, order, after: None, limit }
 }
 

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use shearwater_core::Key;
-use shearwater_engine::records::{Etag, Got, KeyKept};
+use shearwater_engine::records::{Etag, Got, KeyKept, LeftOut};
 
 use super::entity::Version;
 use super::etag;
@@ -20,6 +20,12 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 
 /// Says `false` where a later retry will not be known by its idempotency key.
 const IDEMPOTENCY_KEPT: HeaderName = HeaderName::from_static("idempotency-kept");
+
+/// Says which records of a page are left out because the shape cannot show them.
+const LEFT_OUT: HeaderName = HeaderName::from_static("left-out");
+
+/// Keys in that header: enough to begin mending, in a header of ordinary length.
+const LEFT_OUT_KEYS_MAX: usize = 20;
 
 /// An answer as it is put together.
 pub struct Answer(Response<Body>);
@@ -71,9 +77,17 @@ impl Answer {
         }
     }
 
-    /// With a preference that was honoured.
+    /// With the records that the page leaves out: how many, and the keys of the first.
+    pub fn left_out(self, left_out: &[LeftOut]) -> Answer {
+        let keys = left_out.iter().take(LEFT_OUT_KEYS_MAX).map(|left| key_text::segment(&left.key));
+        let keys: Vec<String> = keys.map(|key| format!("key={key}")).collect();
+        let told = std::iter::once(format!("count={}", left_out.len())).chain(keys).collect::<Vec<_>>().join(", ");
+        self.header(LEFT_OUT, told)
+    }
+
+    /// With a preference that was honoured, beside others.
     pub fn preference_applied(mut self, applied: &'static str) -> Answer {
-        self.0.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static(applied));
+        self.0.headers_mut().append(PREFERENCE_APPLIED, HeaderValue::from_static(applied));
         self
     }
 

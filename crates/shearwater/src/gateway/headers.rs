@@ -75,6 +75,18 @@ pub struct Prefer {
     pub count: Count,
     /// What an insert does with records that are there.
     pub duplicates: Duplicates,
+    /// What a list does with records that the shape cannot show.
+    pub handling: Handling,
+}
+
+/// What a list does with records that the client's shape cannot show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Handling {
+    /// The page is refused.
+    #[default]
+    Strict,
+    /// They are left out, and named in a header.
+    Lenient,
 }
 
 impl Prefer {
@@ -91,6 +103,8 @@ impl Prefer {
                 "count=exact" => prefer.count = Count::Exact,
                 "count=planned" => prefer.count = Count::Planned,
                 "count=estimated" => prefer.count = Count::Estimated,
+                "handling=strict" => prefer.handling = Handling::Strict,
+                "handling=lenient" => prefer.handling = Handling::Lenient,
                 "resolution=merge-duplicates" => prefer.duplicates = Duplicates::Merge,
                 "resolution=ignore-duplicates" => prefer.duplicates = Duplicates::Ignore,
                 refused @ "tx=rollback" => {
@@ -282,6 +296,8 @@ mod tests {
         check("count=planned", Return::Minimal, Count::Planned);
         check("count=estimated", Return::Minimal, Count::Estimated);
         check("count=guessed", Return::Minimal, Count::None);
+        let lenient = Prefer::read(&headers(&[("prefer", "count=exact, handling=lenient")])).unwrap();
+        assert_eq!((lenient.handling, lenient.count), (Handling::Lenient, Count::Exact));
         let read = |value: &str| Prefer::read(&headers(&[("prefer", value)]));
         let upsert = read("resolution=merge-duplicates,return=representation").unwrap();
         assert_eq!((upsert.duplicates, upsert.returns), (Duplicates::Merge, Return::Representation));

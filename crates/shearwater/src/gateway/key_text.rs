@@ -70,13 +70,18 @@ fn parts(text: &str, expected: usize) -> Vec<String> {
 
 /// The path of a record under its entity's path.
 pub fn location(entity_path: &str, key: &Key) -> String {
+    format!("{entity_path}/{}", segment(key))
+}
+
+/// A key as the last segment of a path.
+pub fn segment(key: &Key) -> String {
     let text = key.to_text();
     // Clients take dot segments out of a path before they send it.
     let text = match text.as_str() {
         "." | ".." => format!("\"{text}\""),
         _ => text,
     };
-    format!("{entity_path}/{}", utf8_percent_encode(&text, ENCODED))
+    utf8_percent_encode(&text, ENCODED).to_string()
 }
 
 #[cfg(test)]

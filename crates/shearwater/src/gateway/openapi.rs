@@ -170,7 +170,8 @@ fn parameters() -> Value {
             no store has a place for the key: then the answer says Idempotency-Kept: false, and a retry is a new request \
             (a new record without a key of its own still gets the same key, so that it is refused instead of made twice)"),
         "Prefer": header("Prefer", "return=minimal|headers-only|representation; lists: count=exact (within ten seconds), count=planned (the store's \
-            estimate, without a filter), count=estimated; inserts: resolution=merge-duplicates|ignore-duplicates"),
+            estimate, without a filter), count=estimated, handling=lenient (records that the shape cannot show, which fail \
+            the page otherwise, are left out and told in Left-Out); inserts: resolution=merge-duplicates|ignore-duplicates"),
     })
 }
 
@@ -211,7 +212,7 @@ fn collection(version: &Version, schema: &str) -> Value {
         format!("A page of {path}"),
         read,
         &[("200", answer_of("a page; Link leads to the next", list.clone()))],
-        &[406, 416],
+        &[406, 416, 422],
     );
     let post = operation(
         format!("One new record of {path}, or up to {BULK_RECORDS_MAX}, all or none"),

@@ -261,7 +261,7 @@ fn order(layout: &Layout, value: &str) -> Result<Vec<OrderTerm>, Problem> {
         let path = field_path::path(segments)?;
         fields::scalar(layout, &path)?;
         let descending = direction.unwrap_or(false);
-        terms.push(OrderTerm { path, descending, nulls_first: nulls.unwrap_or(descending) });
+        terms.push(OrderTerm { descending, nulls_first: nulls.unwrap_or(descending), ..OrderTerm::by(path) });
         if terms.len() > ORDER_TERMS_MAX {
             return Err(scan.problem(&format!("more than {ORDER_TERMS_MAX} terms of an order")));
         }

@@ -4,11 +4,11 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use shearwater_core::limits::LIST_RECORDS_MAX;
 use shearwater_core::query::Keyset;
-use shearwater_engine::records::{ListAsk, ListGot};
+use shearwater_engine::records::{LeftOut, ListAsk, ListGot};
 
 use super::answer::{self, Answer};
 use super::entity::{Entity, Version};
-use super::headers::{self, Accept, Count, Prefer};
+use super::headers::{self, Accept, Count, Handling, Prefer};
 use super::key_text;
 use super::page::Place;
 use super::problem::{Kind, Problem};
@@ -66,12 +66,13 @@ pub async fn list(
     let mut query = query::read(&version.layout, raw_query)?;
     query.not_an_insert()?;
     let from_range = in_range(headers, &mut query)?;
-    let (page, seen) = match &query.after {
+    let handling = prefer.handling;
+    let ((page, left_out), seen) = match &query.after {
         Some(token) => {
             let place = entity.sealer.open_token(&entity.name, version.shape, &query, token)?;
-            (page(entity, version, &query, Some(place.keyset)).await?, place.seen)
+            (page(entity, version, &query, Some(place.keyset), handling).await?, place.seen)
         }
-        None => (page_at(entity, version, &query).await?, query.offset),
+        None => (page_at(entity, version, &query, handling).await?, query.offset),
     };
     let count = page.records.len();
     if accept == Accept::Singular && (count != 1 || page.next.is_some()) {
@@ -80,7 +81,7 @@ pub async fn list(
     let is_all = page.next.is_none() && query.page_records() > 0 && (count > 0 || seen == 0);
     let total = match is_all {
         true if prefer.count != Count::None => Some(seen + count as u64),
-        _ => total::of(entity, version, &query.filter, prefer.count).await?,
+        _ => total::of(entity, version, &query.filter, prefer).await?,
     };
     if total.is_some_and(|total| query.offset > total) && prefer.count == Count::Exact {
         return Err(Problem::new(Kind::RangeNotSatisfiable, "fewer records match than the offset passes over"));
@@ -90,6 +91,9 @@ pub async fn list(
         Answer::json(StatusCode::OK, accept, body).header(header::CONTENT_RANGE, content_range(seen, count, total));
     if let (Some(applied), Some(_)) = (prefer.count.applied(), total) {
         answer = answer.preference_applied(applied);
+    }
+    if handling == Handling::Lenient {
+        answer = answer.preference_applied("handling=lenient").left_out(&left_out);
     }
     if let Some(keyset) = page.next {
         let place = Place { keyset, seen: seen + count as u64 };
@@ -116,26 +120,45 @@ fn in_range(headers: &HeaderMap, query: &mut Query) -> Result<Option<()>, Proble
 
 /// The page at the query's offset. The records before it are read in pages and
 /// thrown away, so memory is that of one page.
-async fn page_at(entity: &Entity, version: &Version, query: &Query) -> Result<ListGot, Problem> {
+async fn page_at(
+    entity: &Entity,
+    version: &Version,
+    query: &Query,
+    handling: Handling,
+) -> Result<(ListGot, Vec<LeftOut>), Problem> {
     let (mut after, mut left) = (None, usize::try_from(query.offset).unwrap_or(usize::MAX));
     while left > 0 {
         let limit = left.min(LIST_RECORDS_MAX);
-        let passed = entity.serve.list(ask(version, query, after.take(), limit)).await?;
+        let (passed, _) = listed(entity, ask(version, query, after.take(), limit), handling).await?;
         left -= passed.records.len().min(left);
         match passed.next {
             Some(next) => after = Some(next),
-            None => return Ok(ListGot { records: Vec::new(), next: None }),
+            None => return Ok((ListGot { records: Vec::new(), next: None }, Vec::new())),
         }
     }
-    page(entity, version, query, after).await
+    page(entity, version, query, after, handling).await
 }
 
-async fn page(entity: &Entity, version: &Version, query: &Query, after: Option<Keyset>) -> Result<ListGot, Problem> {
+async fn page(
+    entity: &Entity,
+    version: &Version,
+    query: &Query,
+    after: Option<Keyset>,
+    handling: Handling,
+) -> Result<(ListGot, Vec<LeftOut>), Problem> {
     let limit = query.page_records();
     if limit == 0 {
-        return Ok(ListGot { records: Vec::new(), next: None });
+        return Ok((ListGot { records: Vec::new(), next: None }, Vec::new()));
     }
-    Ok(entity.serve.list(ask(version, query, after, limit)).await?)
+    listed(entity, ask(version, query, after, limit), handling).await
+}
+
+/// One page as the client wants records handled that its shape cannot show.
+pub async fn listed(entity: &Entity, ask: ListAsk, handling: Handling) -> Result<(ListGot, Vec<LeftOut>), Problem> {
+    Ok(match handling {
+        Handling::Strict => (entity.serve.list(ask).await?, Vec::new()),
+        Handling::Lenient => entity.serve.list_shown(ask).await?,
+    })
 }
 
 fn ask(version: &Version, query: &Query, after: Option<Keyset>, limit: usize) -> ListAsk {

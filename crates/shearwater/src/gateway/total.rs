@@ -8,8 +8,9 @@ use shearwater_engine::records::ListAsk;
 use tokio::time::Instant;
 
 use super::entity::{Entity, Version};
-use super::headers::Count;
+use super::headers::{Count, Handling, Prefer};
 use super::problem::Problem;
+use super::reads::listed;
 
 /// How long an answer waits for a count: a third of a request's time, so that
 /// the page is not lost for the sake of its total.
@@ -21,14 +22,15 @@ const ESTIMATED_RECORDS_MIN: u64 = 10_000;
 
 /// The total that a client asked for; `None`: it did not ask, or it is not to
 /// be had.
-pub async fn of(entity: &Entity, version: &Version, filter: &Filter, count: Count) -> Result<Option<u64>, Problem> {
-    match count {
+pub async fn of(entity: &Entity, version: &Version, filter: &Filter, prefer: Prefer) -> Result<Option<u64>, Problem> {
+    let handling = prefer.handling;
+    match prefer.count {
         Count::None => Ok(None),
-        Count::Exact => counted(entity, version, filter, u64::MAX).await,
+        Count::Exact => counted(entity, version, filter, handling, u64::MAX).await,
         Count::Planned => planned(entity, filter).await,
         Count::Estimated => match planned(entity, filter).await? {
             Some(planned) if planned > ESTIMATED_RECORDS_MIN => Ok(Some(planned)),
-            _ => counted(entity, version, filter, ESTIMATED_RECORDS_MIN).await,
+            _ => counted(entity, version, filter, handling, ESTIMATED_RECORDS_MIN).await,
         },
     }
 }
@@ -43,7 +45,13 @@ async fn planned(entity: &Entity, filter: &Filter) -> Result<Option<u64>, Proble
 
 /// Counts page by page, in the memory of one page. What others write meanwhile
 /// is counted or not, as it comes.
-async fn counted(entity: &Entity, version: &Version, filter: &Filter, max: u64) -> Result<Option<u64>, Problem> {
+async fn counted(
+    entity: &Entity,
+    version: &Version,
+    filter: &Filter,
+    handling: Handling,
+    max: u64,
+) -> Result<Option<u64>, Problem> {
     let deadline = Instant::now() + COUNT_TIME_MAX;
     let (mut total, mut after) = (0, None);
     loop {
@@ -54,8 +62,8 @@ async fn counted(entity: &Entity, version: &Version, filter: &Filter, max: u64) 
             after: after.take(),
             limit: LIST_RECORDS_MAX,
         };
-        let Ok(page) = tokio::time::timeout_at(deadline, entity.serve.list(ask)).await else { return Ok(None) };
-        let page = page?;
+        let Ok(page) = tokio::time::timeout_at(deadline, listed(entity, ask, handling)).await else { return Ok(None) };
+        let (page, _) = page?;
         total += page.records.len() as u64;
         match page.next {
             None => return Ok(Some(total)),

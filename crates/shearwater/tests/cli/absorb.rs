@@ -61,6 +61,8 @@ fn a_spec_of_an_absorb_with_every_problem_at_once() {
     let mut t = Transcript::new();
     let text = EXAMPLE
         .replace("scope = \"origin\"", "scope = \"everything\"")
+        .replace("collation = \"binary\"", "collation = \"german\"")
+        .replace("\"email.desc.nullslast\"", "\"age\", \"a[\"")
         .replace("flag  = \"migrated\"", "flag  = \"vip\"")
         .replace("deactivate_after_days = 180", "deactivate_after_days = 0")
         .replace("manager = \"nobody\" }", "manger = \"nobody\" }")

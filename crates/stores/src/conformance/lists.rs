@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shearwater_core::path::Path;
 use shearwater_core::query::{
-    CompareOp, Filter, IsWhat, Keyset, ListQuery, Literal, OrderTerm, keyset_of, sort_bytes_of,
+    Collation, CompareOp, Filter, IsWhat, Keyset, ListQuery, Literal, OrderTerm, keyset_of, sort_bytes_of,
 };
 use shearwater_core::shape::FieldType;
 use shearwater_core::store::{Change, Expect, Fetched, Image, Role, Store};
@@ -118,7 +118,12 @@ fn filter(random: &mut Random, depth: usize) -> Filter {
 
 fn order(random: &mut Random) -> Vec<OrderTerm> {
     (0..random.below(3))
-        .map(|_| OrderTerm { path: path(random), descending: random.below(2) == 0, nulls_first: random.below(2) == 0 })
+        .map(|_| OrderTerm {
+            path: path(random),
+            descending: random.below(2) == 0,
+            nulls_first: random.below(2) == 0,
+            collation: if random.below(4) == 0 { Collation::Unicode } else { Collation::Binary },
+        })
         .collect()
 }
 

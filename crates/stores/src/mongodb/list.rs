@@ -43,6 +43,9 @@ enum Direction {
 /// Along the index of `_id`, if it gives this order.
 async fn direction(inner: &Inner, query: &ListQuery) -> StoreResult<Option<Direction>> {
     let [name] = inner.records.keys.names() else { return Ok(None) };
+    if !query.is_binary() {
+        return Ok(None);
+    }
     let direction = match query.order.as_slice() {
         [] => Direction::Rising,
         [term, ..] if term.path.steps().len() == 1 && term.path.root() == name => {

@@ -123,7 +123,7 @@ impl<'a> List<'a> {
 
     /// The segments to read one after the other; `None`: no index gives the order.
     pub(super) fn plan(&self) -> Option<Vec<Segment>> {
-        if !is_key_order_native(self.tables) {
+        if !is_key_order_native(self.tables) || !self.query.is_binary() {
             return None;
         }
         let after = match &self.query.after {

@@ -95,6 +95,9 @@ async fn steps(session: &mut Session, sql: &str, bound: Vec<Wire>) -> Tried<Vec<
 /// The statement that makes an index for the list's order, where one helps.
 fn index(tables: &Tables, query: &ListQuery) -> Option<String> {
     let [term] = query.order.as_slice() else { return None };
+    if !query.is_binary() {
+        return None;
+    }
     let ty = tables.tree.layout.type_of(&term.path)?;
     let column = column_of(tables, term.path.root())?;
     let is_leading = tables.leading.contains_key(&column.name);

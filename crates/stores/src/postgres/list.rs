@@ -134,7 +134,7 @@ impl<'a> List<'a> {
     /// The terms by which the server orders the keys canonically; `None`: it
     /// cannot order this list.
     pub(super) async fn order(&self) -> Result<Option<Vec<String>>, Failure> {
-        let Some(key) = key_order(self.tables) else { return Ok(None) };
+        let Some(key) = key_order(self.tables).filter(|_| self.query.is_binary()) else { return Ok(None) };
         let terms = self.terms();
         if terms.is_none() || self.query.after.as_ref().is_some_and(|place| self.segments(&key, Some(place)).is_none())
         {

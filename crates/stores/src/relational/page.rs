@@ -70,7 +70,7 @@ pub(crate) fn by_key(tree: &Tree, query: &ListQuery) -> Option<Direction> {
     let is_key = term.path.steps().len() == 1 && matches!(tree.key.as_slice(), [name] if name == term.path.root());
     let is_at_a_key = query.after.as_ref().is_none_or(|place| place.values.first() == place.key.values().first());
     let direction = if term.descending { Direction::Falling } else { Direction::Rising };
-    (is_key && is_at_a_key).then_some(direction)
+    (is_key && is_at_a_key && query.is_binary()).then_some(direction)
 }
 
 /// The direction of an order.

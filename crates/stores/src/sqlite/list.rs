@@ -87,7 +87,7 @@ impl<'a> List<'a> {
 
     /// The segments to read one after the other; `None`: no index gives the order.
     pub(super) fn plan(&self) -> StoreResult<Option<Vec<Segment>>> {
-        if !is_key_order_native(self.tables, self.blob_keys()?) {
+        if !self.query.is_binary() || !is_key_order_native(self.tables, self.blob_keys()?) {
             return Ok(None);
         }
         let after = match &self.query.after {

@@ -75,6 +75,9 @@ fn steps(session: &Session, sql: &str) -> StoreResult<Vec<String>> {
 fn index(tables: &Tables, query: &ListQuery) -> Option<String> {
     let Layout::Rows(shape) = &tables.tree.layout else { return None };
     let [term] = query.order.as_slice() else { return None };
+    if !query.is_binary() {
+        return None;
+    }
     let column = shape.columns.iter().find(|c| term.path.steps().len() == 1 && c.name == term.path.root())?;
     is_order_native(column.ty).then(|| {
         let columns: Vec<&String> = std::iter::once(&column.name).chain(&tables.tree.key).collect();

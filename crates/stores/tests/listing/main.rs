@@ -2,5 +2,8 @@
 //! and that they are the same.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod collated;
+#[path = "../inputs/mod.rs"]
+mod inputs;
 mod place;
 mod plans;

@@ -116,10 +116,10 @@ fn layout() -> Layout {
 
 /// Rising, nulls last.
 pub fn by(name: &str) -> OrderTerm {
-    OrderTerm { path: Path::field(name), descending: false, nulls_first: false }
+    OrderTerm::by(Path::field(name))
 }
 
 /// Falling, nulls first.
 pub fn down(name: &str) -> OrderTerm {
-    OrderTerm { path: Path::field(name), descending: true, nulls_first: true }
+    OrderTerm { descending: true, nulls_first: true, ..by(name) }
 }

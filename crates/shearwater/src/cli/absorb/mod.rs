@@ -23,6 +23,7 @@ use crate::render::amount;
 use crate::wiring;
 
 pub mod bulk;
+pub mod lists;
 pub mod plan;
 pub mod start;
 pub mod status;

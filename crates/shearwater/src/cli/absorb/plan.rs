@@ -50,6 +50,7 @@ pub async fn look(spec: &AbsorbFile) -> Outcome<Planned> {
     if planned.problems.is_empty() {
         let source = super::open(spec, Side::Source, spec.shapes.shape(Side::Source)).await?;
         let target = super::open(spec, Side::Target, spec.shapes.shape(Side::Target)).await?;
+        planned.hazards.extend(super::lists::hazards(spec, &source, &target).await?);
         let looking =
             Looking { shapes: &spec.shapes, source: source.as_ref(), only: Filter::All, target: target.as_ref() };
         planned.found = looking
