@@ -189,7 +189,7 @@ async fn a_record_that_v2_cannot_show_fails_its_page_or_is_left_out_and_told() {
     let mut world = World::new(9).without_collisions();
     world.bob().execute_batch("UPDATE users SET last = id; UPDATE users SET last = 'four' WHERE id = 4").unwrap();
     world.alice().execute_batch("ALTER TABLE people ADD COLUMN years INTEGER").unwrap();
-    world.more = "[fields.years]\nsql = \"cast(last as bigint)\"\ntype = \"int\"".to_owned();
+    world.more = "[fields.years]\nsql = \"cast(last as bigint)\"\ntype = \"int\"\nderived = true".to_owned();
     let process = world.in_phase(Phase::Lazy).await;
     process.give_manager(1, "m").await;
     let ask = |shape, after| {
