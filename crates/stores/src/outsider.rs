@@ -3,7 +3,7 @@
 //! nothing of sidecars, stamps and fences.
 
 use async_trait::async_trait;
-use shearwater_core::error::{StoreErrorKind, StoreResult};
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
 /// Makes the new document from the old one; `None` leaves the document alone.
 pub type Change<'a> = &'a mut (dyn FnMut(&str) -> Option<String> + Send);
@@ -37,6 +37,12 @@ pub trait Outsider: Send {
     /// Every document of the collection.
     async fn documents(&mut self) -> StoreResult<Vec<String>>;
 
+    /// Runs one statement in the store's own words, which holds no values of
+    /// anybody else's; how many rows it changed.
+    async fn execute(&mut self, _statement: &str) -> StoreResult<u64> {
+        Err(StoreError::new(StoreErrorKind::Unsupported, "this kind of store has no statements"))
+    }
+
     /// Drops tables that are there, and a database's file that this connection
     /// has made.
     async fn drop_tables(&mut self, tables: &[&str]) -> StoreResult<()>;
@@ -54,7 +60,7 @@ pub struct Collection {
 }
 
 /// Whether it is the fence that refused.
-pub fn is_fence(error: &shearwater_core::error::StoreError) -> bool {
+pub fn is_fence(error: &StoreError) -> bool {
     error.kind == StoreErrorKind::FenceClosed
 }
 

@@ -264,7 +264,12 @@ impl Carrier {
     /// What would keep a record from landing, looked for before it departs.
     pub async fn obstacle(&self, v2: &Document, key: &Key) -> Result<Option<Refused>, Fault> {
         let found = self.setup.target.fetch(key).await.map_err(Fault::target)?;
-        if found.image.is_some() {
+        if let Some(image) = &found.image {
+            // It is this record, which another mover has brought here since we
+            // looked: the write to the source finds that out.
+            if Origin::of(&image.parked).is_some() {
+                return Ok(None);
+            }
             return Ok(Some(Refused::taken(&self.setup.shapes.shape(Side::Target).key_fields().join(", "))));
         }
         match self.taken_field(v2, key).await? {

@@ -168,3 +168,19 @@ async fn h14_nobody_who_logs_in_is_deactivated() {
         process.stop().await;
     }
 }
+
+/// A bulk update and a client move one record: whoever comes second has looked
+/// at the source before, and finds the record in the target.
+#[tokio::test]
+async fn a_record_that_another_mover_has_brought_is_no_obstacle() {
+    let world = World::new(3);
+    let process = world.in_phase(Phase::Lazy).await;
+    let v2_of = async |n| process.get(Shape::V2, &v2(n)).await.unwrap().record;
+    let (one, three) = (v2_of(1).await, v2_of(3).await);
+    process.give_manager(1, "m").await;
+    let carrier = process.served.carrier();
+    assert_eq!(carrier.obstacle(&one, &v2(1)).await.unwrap().map(|refused| refused.code), None);
+    // `bob-3` is one of Alice's own.
+    assert!(carrier.obstacle(&three, &v2(3)).await.unwrap().is_some());
+    process.stop().await;
+}

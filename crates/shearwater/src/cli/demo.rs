@@ -17,7 +17,7 @@ use crate::render::Format;
     shearwater demo --source mysql://me@localhost/legacy --target postgres://me@localhost/app"
 )]
 pub struct Demo {
-    /// The kind of migration that is played; absorb plays on SQLite files of its own
+    /// The kind of migration that is played
     #[arg(long, value_name = "KIND", default_value = "move", value_parser = ["move", "absorb"])]
     kind: String,
     /// A database for the legacy store, without tables of the demo's names; it is left without

@@ -79,7 +79,8 @@ impl Estate {
     }
 }
 
-async fn free(database: &mut dyn Outsider, side: &str, wanted: &[&str]) -> Result<(), DemoError> {
+/// Refuses a database that has one of these tables, or one of a migration's own.
+pub(super) async fn free(database: &mut dyn Outsider, side: &str, wanted: &[&str]) -> Result<(), DemoError> {
     let there = database.tables().await?;
     let in_the_way = |table: &&String| wanted.contains(&table.as_str()) || table.starts_with(OURS);
     match there.iter().find(in_the_way) {

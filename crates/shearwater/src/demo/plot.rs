@@ -33,6 +33,16 @@ impl Place {
         Place { in_spec: url.replace('\\', "\\\\").replace('"', "\\\""), url }
     }
 
+    /// The same with parameters of its URL, as `?sync=normal`.
+    pub fn with(self, parameters: &str) -> Place {
+        Place { url: format!("{}{parameters}", self.url), in_spec: format!("{}{parameters}", self.in_spec) }
+    }
+
+    /// How a spec writes it, inside quotes.
+    pub fn in_spec(&self) -> &str {
+        &self.in_spec
+    }
+
     /// A URL that was given.
     pub fn given(url: &str, variable: &str) -> Place {
         Place { url: url.to_owned(), in_spec: format!("${{{variable}}}") }

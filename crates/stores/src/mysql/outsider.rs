@@ -102,6 +102,11 @@ impl Outsider for MySqlOutsider {
         rows.into_iter().map(|mut row| row.take_opt(0).and_then(Result::ok).ok_or_else(unreadable)).collect()
     }
 
+    async fn execute(&mut self, statement: &str) -> StoreResult<u64> {
+        self.conn.query_drop(statement).await.map_err(|e| failed("running a statement", &e))?;
+        Ok(self.conn.affected_rows())
+    }
+
     async fn drop_tables(&mut self, tables: &[&str]) -> StoreResult<()> {
         let tables: Vec<String> = tables.iter().map(|table| quoted(table)).collect();
         let sql = format!("DROP TABLE IF EXISTS {}", tables.join(", "));

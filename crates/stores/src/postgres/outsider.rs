@@ -103,6 +103,11 @@ impl Outsider for PostgresOutsider {
         rows.iter().map(|row| get(row, 0)).collect()
     }
 
+    async fn execute(&mut self, statement: &str) -> StoreResult<u64> {
+        let failed = |e: tokio_postgres::Error| self.session.failed("running a statement", &e);
+        Ok(self.session.client.execute(statement, &[]).await.map_err(failed)?)
+    }
+
     async fn drop_tables(&mut self, tables: &[&str]) -> StoreResult<()> {
         let tables: Vec<String> = tables.iter().map(|table| qualified(&self.schema, table)).collect();
         Ok(self.session.batch(&format!("DROP TABLE IF EXISTS {}", tables.join(", "))).await?)

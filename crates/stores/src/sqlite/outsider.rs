@@ -123,6 +123,11 @@ impl Outsider for SqliteOutsider {
         self.all().map_err(|e| store_error("reading", e))
     }
 
+    async fn execute(&mut self, statement: &str) -> StoreResult<u64> {
+        let changed = self.connection.execute(statement, []).map_err(|e| store_error("running a statement", e))?;
+        Ok(changed as u64)
+    }
+
     async fn drop_tables(&mut self, tables: &[&str]) -> StoreResult<()> {
         for table in tables {
             let sql = format!("DROP TABLE IF EXISTS {}", quoted(table));

@@ -2,19 +2,21 @@
 //! a program of Alice's that writes her store directly.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::Method;
+use shearwater_core::error::Policy;
 use shearwater_engine::records::Shape;
+use shearwater_stores::outsider::Outsider;
 use tokio::task::JoinSet;
 
 use super::super::DemoError;
 use super::super::dice::Dice;
 use super::super::history::{Act, Among, Before, History, KeyId, NEVER, Op, Seen, SortFields, Version, Walk};
 use super::super::http::{Answer, Ask, Http};
+use super::super::plot::Places;
 use super::{Floor, stores};
 
 /// The field that lists are ordered by and clients change.
@@ -26,7 +28,7 @@ const ORDERS: [(&str, Shape, SortFields); 5] = [
     ("email.desc.nullsfirst", Shape::V2, SortFields::NONE),
     ("name,email.asc.nullslast", Shape::V2, SortFields::NONE),
     ("city.desc.nullslast,id", Shape::V2, CITY),
-    ("email.asc.nullsfirst,id.desc", Shape::V1, SortFields::NONE),
+    ("email.asc.nullsfirst,{key}.desc", Shape::V1, SortFields::NONE),
 ];
 
 /// Records in a page of a walk.
@@ -45,7 +47,12 @@ pub struct Crowd {
 
 impl Crowd {
     /// Lets them in.
-    pub fn open(floor: &Arc<Floor>, address: SocketAddr, place: &Path, clients: u32) -> Result<Crowd, DemoError> {
+    pub async fn open(
+        floor: &Arc<Floor>,
+        address: SocketAddr,
+        places: &Places,
+        clients: u32,
+    ) -> Result<Crowd, DemoError> {
         let mut witnesses = JoinSet::new();
         for number in 0..clients.max(2) {
             let shape = if number % 2 == 0 { Shape::V1 } else { Shape::V2 };
@@ -56,12 +63,14 @@ impl Crowd {
         for (at, (order, shape, fields)) in ORDERS.into_iter().enumerate() {
             let wire = Wire { http: Http::new(address), floor: floor.clone() };
             let dice = Dice::new(floor.seed, 1_000 + at as u64);
+            let order = order.replace("{key}", stores::key_name(places));
             witnesses.spawn(Walker { wire, order, shape, fields, dice, history: History::default() }.run());
         }
-        let alice = stores::connect(&place.join("alice.db"))?;
+        let alice = stores::alice(places).await?;
         let floor = floor.clone();
         let initial = vec![Some(Version(0)); floor.records as usize];
-        witnesses.spawn_blocking(move || History { initial, ..direct(&floor, &alice) });
+        let here = tokio::runtime::Handle::current();
+        witnesses.spawn_blocking(move || here.block_on(async { History { initial, ..direct(&floor, alice).await } }));
         Ok(Crowd { witnesses })
     }
 
@@ -76,13 +85,13 @@ impl Crowd {
 }
 
 /// Alice's own program: it writes whichever of Bob's users it finds in her store.
-fn direct(floor: &Floor, alice: &rusqlite::Connection) -> History {
+async fn direct(floor: &Floor, mut alice: Box<dyn Outsider>) -> History {
     let mut dice = Dice::new(floor.seed, 2_000);
     let mut history = History::default();
     while !floor.stopping() {
         let key = KeyId(dice.below(floor.records as usize) as u32);
         let (version, begun_ns) = (floor.version(), floor.now_ns());
-        match stores::write_directly(alice, key, version) {
+        match stores::write_directly(alice.as_mut(), key, version).await {
             Ok(true) => {
                 floor.direct_writes.fetch_add(1, Ordering::Relaxed);
                 let act = Act::Wrote { version: Version(version), before: Before::Present, touched: SortFields::NONE };
@@ -90,9 +99,11 @@ fn direct(floor: &Floor, alice: &rusqlite::Connection) -> History {
             }
             // It is not there (yet, or any more): that says nothing about the record.
             Ok(false) => {}
-            Err(error) => floor.error(format!("Alice's own program: {}", error.0)),
+            // It lost to another transaction, and did nothing.
+            Err(error) if error.policy() == Policy::Retry => {}
+            Err(error) => floor.error(format!("Alice's own program: {error}")),
         }
-        std::thread::sleep(DIRECT_REST);
+        tokio::time::sleep(DIRECT_REST).await;
     }
     history
 }
@@ -135,7 +146,7 @@ fn version_of(record: &serde_json::Value) -> Option<Version> {
 }
 
 fn key_of(record: &serde_json::Value) -> Option<KeyId> {
-    match record.get("id")? {
+    match record.get("id").or_else(|| record.get("_id"))? {
         serde_json::Value::String(text) => text.strip_prefix("bob-")?.parse().ok().map(KeyId),
         number => number.as_u64().and_then(|n| u32::try_from(n).ok()).map(KeyId),
     }
@@ -234,7 +245,7 @@ impl Client {
 /// Walks one list again and again, page by page.
 struct Walker {
     wire: Wire,
-    order: &'static str,
+    order: String,
     shape: Shape,
     fields: SortFields,
     dice: Dice,

@@ -31,6 +31,7 @@ use shearwater_stores::journal::{JournalPlace, JournalStore};
 
 use super::check::{Verdict, check};
 use super::history::{Act, History, KeyId, Op, Seen};
+use super::plot::{self, Place, Places};
 use super::{DemoError, DemoOptions, Output, house};
 use crate::gateway::{ServeOptions, serve};
 use crate::render::{amount, table};
@@ -73,6 +74,10 @@ impl Floor {
 /// What the demo found.
 #[derive(Clone, Debug)]
 pub struct AbsorbReport {
+    /// The kind of Bob's store.
+    pub source: String,
+    /// The kind of Alice's store.
+    pub target: String,
     /// Bob's users at the beginning.
     pub records: u32,
     /// The seed of data and choices.
@@ -105,7 +110,7 @@ impl AbsorbReport {
     pub fn json(&self) -> serde_json::Value {
         let verdict = &self.verdict;
         json!({
-            "kind": "absorb", "passed": self.passed(), "records": self.records, "seed": self.seed,
+            "kind": "absorb", "source": self.source, "target": self.target, "passed": self.passed(), "records": self.records, "seed": self.seed,
             "requests": self.requests, "direct_writes": self.direct_writes, "walks": self.walks,
             "returned": self.returned, "moved_in_bulk": self.moved_in_bulk,
             "lost": verdict.lost, "resurrected": verdict.resurrected, "backwards_reads": verdict.backwards_reads,
@@ -119,6 +124,7 @@ impl AbsorbReport {
         let verdict = &self.verdict;
         let count = |n: u64| amount::count(n);
         let mut rows = vec![
+            ("from, into", format!("{}, {}", self.source, self.target)),
             ("Bob's users", count(u64::from(self.records))),
             ("requests", count(self.requests)),
             ("Alice's own writes of them", count(self.direct_writes)),
@@ -142,11 +148,6 @@ impl AbsorbReport {
 
 /// Plays the demo and prints its result.
 pub async fn run(options: DemoOptions) -> Result<AbsorbReport, DemoError> {
-    if options.source.is_some() || options.target.is_some() || options.journal.is_some() {
-        return Err(DemoError(
-            "demo --kind absorb plays on files of its own; leave --source, --target, --journal out".into(),
-        ));
-    }
     let (place, _directory) = house::place(options.keep.as_deref())?;
     let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 % 1_000_000);
     let floor = Arc::new(Floor {
@@ -159,7 +160,26 @@ pub async fn run(options: DemoOptions) -> Result<AbsorbReport, DemoError> {
         seed,
         records: options.records,
     });
-    let report = play(&options, &place, &floor).await?;
+    let of = |given: &Option<String>, variable, file| match given {
+        Some(url) => Place::given(url, variable),
+        None => Place::file(&place.join(file)).with("?sync=normal"),
+    };
+    let source = of(&options.source, plot::SOURCE_VARIABLE, "bob.db");
+    let target = of(&options.target, plot::TARGET_VARIABLE, "alice.db");
+    let places = Places { source, target };
+    let mut estate = stores::Estate::open(&places).await?;
+    let mut opened = None;
+    let played = play(&options, Stand { place: &place, places: &places }, &mut estate, &floor, &mut opened).await;
+    // Whoever is still at work after a failure leaves.
+    floor.stop.store(true, Ordering::Relaxed);
+    // What played wrongly matters more than what was left behind by it.
+    let report = match options.keep.is_some() {
+        true => played?,
+        false => match (played, estate.leave_clean(opened).await) {
+            (Ok(_), Err(left)) => return Err(left.within("what the demo made cannot be removed")),
+            (played, _) => played?,
+        },
+    };
     let text = match options.output {
         Output::Table => report.text(),
         Output::Json => report.json().to_string() + "\n",
@@ -169,16 +189,29 @@ pub async fn run(options: DemoOptions) -> Result<AbsorbReport, DemoError> {
     Ok(report)
 }
 
-async fn setup(place: &Path) -> Result<Setup, DemoError> {
-    let text = stores::spec(place);
-    std::fs::write(place.join("users-absorb.toml"), &text)?;
-    let spec = match spec::parse(&text, &|_| None) {
+/// Where the demo is played.
+#[derive(Clone, Copy)]
+struct Stand<'a> {
+    place: &'a Path,
+    places: &'a Places,
+}
+
+async fn setup(options: &DemoOptions, stand: Stand<'_>, estate: &mut stores::Estate) -> Result<Setup, DemoError> {
+    let (migration, journal) = match &options.journal {
+        None => ("users-absorb".to_owned(), JournalPlace::File(stand.place.join("shearwater.journal"))),
+        Some(journal) => (format!("demo-{}", uuid::Uuid::new_v4().simple()), journal.clone()),
+    };
+    let text = stores::spec(stand.places, &migration);
+    std::fs::write(stand.place.join("users-absorb.toml"), &text)?;
+    let spec = match spec::parse(&text, &|name| stand.places.variable(name)) {
         Ok(Migration::Absorb(spec)) => *spec,
         Ok(_) => return Err(DemoError("the demo's spec is of another kind".into())),
         Err(problems) => return Err(DemoError(spec::render_problems("users-absorb.toml", &text, &problems))),
     };
     let shapes = Arc::new(Shapes::compile(&spec).map_err(|error| DemoError(format!("the rules: {error}")))?);
-    let journals = JournalStore::open(&JournalPlace::File(place.join("shearwater.journal")), Create::IfMissing).await?;
+    let layouts = [shapes.shape(Side::Source), shapes.shape(Side::Target)];
+    estate.make(stand.places, layouts, options.records).await?;
+    let journals = JournalStore::open(&journal, Create::IfMissing).await?;
     let journal = journals.create(&spec.base.migration, &text, ACTOR).await?;
     let (url, layout) = (spec.base.source.url.clone(), shapes.flagged().clone());
     let flagged = Flagged::by(move || {
@@ -196,9 +229,15 @@ async fn setup(place: &Path) -> Result<Setup, DemoError> {
     })
 }
 
-async fn play(options: &DemoOptions, place: &Path, floor: &Arc<Floor>) -> Result<AbsorbReport, DemoError> {
-    stores::make(place, options.records)?;
-    let setup = setup(place).await?;
+async fn play(
+    options: &DemoOptions,
+    stand: Stand<'_>,
+    estate: &mut stores::Estate,
+    floor: &Arc<Floor>,
+    opened: &mut Option<Setup>,
+) -> Result<AbsorbReport, DemoError> {
+    let setup = setup(options, stand, estate).await?;
+    *opened = Some(setup.clone());
     let member = Member::<State>::join_journal(setup.journal.clone(), ACTOR, MemberOptions::default()).await?;
     let coordinator = engine::spawn(setup.clone(), member.clone(), CoordinatorOptions::default(), None);
     let served = Absorbing::new(setup.clone(), member.clone(), Some(coordinator), Options::default());
@@ -213,7 +252,7 @@ async fn play(options: &DemoOptions, place: &Path, floor: &Arc<Floor>) -> Result
     let dwell = async || tokio::time::sleep(options.dwell).await;
 
     act(Command::Advance).await?;
-    let crowd = crowd::Crowd::open(floor, gateway.addr, place, options.clients)?;
+    let crowd = crowd::Crowd::open(floor, gateway.addr, stand.places, options.clients).await?;
     dwell().await;
     act(Command::Advance).await?;
     dwell().await;
@@ -234,10 +273,12 @@ async fn play(options: &DemoOptions, place: &Path, floor: &Arc<Floor>) -> Result
         floor.error(format!("the verification found something: {verified}"));
     }
     gateway.stop().await;
-    left(place, floor, &mut history)?;
+    left(&setup, floor, &mut history).await?;
     let walks = history.walks.len() as u64;
     let errors = floor.errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     Ok(AbsorbReport {
+        source: setup.plain.kind().to_owned(),
+        target: setup.target.kind().to_owned(),
         records: options.records,
         seed: floor.seed,
         requests: floor.requests.load(Ordering::Relaxed),
@@ -280,8 +321,8 @@ async fn drain(served: &Arc<Absorbing>, member: &Arc<Member<State>>) -> Result<u
 }
 
 /// What is in Alice's store at the end goes into the history.
-fn left(place: &Path, floor: &Floor, history: &mut History) -> Result<(), DemoError> {
-    let versions = stores::left(place)?;
+async fn left(setup: &Setup, floor: &Floor, history: &mut History) -> Result<(), DemoError> {
+    let versions = stores::left(setup.target.as_ref()).await?;
     let now = floor.now_ns();
     for key in 0..floor.records {
         let seen = versions.get(&key).map_or(Seen::Absent, |version| Seen::Version(*version));

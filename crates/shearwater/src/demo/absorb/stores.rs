@@ -1,113 +1,215 @@
-//! Bob's and Alice's files: how they are made, and what is left in the end.
+//! Bob's and Alice's stores, of any two kinds: how they are made, and what is
+//! left in the end.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use shearwater_core::error::StoreResult;
+use shearwater_core::query::{Filter, ListQuery, keyset_of};
+use shearwater_core::shape::Layout;
+use shearwater_core::store::{Change, Expect, Form, Image, Store, Write};
+use shearwater_core::{Document, Key, Value};
+use shearwater_engine::absorb::Setup;
+use shearwater_stores::outsider::{Collection, Outsider};
+use shearwater_stores::{Create, open_outsider};
 
 use super::super::DemoError;
 use super::super::history::{KeyId, Version};
+use super::super::plot::Places;
+
+/// Bob's table.
+const USERS: &str = "users";
+
+/// Alice's table.
+const PEOPLE: &str = "people";
+
+/// Records written at once while the stores are filled.
+const FILL_RECORDS: usize = 500;
+
+/// Records of one page when Alice's store is read in the end.
+const LEFT_RECORDS: usize = 1_000;
+
+/// The two databases, as programs have them that have never heard of us.
+pub struct Estate {
+    source: Box<dyn Outsider>,
+    target: Box<dyn Outsider>,
+}
+
+/// The name of the key in Bob's shape: documents call it otherwise.
+pub fn key_name(places: &Places) -> &'static str {
+    match shearwater_stores::form(&places.source.url) {
+        Ok(Form::Documents) => "_id",
+        _ => "id",
+    }
+}
 
 /// The spec of the demo.
-pub fn spec(place: &Path) -> String {
-    let place = place.display();
+pub fn spec(places: &Places, migration: &str) -> String {
+    let key = key_name(places);
+    let columns = match key {
+        "id" => {
+            "[source.columns]\nid = \"int\"\nemail = \"text\"\nfirst_name = \"text\"\nlast_name = \"text\"\n\
+             city = \"text\"\nv = \"int\"\nvip = \"bool\"\n"
+        }
+        _ => "layout = \"document\"\n",
+    };
     format!(
-        r#"migration = "users-absorb"
+        r#"migration = "{migration}"
 kind = "absorb"
 entity = "users"
 [source]
-url = "sqlite:{place}/bob.db?sync=normal"
-table = "users"
-key = "id"
-[source.columns]
-id = "int"
-email = "text"
-first_name = "text"
-last_name = "text"
-city = "text"
-v = "int"
-vip = "bool"
-[target]
-url = "sqlite:{place}/alice.db?sync=normal"
-table = "people"
+url = "{source}"
+table = "{USERS}"
+key = "{key}"
+{columns}[target]
+url = "{target}"
+table = "{PEOPLE}"
 key = "id"
 [fields]
-id = {{ sql = '''concat('bob-', id)''', type = "text", back = {{ id = '''cast(substring(id from 5) as bigint)''' }} }}
+id = {{ sql = '''concat('bob-', {key})''', type = "text", back = {{ {key} = '''cast(substring(id from 5) as bigint)''' }} }}
 email = {{ from = "email", type = "text", unique = true }}
 name = {{ sql = '''first_name || ' ' || last_name''', type = "text", back = {{ first_name = '''split_part(name, ' ', 1)''', last_name = '''split_part(name, ' ', 2)''' }} }}
 city = {{ from = "city", type = "text" }}
 v = {{ from = "v", type = "int" }}
 [require]
 manager = {{ type = "text" }}
-"#
+"#,
+        source = places.source.in_spec(),
+        target = places.target.in_spec(),
     )
 }
 
-fn failed(error: rusqlite::Error) -> DemoError {
-    DemoError(format!("SQLite: {error}"))
+/// A connection of Bob's or Alice's own program.
+pub async fn program(url: &str, table: &str) -> Result<Box<dyn Outsider>, DemoError> {
+    let collection = Collection { table: table.to_owned(), key: "id".to_owned(), document: "doc".to_owned() };
+    Ok(open_outsider(url, collection).await?)
 }
 
-/// A connection as a program has it that has never heard of us.
-pub fn connect(path: &Path) -> Result<Connection, DemoError> {
-    let connection = Connection::open(path).map_err(failed)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-    Ok(connection)
+/// A connection of Alice's own program.
+pub async fn alice(places: &Places) -> Result<Box<dyn Outsider>, DemoError> {
+    program(&places.target.url, PEOPLE).await
 }
 
-/// Makes both stores: Bob's users, and some people of Alice's own.
-pub fn make(place: &Path, records: u32) -> Result<(), DemoError> {
-    let mut bob = connect(&place.join("bob.db"))?;
-    bob.execute_batch(
-        "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, first_name TEXT NOT NULL, last_name TEXT NOT NULL, \
-         city TEXT, v INTEGER NOT NULL, vip INTEGER NOT NULL DEFAULT 0); CREATE INDEX users_email ON users (email)",
-    )
-    .map_err(failed)?;
-    let tx = bob.transaction().map_err(failed)?;
-    for n in 0..records {
-        tx.execute(
-            "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
-            params![
-                n,
-                (n % 11 != 0).then(|| format!("u{:05}@bob.example", n * 7 % records.max(1))),
-                format!("First{}", n % 13),
-                format!("Last{:04}", n % 97),
-                (n % 5 != 0).then(|| format!("city {}", n % 7)),
-                n % 2,
-            ],
-        )
-        .map_err(failed)?;
+impl Estate {
+    /// Connects; refuses databases in which the demo would meet other tables.
+    pub async fn open(places: &Places) -> Result<Estate, DemoError> {
+        let mut source = program(&places.source.url, USERS).await.map_err(|e| e.within("source"))?;
+        let mut target = alice(places).await.map_err(|e| e.within("target"))?;
+        super::super::estate::free(&mut *source, "source", &[USERS, PEOPLE]).await?;
+        super::super::estate::free(&mut *target, "target", &[USERS, PEOPLE]).await?;
+        Ok(Estate { source, target })
     }
-    tx.commit().map_err(failed)?;
-    connect(&place.join("alice.db"))?
-        .execute_batch(
-            "CREATE TABLE people (id TEXT PRIMARY KEY, email TEXT UNIQUE, name TEXT NOT NULL, city TEXT, v INTEGER, \
-             manager TEXT NOT NULL) WITHOUT ROWID; \
-             INSERT INTO people VALUES ('alice-1', 'a1@alice.example', 'Alice One', 'city 1', NULL, 'boss'), \
-             ('alice-2', 'a2@alice.example', 'Alice Two', NULL, NULL, 'boss')",
-        )
-        .map_err(failed)
+
+    /// Makes both stores: Bob's users, and some people of Alice's own.
+    pub async fn make(&mut self, places: &Places, layouts: [&Layout; 2], records: u32) -> Result<(), DemoError> {
+        let [source, target] = layouts.map(Layout::clone);
+        let source = made(&places.source.url, constrained(source)).await?;
+        let key = key_name(places);
+        let users: Vec<Document> = (0..records).map(|n| user(key, n)).collect();
+        fill(source.as_ref(), key, users).await?;
+        let target = made(&places.target.url, constrained(target)).await?;
+        if self.source.tables().await?.iter().any(|table| table == PEOPLE) {
+            return Err(DemoError("source and target are one database; the demo needs two".to_owned()));
+        }
+        fill(target.as_ref(), "id", vec![own("alice-1", "One", Some("city 1")), own("alice-2", "Two", None)]).await
+    }
+
+    /// Drops everything that the demo made.
+    pub async fn leave_clean(mut self, setup: Option<Setup>) -> Result<(), DemoError> {
+        if let Some(setup) = setup {
+            setup.plain.remove().await?;
+            setup.target.remove().await?;
+        }
+        self.source.drop_tables(&[USERS]).await?;
+        self.target.drop_tables(&[PEOPLE]).await?;
+        Ok(())
+    }
+}
+
+/// As Alice declares her table, and Bob his: the manager is required, and no
+/// e-mail stands twice.
+fn constrained(mut layout: Layout) -> Layout {
+    if let Layout::Rows(table) = &mut layout {
+        for column in &mut table.columns {
+            column.nullable &= column.name != "manager";
+            column.unique |= column.name == "email";
+        }
+    }
+    layout
+}
+
+async fn made(url: &str, layout: Layout) -> Result<Arc<dyn Store>, DemoError> {
+    let store = shearwater_stores::open(url, layout, Create::IfMissing).await?;
+    store.provision().await?;
+    Ok(store)
+}
+
+async fn fill(store: &dyn Store, key: &str, records: Vec<Document>) -> Result<(), DemoError> {
+    for some in records.chunks(FILL_RECORDS.min(store.changes_max())) {
+        let change = |record: &Document| {
+            let value = record.get(key).cloned().unwrap_or(Value::Null);
+            Change { key: Key::single(value), image: Some(Image::of(record.clone())), expect: Expect::Absent }
+        };
+        let changes = some.iter().map(change).collect();
+        store.write(Write { epoch: None, changes, idempotency: None }).await?;
+    }
+    Ok(())
+}
+
+fn user(key: &str, n: u32) -> Document {
+    // The digits from behind: in another order than the keys, and each once.
+    let turned: String = format!("{n:07}").chars().rev().collect();
+    let text = |text: Option<String>| text.map_or(Value::Null, Value::text);
+    [
+        (key, Value::Int(i64::from(n))),
+        ("email", text((n % 11 != 0).then(|| format!("u{turned}@bob.example")))),
+        ("first_name", Value::text(format!("First{}", n % 13))),
+        ("last_name", Value::text(format!("Last{:04}", n % 97))),
+        ("city", text((n % 5 != 0).then(|| format!("city {}", n % 7)))),
+        ("v", Value::Int(0)),
+        ("vip", Value::Bool(n % 2 == 1)),
+    ]
+    .into_iter()
+    .collect()
+}
+
+fn own(id: &str, name: &str, city: Option<&str>) -> Document {
+    [
+        ("id", Value::text(id)),
+        ("email", Value::text(format!("{id}@alice.example"))),
+        ("name", Value::text(format!("Alice {name}"))),
+        ("city", city.map_or(Value::Null, Value::text)),
+        ("v", Value::Null),
+        ("manager", Value::text("boss")),
+    ]
+    .into_iter()
+    .collect()
 }
 
 /// One write of Alice's own program; whether there was a record to write.
-pub fn write_directly(alice: &Connection, key: KeyId, version: u32) -> Result<bool, DemoError> {
-    let id = format!("bob-{}", key.0);
-    let changed = alice.execute("UPDATE people SET v = ?2 WHERE id = ?1", params![id, version]).map_err(failed)?;
-    Ok(changed == 1)
+pub async fn write_directly(alice: &mut dyn Outsider, key: KeyId, version: u32) -> StoreResult<bool> {
+    let statement = format!("UPDATE {PEOPLE} SET v = {version} WHERE id = 'bob-{}'", key.0);
+    Ok(alice.execute(&statement).await? == 1)
 }
 
 /// The version of each of Bob's users that Alice's store holds.
-pub fn left(place: &Path) -> Result<HashMap<u32, Version>, DemoError> {
-    let alice = connect(&place.join("alice.db"))?;
-    let mut statement = alice.prepare("SELECT id, v FROM people WHERE id LIKE 'bob-%'").map_err(failed)?;
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?));
-    let mut found = HashMap::new();
-    for row in statement.query_map([], row).map_err(failed)? {
-        let (id, version) = row.map_err(failed)?;
-        if let Some(key) = id.strip_prefix("bob-").and_then(|id| id.parse().ok()) {
-            found.insert(key, Version(version));
+pub async fn left(target: &dyn Store) -> Result<HashMap<u32, Version>, DemoError> {
+    let (mut found, mut after) = (HashMap::new(), None);
+    loop {
+        let query = ListQuery { filter: Filter::All, order: Vec::new(), after, limit: LEFT_RECORDS };
+        let page = target.list(&query).await?;
+        let records: Vec<(&Key, &Document)> =
+            page.records.iter().filter_map(|one| Some((&one.key, &one.image.as_ref()?.record))).collect();
+        for (_, record) in &records {
+            let (Some(Value::Text(id)), Some(Value::Int(v))) = (record.get("id"), record.get("v")) else { continue };
+            let key = id.strip_prefix("bob-").and_then(|id| id.parse().ok());
+            if let (Some(key), Ok(version)) = (key, u32::try_from(*v)) {
+                found.insert(key, Version(version));
+            }
+        }
+        after = records.last().filter(|_| page.more).map(|(key, record)| keyset_of(&[], key, record));
+        if after.is_none() {
+            return Ok(found);
         }
     }
-    Ok(found)
 }
