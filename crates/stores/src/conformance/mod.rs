@@ -54,6 +54,7 @@ checks! {
     writing::expectations_hold_or_nothing_is_written,
     writing::a_changed_key_is_one_write,
     writing::an_idempotency_key_is_used_once,
+    writing::twins_of_one_request_are_applied_once_and_replayed,
     writing::old_idempotency_keys_are_forgotten,
     writing::older_epochs_are_refused,
     writing::only_the_authority_takes_writes,

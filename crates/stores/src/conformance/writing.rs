@@ -129,6 +129,39 @@ pub(super) async fn an_idempotency_key_is_used_once(bench: &dyn Bench) {
     assert_eq!(store.fetch(&key("a")).await.unwrap().stamp, Some(stamp));
 }
 
+/// Twins that meet at one record: whoever comes second finds the first one's
+/// answer, and not a record that is no more as it expects it.
+pub(super) async fn twins_of_one_request_are_applied_once_and_replayed(bench: &dyn Bench) {
+    const TWINS: usize = 4;
+    let store = installed(bench, Role::Authority).await;
+    let second = bench.again(&store).await;
+    for round in 0..12 {
+        // A record is made, and then deleted at its version.
+        for (what, expect) in [("make", Expect::Absent), ("delete", Expect::Any)] {
+            let expect = match store.fetch(&key("a")).await.unwrap() {
+                found if found.image.is_some() => Expect::Stamp(found.stamp.unwrap()),
+                _ => expect,
+            };
+            let mut change = put_change("a", round, expect);
+            change.image = change.image.filter(|_| what == "make");
+            let row = idempotency(&format!("{what} {round}"), 1, 1);
+            let request = Write { epoch: Some(1), changes: vec![change], idempotency: row };
+            let twins: Vec<_> = (0..TWINS)
+                .map(|n| {
+                    let (store, request) = (if n % 2 == 0 { &store } else { &second }.clone(), request.clone());
+                    tokio::spawn(async move { store.write(request).await })
+                })
+                .collect();
+            let mut applied = 0;
+            for twin in twins {
+                let written = twin.await.unwrap().unwrap_or_else(|e| panic!("{what} {round}: {e:?}"));
+                applied += usize::from(matches!(written, Written::Applied(_)));
+            }
+            assert_eq!(applied, 1, "{what} {round}");
+        }
+    }
+}
+
 pub(super) async fn old_idempotency_keys_are_forgotten(bench: &dyn Bench) {
     let store = installed(bench, Role::Authority).await;
     for at_ms in [10, 20, 30] {

@@ -206,18 +206,23 @@ async fn write(session: &mut Session, tables: &Tables, write: &Write, changes: &
     let fence = begin_applying(session, tables, ForeignKeys::Checked).await?;
     check_fence(tables, fence, write.epoch)?;
     if let Some(asked) = &write.idempotency
-        && let Some(row) = recall(session, tables, &asked.key).await?
+        && let Some(row) = recall(session, tables, &asked.key, Lock::None).await?
     {
-        if row.request_hash != asked.request_hash {
-            let what = "the idempotency key was used before by another request";
-            return Err(StoreError::new(StoreErrorKind::IdempotencyReused, what).into());
-        }
-        return Ok(Written::Replayed(row));
+        return replayed(asked, row);
     }
     let mut stamps = Vec::with_capacity(changes.len());
     for (at, change) in changes.iter().enumerate() {
         let held = hold(session, tables, Marks::Joined, change).await?;
-        check_expect(tables, Marks::Joined, change, &held, at)?;
+        if let Err(failed) = check_expect(tables, Marks::Joined, change, &held, at) {
+            // What it waited for may have been its own twin, which wrote the
+            // idempotency key after we had looked for it.
+            if let Some(asked) = &write.idempotency
+                && let Some(row) = recall(session, tables, &asked.key, Lock::Held).await?
+            {
+                return replayed(asked, row);
+            }
+            return Err(failed.into());
+        }
         // The mark first: it is what two writers of a new key meet at.
         stamps.push(Some(mark(session, tables, change, &held, fence.epoch).await?));
         change_record(session, tables, change, &held).await?;
@@ -254,8 +259,19 @@ async fn write_plain(session: &mut Session, tables: &Tables, write: &Write, chan
     Ok(Written::Applied(vec![None; changes.len()]))
 }
 
-async fn recall(session: &mut Session, tables: &Tables, key: &str) -> Tried<Option<IdempotencyRow>> {
-    let sql = format!("SELECT request_hash, answer, at_ms FROM {} WHERE k = ?", tables.own.idempotency);
+/// The answer to a request whose idempotency key was used before.
+fn replayed(asked: &IdempotencyRow, row: IdempotencyRow) -> Tried<Written> {
+    if row.request_hash == asked.request_hash {
+        return Ok(Written::Replayed(row));
+    }
+    let what = "the idempotency key was used before by another request";
+    Err(StoreError::new(StoreErrorKind::IdempotencyReused, what).into())
+}
+
+/// With a lock it is what is there now, whatever the transaction has seen.
+async fn recall(session: &mut Session, tables: &Tables, key: &str, lock: Lock) -> Tried<Option<IdempotencyRow>> {
+    let (own, lock) = (&tables.own.idempotency, lock.clause());
+    let sql = format!("SELECT request_hash, answer, at_ms FROM {own} WHERE k = ?{lock}");
     let rows = session.rows("reading an idempotency key", &sql, bind([&Cell::text(key)])).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let hash = row.first().and_then(text_of).and_then(|hash| u128::from_str_radix(&hash, 16).ok());
@@ -320,7 +336,7 @@ impl Writer for MySql {
     async fn recall(&self, idempotency_key: &str) -> StoreResult<Option<IdempotencyRow>> {
         reading!(self.0, Reads::One, |session, tables, marks| async {
             match marks {
-                Marks::Joined => recall(session, tables, idempotency_key).await,
+                Marks::Joined => recall(session, tables, idempotency_key, Lock::None).await,
                 Marks::Absent => Ok(None),
             }
         })

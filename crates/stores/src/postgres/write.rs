@@ -104,6 +104,15 @@ fn check_expect(tables: &Tables, sidecar: Sidecar, change: &Prepared, at: usize,
     ))
 }
 
+/// The answer to a request whose idempotency key was used before.
+fn replayed(asked: &IdempotencyRow, row: IdempotencyRow) -> Result<Written, Failure> {
+    if row.request_hash == asked.request_hash {
+        return Ok(Written::Replayed(row));
+    }
+    let what = "the idempotency key was used before by another request";
+    Err(StoreError::new(StoreErrorKind::IdempotencyReused, what).into())
+}
+
 /// One attempt, inside a transaction.
 struct Attempt<'a> {
     session: &'a Session,
@@ -128,14 +137,7 @@ impl Attempt<'_> {
             check_fence(self.tables.name(), fence, self.epoch)?;
         }
         if let (Some(asked), Some(row)) = (self.idempotency, opened.earlier) {
-            if row.request_hash != asked.request_hash {
-                return Err(StoreError::new(
-                    StoreErrorKind::IdempotencyReused,
-                    "the idempotency key was used before by another request",
-                )
-                .into());
-            }
-            return Ok(Written::Replayed(row));
+            return replayed(asked, row);
         }
         let mut known = Vec::with_capacity(opened.found.len());
         for found in opened.found {
@@ -147,7 +149,14 @@ impl Attempt<'_> {
         }
         let mut stamps = Vec::with_capacity(self.changes.len());
         for (at, change) in self.changes.iter().enumerate() {
-            check_expect(self.tables, self.sidecar, change, at, &known[at])?;
+            if let Err(failed) = check_expect(self.tables, self.sidecar, change, at, &known[at]) {
+                // What it waited for may have been its own twin, which wrote the
+                // idempotency key after we had looked for it.
+                return match (self.idempotency, self.remembered().await?) {
+                    (Some(asked), Some(row)) => replayed(asked, row),
+                    _ => Err(failed.into()),
+                };
+            }
             self.change(change, &known[at]).await?;
             stamps.push(match opened.fence {
                 Some(fence) => Some(self.stamp(change, &known[at], fence).await?),
@@ -164,6 +173,14 @@ impl Attempt<'_> {
             self.remember(row, stamps.first().copied().flatten()).await?;
         }
         Ok(Written::Applied(stamps))
+    }
+
+    /// What the idempotency key left behind, as of now.
+    async fn remembered(&self) -> Result<Option<IdempotencyRow>, Failure> {
+        let Some(asked) = self.idempotency.filter(|_| self.sidecar == Sidecar::Installed) else { return Ok(None) };
+        let bound: [&(dyn ToSql + Sync); 2] = [&self.tables.names.tbl, &asked.key.as_bytes()];
+        let rows = self.session.rows(&recall_sql(), &bound).await?;
+        Ok(rows.first().map(|row| row_of(&asked.key, row)).transpose()?)
     }
 
     /// Admits the write, and reads what it is about under its rows' locks.

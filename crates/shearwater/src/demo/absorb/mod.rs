@@ -29,7 +29,7 @@ use shearwater_engine::{Member, Serve};
 use shearwater_stores::Create;
 use shearwater_stores::journal::{JournalPlace, JournalStore};
 
-use super::check::{Verdict, check};
+use super::check::{Finding, Verdict, check};
 use super::history::{Act, History, KeyId, Op, Seen};
 use super::plot::{self, Place, Places};
 use super::{DemoError, DemoOptions, Output, house};
@@ -106,6 +106,16 @@ impl AbsorbReport {
         self.verdict.total() == 0 && self.verdict.unchecked_keys == 0 && self.errors.is_empty()
     }
 
+    /// The first things that are wrong: what, with whom, when.
+    fn findings(&self) -> Vec<String> {
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let told = |finding: &Finding| {
+            let (begun, ended) = (seconds(finding.begun_ns), seconds(finding.ended_ns));
+            format!("{:?} of user {} between {begun:.3} and {ended:.3} s", finding.fault, finding.key.0)
+        };
+        self.verdict.findings.iter().map(told).collect()
+    }
+
     /// As JSON.
     pub fn json(&self) -> serde_json::Value {
         let verdict = &self.verdict;
@@ -115,7 +125,7 @@ impl AbsorbReport {
             "returned": self.returned, "moved_in_bulk": self.moved_in_bulk,
             "lost": verdict.lost, "resurrected": verdict.resurrected, "backwards_reads": verdict.backwards_reads,
             "phantoms": verdict.phantoms, "list_repeats": verdict.list_repeats, "list_gaps": verdict.list_gaps,
-            "unchecked_keys": verdict.unchecked_keys, "errors": self.errors, "duration_s": self.duration_s,
+            "unchecked_keys": verdict.unchecked_keys, "findings": self.findings(), "errors": self.errors, "duration_s": self.duration_s,
         })
     }
 
@@ -138,6 +148,9 @@ impl AbsorbReport {
             ("seed", self.seed.to_string()),
             ("seconds", format!("{:.1}", self.duration_s)),
         ];
+        if let Some(finding) = self.findings().first() {
+            rows.push(("for example", finding.clone()));
+        }
         if let Some(error) = self.errors.first() {
             rows.push(("errors", format!("{}, for example: {error}", self.errors.len())));
         }
