@@ -301,7 +301,7 @@ async fn an_absorb_from_mariadb_into_postgresql() {
 async fn an_absorb_from_mongodb_into_postgresql() {
     let (source, target) = (mongodb().database("bob"), postgres().database("alice"));
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_shearwater"));
-    command.args(["demo", "--kind", "absorb", "--records", "300", "--clients", "4", "--seed", "7", "--json"]);
+    command.args(["demo", "--kind", "absorb", "--records", "120", "--clients", "2", "--seed", "7", "--json"]);
     command.args(["--source", &source, "--target", &target]).env_remove("SHEARWATER_JOURNAL");
     let output = command.output().await.unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
