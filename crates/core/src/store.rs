@@ -661,8 +661,27 @@ pub trait Flags: Send + Sync {
     /// Removes both, if they are ours. Returns the statements run.
     async fn remove_flag(&self, flag: &str) -> StoreResult<Vec<String>>;
 
+    /// Drops the layout's table if it is there and its name says that it is
+    /// ours; any other is an error.
+    async fn drop_own_table(&self) -> StoreResult<()>;
+
     /// How many records are flagged, or are not.
     async fn count_flagged(&self, flag: &str, flagged: Flagged) -> StoreResult<u64>;
+}
+
+/// What the names of tables of our own begin with that are opened as stores; sidecars have names of theirs.
+pub const OWN_TABLES: &str = "shearwater_keys_";
+
+/// Refuses to drop what is not ours.
+///
+/// # Errors
+/// [`crate::error::StoreErrorKind::Unsupported`]
+pub fn must_be_own(table: &str) -> StoreResult<()> {
+    if table.starts_with(OWN_TABLES) {
+        return Ok(());
+    }
+    let message = format!("table {table:?} is not ours to drop");
+    Err(StoreError::new(crate::error::StoreErrorKind::Unsupported, message))
 }
 
 /// Whether a record is flagged.

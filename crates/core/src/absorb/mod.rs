@@ -16,6 +16,9 @@ use crate::store::{Image, Side};
 use crate::value::{Document, Value};
 use crate::{Key, Stamp};
 
+use identity::Identity;
+
+pub mod identity;
 pub mod stitch;
 
 /// The one name of ours beside a record, in the sidecar of either store.
@@ -80,6 +83,7 @@ pub struct Shapes {
     conflicts: Vec<(String, Rule)>,
     scope: Scope,
     collation: Collation,
+    identity: Option<Identity>,
 }
 
 /// A compiled [`Conflict`].
@@ -117,8 +121,8 @@ impl Shapes {
         };
         let conflicts = spec.conflicts.iter().map(compile).collect::<Result<_, MappingError>>()?;
         let (flag, require, scope) = (spec.flag.clone(), spec.require.clone(), spec.scope);
-        let collation = spec.lists.collation;
-        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope, collation })
+        let (collation, identity) = (spec.lists.collation, Identity::of(spec));
+        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope, collation, identity })
     }
 
     /// The mapping between the shapes, for keys and paths.
@@ -260,7 +264,9 @@ impl Shapes {
     /// # Errors
     /// As [`Mapping::reverse`].
     pub fn alone(&self, v2: &Document) -> Result<Image, MappingError> {
-        self.reverse(&Parted { v2: v2.clone(), rest: Document::new() })
+        let v1 = self.reverse(&Parted { v2: v2.clone(), rest: Document::new() })?;
+        self.key_of(Side::Source, &v1)?;
+        Ok(v1)
     }
 
     /// The key of a record in a shape.

@@ -8,7 +8,7 @@ use super::{Mapping, MappingError};
 use crate::expr::Expr;
 use crate::path::{Path, Step};
 use crate::shape::{ChildShape, ColumnShape, DocumentLayout, FieldType, Layout, TableShape};
-use crate::spec::{ChildRule, FieldRule, LayoutSpec, RuleFrom, Spec, StoreSpec, Unmapped};
+use crate::spec::{ChildRule, FieldRule, Kind, LayoutSpec, RuleFrom, Spec, StoreSpec, Unmapped};
 
 pub(super) fn mapping(spec: &Spec) -> Result<Mapping, MappingError> {
     let residue = match &spec.unmapped {
@@ -19,7 +19,10 @@ pub(super) fn mapping(spec: &Spec) -> Result<Mapping, MappingError> {
     let target = target_layout(&spec.target, &spec.fields, residue);
     let level = Level { residue, key: &spec.target.key, source: SourceLevel::of(&source) };
     let rules = object(&spec.fields, &level)?;
-    let keys = KeyRules::compile(&spec.source.key, &spec.target.key, &rules.columns)?;
+    let keys = match has_assigned_key(spec) {
+        true => KeyRules::assigned(&spec.source.key, &spec.target.key),
+        false => KeyRules::compile(&spec.source.key, &spec.target.key, &rules.columns)?,
+    };
     Ok(Mapping { source, target, rules, keys })
 }
 
@@ -127,6 +130,12 @@ impl<'a> SourceLevel<'a> {
     }
 }
 
+/// Whether the target's key is no rule's: an `absorb` may assign it.
+fn has_assigned_key(spec: &Spec) -> bool {
+    let is_assigned = |rule: &FieldRule| rule.from == RuleFrom::TargetOnly && spec.target.key.contains(&rule.name);
+    spec.kind == Kind::Absorb && spec.fields.iter().any(is_assigned)
+}
+
 fn object(fields: &[FieldRule], level: &Level<'_>) -> Result<ObjectRules, MappingError> {
     let mut rules =
         ObjectRules { columns: Vec::new(), children: Vec::new(), residue: level.residue.map(str::to_owned) };
@@ -195,7 +204,11 @@ fn column(rule: &FieldRule, level: &Level<'_>) -> Result<Column, MappingError> {
     Ok(Column {
         name: rule.name.clone(),
         ty: rule.ty,
-        presence: if rule.required || is_key { Presence::Required } else { Presence::Nullable },
+        presence: if rule.required || (is_key && rule.from != RuleFrom::TargetOnly) {
+            Presence::Required
+        } else {
+            Presence::Nullable
+        },
         fit: Fit::of(rule),
         conversion: if rule.cast { Conversion::Exact } else { Conversion::None },
         default: rule.default.clone(),

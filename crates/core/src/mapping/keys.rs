@@ -14,8 +14,18 @@ pub(super) struct KeyRules {
     target: Vec<String>,
     /// One column for each target key field.
     columns: Vec<Column>,
-    /// One for each source key field.
+    /// One for each source key field; none where keys are assigned.
     back: Vec<KeyBack>,
+    made: Made,
+}
+
+/// Where the target's key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    /// From the source's, by the rules.
+    Computed,
+    /// It is assigned, and a table of ours says which key has which.
+    Assigned,
 }
 
 /// Where a source key field comes from.
@@ -43,6 +53,12 @@ pub(super) fn of_record(fields: &[String], record: &Document) -> Result<Key, Map
 }
 
 impl KeyRules {
+    /// Keys that are assigned, which no rule gives.
+    pub fn assigned(source: &[String], target: &[String]) -> KeyRules {
+        let (source, target) = (source.to_vec(), target.to_vec());
+        KeyRules { source, target, columns: Vec::new(), back: Vec::new(), made: Made::Assigned }
+    }
+
     /// Checks that the rules of the key fields can be inverted from the key alone.
     pub fn compile(source: &[String], target: &[String], columns: &[Column]) -> Result<KeyRules, MappingError> {
         let bad = |field: &str, message: String| MappingError::new("mapping/spec", field, message);
@@ -67,7 +83,7 @@ impl KeyRules {
             own.push(column.clone());
         }
         let back = source.iter().map(|field| Self::back_of(field, target, &own)).collect::<Result<_, _>>()?;
-        Ok(KeyRules { source: source.to_vec(), target: target.to_vec(), columns: own, back })
+        Ok(KeyRules { source: source.to_vec(), target: target.to_vec(), columns: own, back, made: Made::Computed })
     }
 
     fn back_of(field: &str, target: &[String], columns: &[Column]) -> Result<KeyBack, MappingError> {
@@ -95,6 +111,7 @@ impl KeyRules {
     }
 
     pub fn forward(&self, v1: &Key) -> Result<Key, MappingError> {
+        self.must_compute()?;
         let v2 = self.computed(v1)?;
         if self.is_computed() && self.inverse(&v2)? != *v1 {
             return Err(self.not_inverted(&self.source));
@@ -103,6 +120,7 @@ impl KeyRules {
     }
 
     pub fn reverse(&self, v2: &Key) -> Result<Key, MappingError> {
+        self.must_compute()?;
         let v1 = self.inverse(v2)?;
         if self.computed(&v1)? != *v2 {
             return Err(self.not_inverted(&self.target));
@@ -123,9 +141,23 @@ impl KeyRules {
 
     /// A record must not go back under another key than its own.
     pub fn check_reverse(&self, v1: &Document, v2: &Document) -> Result<(), MappingError> {
+        if self.made == Made::Assigned {
+            return Ok(());
+        }
         match self.reverse(&of_record(&self.target, v2)?)? == of_record(&self.source, v1)? {
             true => Ok(()),
             false => Err(self.not_inverted(&self.target)),
+        }
+    }
+
+    fn must_compute(&self) -> Result<(), MappingError> {
+        match self.made {
+            Made::Computed => Ok(()),
+            Made::Assigned => Err(MappingError::new(
+                "mapping/key",
+                self.target.join(", "),
+                "keys are assigned here, and cannot be computed from one another",
+            )),
         }
     }
 

@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::check;
 use super::fields::{read_path, read_rules, read_sql};
+use super::identity::{self, Assign};
 use super::lists::{Lists, read_lists};
 use super::literal::constant;
 use super::read::{Item, Reader, Section};
@@ -40,6 +41,9 @@ pub struct AbsorbSpec {
     pub scope: Scope,
     /// In which orders they ask for lists.
     pub lists: Lists,
+    /// How records get a key of the target that no rule computes; `None`: a
+    /// rule computes it.
+    pub identity: Option<Assign>,
     /// What becomes of records that nobody updates.
     pub stragglers: Option<Stragglers>,
 }
@@ -100,6 +104,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
     let conflicts = read_conflicts(reader, &mut root, &fields);
     let scope = read_scope(reader, &mut root);
     let lists = read_lists(reader, &mut root, &fields);
+    let identity = identity::read(reader, &mut root, &target.key, &fields);
     let stragglers = read_stragglers(reader, &mut root, &fields, &require);
     let gates = read_gates(reader, &mut root);
     let pace = read_pace(reader, &mut root);
@@ -119,7 +124,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
         let hint = "name the flag otherwise: flag = \"moved_to_us\"".to_owned();
         reader.problem("spec/duplicate", rule.span, message, Some(hint));
     }
-    AbsorbSpec { base, flag, require, conflicts, scope, lists, stragglers }
+    AbsorbSpec { base, flag, require, conflicts, scope, lists, identity, stragglers }
 }
 
 fn source_column<'s>(spec: &'s Spec, name: &str) -> Option<&'s FieldRule> {

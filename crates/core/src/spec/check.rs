@@ -2,16 +2,16 @@
 
 use super::read::{Reader, Span, did_you_mean};
 use super::stores::{Draft, StorePlaces};
-use super::{FieldRule, LayoutSpec, RuleFrom, Spec, StoreSpec, Unmapped};
+use super::{FieldRule, Kind, LayoutSpec, RuleFrom, Spec, StoreSpec, Unmapped};
 use crate::expr::Expr;
 use crate::path::{Path, Step};
 
 /// Reports everything that only shows when the sections are seen together.
 pub(super) fn check(reader: &mut Reader<'_>, draft: &Draft) {
     let spec = &draft.spec;
-    keys(reader, &spec.target, &draft.target, &spec.fields, "[fields]");
+    keys(reader, spec.kind, (&spec.target, &draft.target), &spec.fields, "[fields]");
     if let LayoutSpec::Rows { columns, residue } = &spec.source.layout {
-        keys(reader, &spec.source, &draft.source, columns, "[source.columns]");
+        keys(reader, spec.kind, (&spec.source, &draft.source), columns, "[source.columns]");
         residue_apart(reader, residue.as_deref(), draft.source.residue, columns);
         source_columns(reader, spec, columns, residue.as_deref());
     }
@@ -25,7 +25,13 @@ pub(super) fn check(reader: &mut Reader<'_>, draft: &Draft) {
 }
 
 /// The key fields must be plain fields of the list.
-fn keys(reader: &mut Reader<'_>, store: &StoreSpec, places: &StorePlaces, fields: &[FieldRule], place: &str) {
+fn keys(
+    reader: &mut Reader<'_>,
+    kind: Kind,
+    (store, places): (&StoreSpec, &StorePlaces),
+    fields: &[FieldRule],
+    place: &str,
+) {
     if fields.is_empty() {
         return;
     }
@@ -42,6 +48,8 @@ fn keys(reader: &mut Reader<'_>, store: &StoreSpec, places: &StorePlaces, fields
         let unfit = match field.from {
             _ if field.child.is_some() => "an array",
             RuleFrom::Constant(_) => "the same for every record",
+            // Then `[identity]` says how it is assigned.
+            RuleFrom::TargetOnly if kind == Kind::Absorb => continue,
             RuleFrom::TargetOnly => "not made from the source",
             RuleFrom::Path(_) | RuleFrom::Sql { .. } => continue,
         };

@@ -5,6 +5,7 @@ mod absorb;
 mod check;
 mod column;
 mod fields;
+mod identity;
 mod lists;
 mod literal;
 mod read;
@@ -20,6 +21,7 @@ use crate::shape::{FieldType, Reference};
 use crate::value::Value;
 
 pub use absorb::{AbsorbSpec, Conflict, REST, Scope, Stragglers};
+pub use identity::Assign;
 pub use lists::Lists;
 pub use read::{did_you_mean, locate};
 pub use render::{Colour, render_problems, render_problems_in};

@@ -165,6 +165,18 @@ fn absorbing(moving: &Value) -> Value {
                 }
             }
         },
+        "identity": {
+            "description": "How records get a key of the target that no rule computes",
+            "type": "object", "additionalProperties": false, "required": ["assign"],
+            "properties": {
+                "assign": {
+                    "description": "next: the next free number; uuid5: a UUID out of the source's key",
+                    "enum": ["next", "uuid5"]
+                },
+                "first": { "description": "The lowest number that is assigned", "type": "integer", "minimum": 1, "default": 1 },
+                "namespace": { "description": "The namespace of the UUIDs", "type": "string", "format": "uuid" }
+            }
+        },
         "stragglers": {
             "description": "What becomes of records that nobody updates",
             "type": "object", "additionalProperties": false,

@@ -150,8 +150,10 @@ impl Carrier {
     /// whoever else tries; where the target refuses it, the source has it back.
     pub async fn land(&self, epoch: u64, row: &Fetched, held: &Held) -> Result<Landed, Fault> {
         let shapes = &self.setup.shapes;
-        let key = shapes.mapping().key_forward(&row.key)?;
-        let mut v2 = shapes.forward(&held.v1)?.v2;
+        let key = self.target_key(&row.key).await?;
+        let mut v1 = held.v1.clone();
+        shapes.with_key(&mut v1, &key);
+        let mut v2 = shapes.forward(&v1)?.v2;
         let mut changed: Vec<ChangedValue> = Vec::new();
         // Each round settles one conflict; there are no more than there are unique fields.
         for _ in 0..=2 * shapes.unique_fields().len() {

@@ -53,7 +53,8 @@ impl Found {
 /// A record of the source as it would be in the target.
 struct Wanted {
     from: Key,
-    key: Key,
+    /// `None`: it is assigned, one that nobody has.
+    key: Option<Key>,
     v2: Document,
 }
 
@@ -98,7 +99,10 @@ impl Looking<'_> {
         found.census.records += 1;
         let v1 = self.shapes.held(record.image?).v1;
         let mapped = self.shapes.forward(&v1).and_then(|parted| {
-            let key = self.shapes.key_of(Side::Target, &Image::of(parted.v2.clone()))?;
+            let key = match self.shapes.identity() {
+                Some(_) => None,
+                None => Some(self.shapes.key_of(Side::Target, &Image::of(parted.v2.clone()))?),
+            };
             Ok(Wanted { from: record.key.clone(), key, v2: parted.v2 })
         });
         match mapped {
@@ -112,10 +116,11 @@ impl Looking<'_> {
     }
 
     async fn keys_taken(&self, wanted: &[Wanted], found: &mut Found) -> Result<(), Fault> {
-        let keys: Vec<Key> = wanted.iter().map(|wanted| wanted.key.clone()).collect();
+        let (wanted, keys): (Vec<&Wanted>, Vec<Key>) =
+            wanted.iter().filter_map(|wanted| Some((wanted, wanted.key.clone()?))).unzip();
         let field = self.shapes.shape(Side::Target).key_fields().join(", ");
         let present = self.target.present(&keys).await.map_err(Fault::target)?;
-        for (wanted, _) in wanted.iter().zip(present).filter(|(_, present)| *present) {
+        for (wanted, _) in wanted.into_iter().zip(present).filter(|(_, present)| *present) {
             found.add(&wanted.from, &field);
         }
         Ok(())

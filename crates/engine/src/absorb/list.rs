@@ -169,8 +169,14 @@ impl Carrier {
             Shape::V1 => Reading::begin(ask, &Same, only),
             Shape::V2 => Reading::begin(ask, &other, only),
         };
+        if shape == Shape::V2 && !state.uses_sidecars() && self.setup.crosswalk.is_some() {
+            return Err(super::identity::unassigned().into());
+        }
         while let Some(query) = reading.next() {
-            let page = store.list(&query).await.map_err(Fault::source)?;
+            let mut page = store.list(&query).await.map_err(Fault::source)?;
+            if shape == Shape::V2 {
+                self.with_keys(&mut page.records).await?;
+            }
             for found in &page.records {
                 let Some(image) = &found.image else { continue };
                 let v1 = self.setup.shapes.held(image.clone()).v1;

@@ -19,6 +19,7 @@ use crate::records::ServeError;
 pub mod bulk;
 pub mod carry;
 pub mod census;
+pub mod identity;
 pub mod list;
 pub mod place;
 pub mod reconcile;
@@ -32,6 +33,7 @@ pub mod write;
 
 pub use bulk::{Bulk, Line};
 pub use carry::Carrier;
+pub use identity::Crosswalk;
 pub use serve::{Absorbing, Options};
 
 /// Records that background work reads at once: small beside a scan's chunk,
@@ -53,6 +55,8 @@ pub struct Setup {
     pub flagged: Arc<Flagged>,
     /// The target.
     pub target: Arc<dyn Store>,
+    /// The pairs of keys, where they are assigned.
+    pub crosswalk: Option<Arc<Crosswalk>>,
 }
 
 impl Setup {

@@ -67,17 +67,17 @@ pub struct Keys {
 
 impl Carrier {
     /// Both keys of a record by that of one shape.
-    pub fn keys(&self, shape: Shape, key: &Key) -> Keys {
-        let mapping = self.setup.shapes.mapping();
-        match shape {
-            Shape::V1 => Keys { source: Some(key.clone()), target: mapping.key_forward(key).ok() },
-            Shape::V2 => Keys { source: mapping.key_reverse(key).ok(), target: Some(key.clone()) },
-        }
+    pub async fn keys(&self, state: &State, shape: Shape, key: &Key) -> Result<Keys, Fault> {
+        let own = Some(key.clone());
+        Ok(match shape {
+            Shape::V1 => Keys { source: own, target: self.known_target_key(state, key).await? },
+            Shape::V2 => Keys { source: self.known_source_key(state, key).await?, target: own },
+        })
     }
 
     /// Finds a record; what is on its way is finished first.
     pub async fn locate(&self, state: &State, shape: Shape, key: &Key) -> Result<Place, Fault> {
-        let keys = self.keys(shape, key);
+        let keys = self.keys(state, shape, key).await?;
         if state.is_target_only() {
             return self.locate_in_target(keys).await;
         }
@@ -89,8 +89,11 @@ impl Carrier {
         for _ in 0..LOOKS_MAX {
             let row = source.fetch(source_key).await.map_err(Fault::source)?;
             let Some(image) = row.image.clone() else { return self.own(shape, keys, Some(row)).await };
-            let held = self.setup.shapes.held(image);
+            let mut held = self.setup.shapes.held(image);
             if held.home == Home::Source {
+                if state.uses_sidecars() {
+                    self.with_own_key(source_key, &mut held).await?;
+                }
                 return Ok(Place::Source { row, held });
             }
             let Some(target_key) = &keys.target else { return Ok(Place::Nowhere { row: Some(row) }) };

@@ -67,7 +67,7 @@ impl Carrier {
                 Ok(Some(mark))
             }
             None => {
-                if self.lives_in_target(&row.key).await? {
+                if self.lives_in_target(state, &row.key).await? {
                     let why = "the source's row was deleted after its record had moved; the target's record stands";
                     self.bury(&row.key, stamp, STRAY, why).await?;
                 }
@@ -76,8 +76,8 @@ impl Carrier {
         }
     }
 
-    async fn lives_in_target(&self, key: &Key) -> Result<bool, Fault> {
-        let Ok(target_key) = self.setup.shapes.mapping().key_forward(key) else { return Ok(false) };
+    async fn lives_in_target(&self, state: &State, key: &Key) -> Result<bool, Fault> {
+        let Some(target_key) = self.known_target_key(state, key).await? else { return Ok(false) };
         let found = self.setup.target.fetch(&target_key).await.map_err(Fault::target)?;
         let origin = found.image.and_then(|image| Origin::of(&image.parked));
         Ok(origin.is_some_and(|origin| origin.key == *key))

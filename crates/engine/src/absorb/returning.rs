@@ -49,7 +49,7 @@ impl Carrier {
     /// deleted in the target is deleted in the source.
     async fn stage(&self, epoch: u64, row: &Fetched, held: Held) -> Result<(), Fault> {
         let shapes = &self.setup.shapes;
-        let key = shapes.mapping().key_forward(&row.key)?;
+        let key = self.target_key(&row.key).await?;
         let found = self.setup.target.fetch(&key).await.map_err(Fault::target)?;
         let ours = found.image.as_ref().and_then(|image| Some((image, Origin::of(&image.parked)?)));
         let Some((image, origin)) = ours.filter(|(_, origin)| origin.key == row.key) else {
@@ -101,8 +101,7 @@ impl Carrier {
     }
 
     async fn give_up(&self, epoch: u64, key: &Key, version: Stamp) -> Result<GivenUp, Fault> {
-        let change =
-            Change { key: self.setup.shapes.mapping().key_forward(key)?, image: None, expect: Expect::Stamp(version) };
+        let change = Change { key: self.target_key(key).await?, image: None, expect: Expect::Stamp(version) };
         let idempotency = Some(IdempotencyRow {
             key: giving_up(key, version),
             request_hash: key.hash().into(),

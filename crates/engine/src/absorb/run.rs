@@ -304,6 +304,12 @@ impl Leading<'_> {
         self.go_on()?;
         setup.target.install_for_parked(fence).await.map_err(Halt::store(Side::Target))?;
         failpoint::hit("capture-target-installed");
+        if let Some(crosswalk) = &setup.crosswalk {
+            crosswalk.install().await?;
+            let lease = self.ledger.lease().clone();
+            self.carrier.assign_all(|| lease.check().map_err(|_| lost())).await?;
+            self.go_on()?;
+        }
         let lease = self.ledger.lease().clone();
         let source = setup.source().await.map_err(Halt::store(Side::Source))?;
         let looking = Looking {
@@ -332,11 +338,11 @@ impl Leading<'_> {
         let setup = &self.carrier.setup;
         // Removal begins with the source's sidecar: without it there is nothing left to settle.
         if state.closing {
-            self.remove().await?;
+            self.remove(to).await?;
             return self.step(Step::Entered { to }).await;
         }
         if state.prepared && setup.plain.fence().await.map_err(Halt::store(Side::Source))?.is_none() {
-            self.remove().await?;
+            self.remove(to).await?;
             return self.step(Step::Entered { to }).await;
         }
         if state.prepared {
@@ -358,9 +364,9 @@ impl Leading<'_> {
                 }
                 self.step(Step::Closing { epoch: state.epoch + 1 }).await?;
                 self.acknowledged(state.epoch + 1).await?;
-                self.remove().await?;
+                self.remove(to).await?;
             }
-            Phase::Planned | Phase::Withdrawn => self.remove().await?,
+            Phase::Planned | Phase::Withdrawn => self.remove(to).await?,
         }
         self.step(Step::Entered { to }).await
     }
@@ -388,7 +394,8 @@ impl Leading<'_> {
 
     /// Removes everything of ours. The sidecars go before the flag: the flag
     /// says where records live, and is last known to be needed.
-    async fn remove(&self) -> Result<(), Halt> {
+    /// The pairs of keys stay until there is no next move.
+    async fn remove(&self, to: Phase) -> Result<(), Halt> {
         let setup = &self.carrier.setup;
         setup.plain.remove().await.map_err(Halt::store(Side::Source))?;
         failpoint::hit("remove-source");
@@ -399,6 +406,9 @@ impl Leading<'_> {
             flags.remove_flag(setup.shapes.flag()).await.map_err(Halt::store(Side::Source))?;
         }
         failpoint::hit("absorb-flag-removed");
+        if let (Some(crosswalk), Phase::Complete | Phase::Withdrawn) = (&setup.crosswalk, to) {
+            crosswalk.remove().await?;
+        }
         Ok(())
     }
 
@@ -496,7 +506,7 @@ impl Leading<'_> {
         Ok(match self.carrier.locate(state, Shape::V1, key).await? {
             Place::Source { held, .. } => match self.carrier.setup.shapes.forward(&held.v1) {
                 Ok(parted) => {
-                    let key = self.carrier.setup.shapes.mapping().key_forward(key).map_err(Fault::from)?;
+                    let key = self.carrier.target_key(key).await?;
                     self.carrier.obstacle(&parted.v2, &key).await?.is_none()
                 }
                 Err(_) => false,

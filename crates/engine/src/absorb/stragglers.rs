@@ -146,7 +146,7 @@ impl Carrier {
     ) -> Result<Deactivated, Fault> {
         let again = !self.lacks(Protection::PredicateAgain);
         let shapes = &self.setup.shapes;
-        let (row, held) = match again {
+        let (row, mut held) = match again {
             true => match self.locate(state, Shape::V1, &chosen.key).await? {
                 Place::Source { row, held } => (row, held),
                 _ => return Ok(Deactivated::LeftAlone),
@@ -159,6 +159,7 @@ impl Carrier {
         if again && !self.inactive_now(stragglers).matches(&held.v1.record) {
             return Ok(Deactivated::LeftAlone);
         }
+        self.with_own_key(&row.key, &mut held).await?;
         let parted = shapes.forward(&held.v1)?;
         let mut v2 = parted.v2;
         for (name, value) in stragglers.deactivate.iter() {
@@ -166,7 +167,7 @@ impl Carrier {
         }
         let v1 = shapes.reverse(&Parted { v2, rest: parted.rest })?;
         let v2 = shapes.forward(&v1)?.v2;
-        let key = shapes.mapping().key_forward(&row.key)?;
+        let key = self.target_key(&row.key).await?;
         if let Some(refused) = self.obstacle(&v2, &key).await? {
             self.bury(&row.key, stamp_of(&row), &refused.code, &refused.message).await?;
             return Ok(Deactivated::Refused);

@@ -9,8 +9,8 @@ use shearwater_core::lifecycle::VerifyTotals;
 use shearwater_core::lifecycle::absorb::State;
 use shearwater_core::store::Side;
 
+use super::Carrier;
 use super::place::Place;
-use super::{Carrier, Fault};
 use crate::ledger::Halt;
 use crate::records::Shape;
 
@@ -41,7 +41,7 @@ impl Carrier {
         match self.locate(state, Shape::V1, key).await? {
             Place::Source { held, .. } => match shapes.forward(&held.v1) {
                 Ok(_) => {
-                    let target_key = shapes.mapping().key_forward(key).map_err(Fault::from)?;
+                    let target_key = self.target_key(key).await?;
                     let found = self.setup.target.fetch(&target_key).await.map_err(Halt::store(Side::Target))?;
                     let origin = found.image.and_then(|image| Origin::of(&image.parked));
                     totals.extra += u64::from(origin.is_some_and(|origin| origin.key == *key));

@@ -196,7 +196,10 @@ impl Carrier {
         };
         // There and back: what the rules compute is computed again.
         let parted = Parted { v2: edited.record, rest };
-        let v1 = shapes.reverse(&parted).map_err(unprocessable)?;
+        let mut v1 = shapes.reverse(&parted).map_err(unprocessable)?;
+        if let Place::Nowhere { row: Some(row) } = place {
+            shapes.with_source_key(&mut v1, &row.key);
+        }
         let v2 = shapes.forward(&v1).map_err(unprocessable)?.v2;
         let shown = Image::of(v2.clone());
         let moves = state.moves_forward() && lacks.is_empty();

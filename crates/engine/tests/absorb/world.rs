@@ -14,7 +14,7 @@ use shearwater_core::lifecycle::absorb::{Phase, State};
 use shearwater_core::query::{Filter, OrderTerm};
 use shearwater_core::spec::{self, Migration};
 use shearwater_core::{Document, Key, Value};
-use shearwater_engine::absorb::{Absorbing, Flagged, Options, Protection, Setup, run};
+use shearwater_engine::absorb::{Absorbing, Crosswalk, Flagged, Options, Protection, Setup, run};
 use shearwater_engine::coordinator::CoordinatorOptions;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{ClientChange, Condition, Edit, Got, ListAsk, ServeError, Shape, WriteDone};
@@ -32,13 +32,21 @@ pub struct World {
     pub more: String,
     /// Keys at the top of the spec.
     pub top: String,
+    /// Another spec instead.
+    pub whole: Option<String>,
 }
 
 impl World {
     /// So many users of Bob's, and three people of Alice's own.
     pub fn new(users: i64) -> World {
         let temp = tempfile::tempdir().unwrap();
-        let world = World { dir: temp.path().to_owned(), _temp: Some(temp), more: String::new(), top: String::new() };
+        let world = World {
+            dir: temp.path().to_owned(),
+            _temp: Some(temp),
+            more: String::new(),
+            top: String::new(),
+            whole: None,
+        };
         let mut bob = world.bob();
         bob.execute_batch(
             "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, first TEXT, last TEXT, vip INTEGER, last_login TEXT)",
@@ -74,7 +82,7 @@ impl World {
 
     /// The same directory, as another process sees it.
     pub fn at(dir: &Path) -> World {
-        World { dir: dir.to_owned(), _temp: None, more: String::new(), top: String::new() }
+        World { dir: dir.to_owned(), _temp: None, more: String::new(), top: String::new(), whole: None }
     }
 
     /// Without the people of Alice's that collide with Bob's users.
@@ -89,6 +97,9 @@ impl World {
     }
 
     pub fn spec(&self) -> String {
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
         let dir = self.dir.display();
         format!(
             r#"migration = "bob"
@@ -171,9 +182,18 @@ manager = {{ type = "text" }}
         let (source, target) = (spec.base.source.url.clone(), spec.base.target.url.clone());
         let flagged = shapes.flagged().clone();
         let source_url = source.clone();
+        let opened = open(&target, shapes.shape(Shape::V2.side()).clone()).await.unwrap();
+        let crosswalk = match shapes.identity() {
+            Some(identity) => {
+                let pairs = shearwater_stores::open(&target, identity.layout(), Create::IfMissing).await.unwrap();
+                Some(Crosswalk::new(identity.clone(), pairs, opened.clone()))
+            }
+            None => None,
+        };
         Setup {
             plain: open(&source, shapes.shape(Shape::V1.side()).clone()).await.unwrap(),
-            target: open(&target, shapes.shape(Shape::V2.side()).clone()).await.unwrap(),
+            target: opened,
+            crosswalk,
             flagged: Flagged::by(move || Box::pin(open(&source_url, flagged.clone()))),
             spec: Arc::new(spec),
             shapes,
@@ -197,7 +217,7 @@ manager = {{ type = "text" }}
     }
 }
 
-fn rows(connection: &Connection, sql: &str) -> Vec<String> {
+pub fn rows(connection: &Connection, sql: &str) -> Vec<String> {
     let mut statement = connection.prepare(sql).unwrap();
     let count = statement.column_count();
     let row = |row: &rusqlite::Row<'_>| {

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
-use shearwater_core::store::{Flagged, Flags};
+use shearwater_core::store::{Flagged, Flags, must_be_own};
 
 use super::facts::{Server, spelled};
 use super::names::{list, literal, own_name, quoted};
@@ -133,6 +133,14 @@ impl Flags for MySql {
         let sql = format!("SELECT count(*) FROM {table} WHERE {flag} = {}", u8::from(flagged == Flagged::Yes));
         let rows = session.rows("counting flags", &sql, Vec::new()).await?;
         Ok(rows.first().and_then(|row| row.first()).and_then(number_of).unwrap_or_default())
+    }
+
+    async fn drop_own_table(&self) -> StoreResult<()> {
+        let table = self.0.layout.table();
+        must_be_own(table)?;
+        let mut session = self.0.pool.session().await?;
+        session.script("dropping our table", &format!("DROP TABLE IF EXISTS {}", quoted(table))).await?;
+        Ok(())
     }
 
     async fn add_flag(&self, flag: &str) -> StoreResult<Vec<String>> {

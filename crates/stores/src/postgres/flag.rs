@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
-use shearwater_core::store::{Flagged, Flags};
+use shearwater_core::store::{Flagged, Flags, must_be_own};
 
 use super::Postgres;
 use super::capture::patiently;
@@ -147,6 +147,13 @@ impl Flags for Postgres {
         let sql = format!("SELECT count(*) FROM {table} WHERE {} = $1", quoted(flag));
         let row = session.one(&sql, &[&(flagged == Flagged::Yes)]).await?;
         Ok(get::<i64>(&row, 0)?.unsigned_abs())
+    }
+
+    async fn drop_own_table(&self) -> StoreResult<()> {
+        let table = self.tree.layout.table();
+        must_be_own(table)?;
+        let session = self.pool.lease().await?;
+        Ok(session.batch(&format!("DROP TABLE IF EXISTS {}", qualified(self.pool.schema(), table))).await?)
     }
 
     async fn add_flag(&self, flag: &str) -> StoreResult<Vec<String>> {

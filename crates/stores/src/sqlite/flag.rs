@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::Layout;
-use shearwater_core::store::{Flagged, Flags};
+use shearwater_core::store::{Flagged, Flags, must_be_own};
 
 use super::Sqlite;
 use super::error::store_error;
@@ -88,6 +88,12 @@ impl Flags for Sqlite {
             count.map(i64::unsigned_abs).map_err(|e| store_error("counting flags", e))
         })
         .await
+    }
+
+    async fn drop_own_table(&self) -> StoreResult<()> {
+        must_be_own(&self.tables.name)?;
+        let sql = format!("DROP TABLE IF EXISTS {}", quoted(&self.tables.name));
+        self.writer.run(Durability::OnDisk, move |session| run(session, vec![sql]).map(drop)).await
     }
 
     async fn add_flag(&self, flag: &str) -> StoreResult<Vec<String>> {

@@ -11,7 +11,7 @@ use shearwater_core::lifecycle::absorb::{Phase, State, Step};
 use shearwater_core::shape::Layout;
 use shearwater_core::spec::{self, AbsorbSpec, Colour};
 use shearwater_core::store::{Side, Store};
-use shearwater_engine::absorb::{Absorbing, Flagged, Options, Setup, run as engine};
+use shearwater_engine::absorb::{Absorbing, Crosswalk, Flagged, Options, Setup, run as engine};
 use shearwater_engine::coordinator::{Coordinator, CoordinatorOptions};
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::{Member, Serve};
@@ -98,9 +98,18 @@ pub async fn setup(journal: Arc<dyn Journal>, spec: &AbsorbFile) -> Outcome<Setu
         let (url, layout) = (url.clone(), flagged.clone());
         Box::pin(async move { shearwater_stores::open(&url, layout, Create::Never).await })
     });
+    let target = open(spec, Side::Target, spec.shapes.shape(Side::Target)).await?;
+    let crosswalk = match spec.shapes.identity() {
+        Some(identity) => {
+            let pairs = open_as(spec, Side::Target, &identity.layout(), Create::IfMissing).await?;
+            Some(Crosswalk::new(identity.clone(), pairs, target.clone()))
+        }
+        None => None,
+    };
     Ok(Setup {
         plain: open(spec, Side::Source, spec.shapes.shape(Side::Source)).await?,
-        target: open(spec, Side::Target, spec.shapes.shape(Side::Target)).await?,
+        target,
+        crosswalk,
         flagged,
         spec: spec.spec.clone(),
         shapes: spec.shapes.clone(),
@@ -110,11 +119,15 @@ pub async fn setup(journal: Arc<dyn Journal>, spec: &AbsorbFile) -> Outcome<Setu
 
 /// Opens one store; both have been there before us.
 pub async fn open(spec: &AbsorbFile, side: Side, layout: &Layout) -> Outcome<Arc<dyn Store>> {
+    open_as(spec, side, layout, Create::Never).await
+}
+
+async fn open_as(spec: &AbsorbFile, side: Side, layout: &Layout, create: Create) -> Outcome<Arc<dyn Store>> {
     let (name, store) = match side {
         Side::Source => ("source", &spec.spec.base.source),
         Side::Target => ("target", &spec.spec.base.target),
     };
-    shearwater_stores::open(&store.url, layout.clone(), Create::Never)
+    shearwater_stores::open(&store.url, layout.clone(), create)
         .await
         .map_err(|error| Failure::from(error).within(&format!("{name} {}", store.shown_url)))
 }

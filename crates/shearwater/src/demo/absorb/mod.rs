@@ -239,6 +239,7 @@ async fn setup(options: &DemoOptions, stand: Stand<'_>, estate: &mut stores::Est
         spec: Arc::new(spec),
         shapes: shapes.clone(),
         journal,
+        crosswalk: None,
     })
 }
 
