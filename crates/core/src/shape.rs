@@ -1,6 +1,7 @@
 //! How a store holds a record: the two layouts and the types of their columns.
 
 use crate::path::Path;
+use crate::value::Value;
 
 /// The declared type of a column or of a mapped field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -95,6 +96,44 @@ pub struct TableShape {
     pub children: Vec<ChildShape>,
     /// The JSON column for what no rule names.
     pub residue: Option<String>,
+    /// What the table has besides, where `provision` makes it.
+    pub extras: Extras,
+}
+
+/// What a table that `provision` makes has besides columns that are looked at
+/// one by one. No read and no write of ours needs any of it: it is there for
+/// programs that write the table themselves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extras {
+    /// Columns that are unique together.
+    pub unique: Vec<Vec<String>>,
+    /// Columns that refer to another table's together. As of a single column's,
+    /// the start does not check them.
+    pub foreign_keys: Vec<References>,
+    /// What the store puts where a program leaves the column out.
+    pub defaults: Vec<(String, WhenOmitted)>,
+    /// The key column that the store numbers where a program leaves it out.
+    pub identity: Option<String>,
+}
+
+/// Columns whose values must stand together in another table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct References {
+    /// The columns.
+    pub columns: Vec<String>,
+    /// The other table.
+    pub table: String,
+    /// Its columns, in the same order, which are unique there together.
+    pub others: Vec<String>,
+}
+
+/// What a store puts into a column that a program leaves out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WhenOmitted {
+    /// This value.
+    Value(Value),
+    /// The time of the statement or of its transaction, as the store counts it.
+    Now,
 }
 
 /// A child table. Its columns in the store: `id` (the deterministic child key:
@@ -187,16 +226,20 @@ impl Layout {
         }
     }
 
-    /// Every column that must stand in another table, with the table it is in,
-    /// root first.
-    pub fn references(&self) -> Vec<(&str, &ColumnShape, &Reference)> {
+    /// All columns that must stand in another table, with the table that they
+    /// are in, root first; those that do so together after the single ones.
+    pub fn references(&self) -> Vec<(&str, References)> {
         fn of<'a>(
             table: &'a str,
             columns: &'a [ColumnShape],
             children: &'a [ChildShape],
-            out: &mut Vec<(&'a str, &'a ColumnShape, &'a Reference)>,
+            out: &mut Vec<(&'a str, References)>,
         ) {
-            out.extend(columns.iter().filter_map(|column| Some((table, column, column.references.as_ref()?))));
+            out.extend(columns.iter().filter_map(|column| {
+                let other = column.references.as_ref()?;
+                let (columns, others) = (vec![column.name.clone()], vec![other.column.clone()]);
+                Some((table, References { columns, table: other.table.clone(), others }))
+            }));
             for child in children {
                 of(&child.table, &child.columns, &child.children, out);
             }
@@ -204,8 +247,26 @@ impl Layout {
         let mut found = Vec::new();
         if let Layout::Rows(shape) = self {
             of(&shape.table, &shape.columns, &shape.children, &mut found);
+            found.extend(shape.extras.foreign_keys.iter().map(|key| (shape.table.as_str(), key.clone())));
         }
         found
+    }
+
+    /// The type of a column of one of its tables.
+    pub fn column_type(&self, table: &str, name: &str) -> Option<FieldType> {
+        let Layout::Rows(shape) = self else { return None };
+        let of = |columns: &[ColumnShape]| columns.iter().find(|column| column.name == name).map(|column| column.ty);
+        if shape.table == table {
+            return of(&shape.columns);
+        }
+        let mut open: Vec<&ChildShape> = shape.children.iter().collect();
+        while let Some(child) = open.pop() {
+            if child.table == table {
+                return of(&child.columns);
+            }
+            open.extend(&child.children);
+        }
+        None
     }
 
     /// The declared type of a path: a column's for `rows`; `None` for a path of

@@ -38,7 +38,7 @@ pub async fn begin(helm: &Helm) -> Result<(), Halt> {
 pub async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Value, Halt> {
     let state = helm.ledger.view().state.clone();
     let BackfillState::Running { run, ranges } = state.backfill else {
-        return Err(Halt::refused("backfill/not-running", "no backfill is running", "start one with `backfill`"));
+        return Err(Halt::refused("backfill/not-running", "no backfill is running", "`start` begins one"));
     };
     let began = Instant::now();
     let checkpoints = patiently(&mut leash, Side::Target, || helm.setup.target.checkpoints(&run)).await?;

@@ -121,7 +121,7 @@ async fn refuse_when_captured(setup: &Setup) -> Result<(), Halt> {
     Err(Halt::refused(
         "copy/captured",
         "the migration has begun to follow writes, so a copy without capture could undo them",
-        "`backfill` copies safely beside live writes",
+        "`start` copies safely beside live writes",
     ))
 }
 

@@ -44,6 +44,7 @@ fn rows_layout() -> Layout {
             residue: None,
         }],
         residue: Some("extra".into()),
+        extras: Default::default(),
     })
 }
 

@@ -7,7 +7,7 @@ use super::rules::{Child, Column, Conversion, Elements, NullBack, ObjectRules, O
 use super::{Mapping, MappingError};
 use crate::expr::Expr;
 use crate::path::{Path, Step};
-use crate::shape::{ChildShape, ColumnShape, DocumentLayout, FieldType, Layout, TableShape};
+use crate::shape::{ChildShape, ColumnShape, DocumentLayout, Extras, FieldType, Layout, TableShape};
 use crate::spec::{ChildRule, FieldRule, Kind, LayoutSpec, RuleFrom, Spec, StoreSpec, Unmapped};
 
 pub(super) fn mapping(spec: &Spec) -> Result<Mapping, MappingError> {
@@ -51,6 +51,12 @@ fn rows_layout(store: &StoreSpec, fields: &[FieldRule], residue: Option<&str>) -
         columns: columns(fields, &store.key),
         children: children(fields, residue),
         residue: residue.map(str::to_owned),
+        extras: Extras {
+            unique: store.together.unique.clone(),
+            foreign_keys: store.together.foreign_keys.clone(),
+            defaults: fields.iter().filter_map(|rule| Some((rule.name.clone(), rule.when_omitted.clone()?))).collect(),
+            identity: fields.iter().find(|rule| rule.identity).map(|rule| rule.name.clone()),
+        },
     })
 }
 

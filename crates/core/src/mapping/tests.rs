@@ -49,6 +49,8 @@ pub(super) fn rule(name: &str, from: RuleFrom, ty: FieldType) -> FieldRule {
         unique: false,
         native: None,
         references: None,
+        identity: false,
+        when_omitted: None,
         cast: false,
         unfit: None,
         chars_max: None,
@@ -96,6 +98,7 @@ fn store(key: &str, layout: LayoutSpec) -> StoreSpec {
         table: "users".to_owned(),
         key: key.split(',').map(str::to_owned).collect(),
         layout,
+        together: Default::default(),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::columns::column_of;
 use super::{Finding, Weight};
-use crate::shape::Layout;
-use crate::store::{InspectedTable, Inspection};
+use crate::shape::{Layout, References};
+use crate::store::{InspectedColumn, InspectedTable, Inspection};
 
 fn find<'a>(look: &'a Inspection, name: &str) -> Option<&'a InspectedTable> {
     look.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
@@ -48,41 +48,22 @@ pub(super) fn check_existing(layout: &Layout, look: &Inspection, findings: &mut 
 
 /// Foreign keys that the spec asks for.
 pub(super) fn check_asked(layout: &Layout, look: Option<&Inspection>, findings: &mut Vec<Finding>) {
-    let mut later: Vec<&str> = Vec::new();
-    for (table, column, other) in layout.references() {
-        let place = ["fields", column.name.as_str(), "references"];
+    let mut later: Vec<String> = Vec::new();
+    for (table, other) in layout.references() {
+        let alone = other.columns.len() == 1;
+        let place: &[&str] = match other.columns.first() {
+            Some(column) if alone => &["fields", column, "references"],
+            _ => &["target", "foreign_keys"],
+        };
         let own = table.eq_ignore_ascii_case(&other.table);
         let Some(there) = look.and_then(|look| find(look, &other.table)) else {
-            if !own && !later.contains(&other.table.as_str()) {
-                later.push(&other.table);
+            if !own && !later.contains(&other.table) {
+                later.push(other.table);
             }
             continue;
         };
-        let problem = match column_of(there, &other.column) {
-            None => Some(format!("the target's table `{}` has no column `{}`", other.table, other.column)),
-            Some(found) => {
-                let alone =
-                    |columns: &Vec<String>| columns.len() == 1 && columns[0].eq_ignore_ascii_case(&other.column);
-                let is_unique = alone(&there.key) || there.unique.iter().any(alone);
-                match found.ty {
-                    _ if !is_unique => Some(format!(
-                        "nothing keeps `{}` unique in `{}`, so no row can refer to it",
-                        other.column, other.table
-                    )),
-                    Some(ty) if ty != column.ty => Some(format!(
-                        "`{}` is {}, and `{}` of `{}`, which it refers to, is {}",
-                        column.name,
-                        column.ty.name(),
-                        other.column,
-                        other.table,
-                        found.declared
-                    )),
-                    _ => None,
-                }
-            }
-        };
-        if let Some(message) = problem {
-            findings.push(Finding::new("plan/references", Weight::Problem, message).at(&place));
+        if let Some(message) = unfit(layout, table, &other, there) {
+            findings.push(Finding::new("plan/references", Weight::Problem, message).at(place));
         }
     }
     for table in later {
@@ -94,6 +75,37 @@ pub(super) fn check_asked(layout: &Layout, look: Option<&Inspection>, findings: 
                 .hint("complete is refused while a row lacks the row that it needs"),
         );
     }
+}
+
+/// Why columns cannot refer to those of a table that is there.
+fn unfit(layout: &Layout, table: &str, asked: &References, there: &InspectedTable) -> Option<String> {
+    let found: Vec<&InspectedColumn> = asked.others.iter().map_while(|name| column_of(there, name)).collect();
+    if let Some(missing) = asked.others.get(found.len()) {
+        return Some(format!("the target's table `{}` has no column `{missing}`", asked.table));
+    }
+    let these = |columns: &Vec<String>| {
+        columns.len() == asked.others.len()
+            && columns.iter().all(|name| asked.others.iter().any(|other| other.eq_ignore_ascii_case(name)))
+    };
+    if !these(&there.key) && !there.unique.iter().any(these) {
+        return Some(format!(
+            "nothing keeps `{}` unique in `{}`, so no row can refer to it",
+            asked.others.join("`, `"),
+            asked.table
+        ));
+    }
+    asked.columns.iter().zip(found).find_map(|(name, found)| {
+        let own = layout.column_type(table, name)?;
+        found.ty.is_some_and(|ty| ty != own).then(|| {
+            format!(
+                "`{name}` is {}, and `{}` of `{}`, which it refers to, is {}",
+                own.name(),
+                found.name,
+                asked.table,
+                found.declared
+            )
+        })
+    })
 }
 
 /// Rows of the source that change by themselves when another row does.

@@ -58,6 +58,7 @@ pub fn required(spec: &RequireSpec, inspection: &Inspection) -> Result<Required,
             columns,
             children: Vec::new(),
             residue: None,
+            extras: Default::default(),
         })
     };
     hazards.extend(table.hazards.iter().cloned());

@@ -19,6 +19,7 @@ pub(super) fn check(reader: &mut Reader<'_>, draft: &Draft) {
         residue_apart(reader, Some(residue), draft.unmapped, &spec.fields);
     }
     unfit(reader, spec);
+    super::extras::check(reader, &spec.target, &spec.fields);
     tables(reader, draft);
     origins_apart(reader, &spec.fields);
     back_fields(reader, &spec.fields);

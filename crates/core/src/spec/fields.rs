@@ -3,6 +3,7 @@
 use toml::de::DeValue;
 
 use super::column::{read_chars_max, read_native, read_references, read_unfit};
+use super::extras::read_column_default;
 use super::literal::{FIELD_TYPES, constant};
 use super::read::{Item, Reader, Section, Span, did_you_mean};
 use super::{ChildRule, FieldRule, RuleFrom, Unfit};
@@ -97,6 +98,8 @@ fn blank(item: &Item<'_>) -> FieldRule {
         unique: false,
         native: None,
         references: None,
+        identity: false,
+        when_omitted: None,
         cast: false,
         unfit: None,
         chars_max: None,
@@ -129,7 +132,12 @@ fn rule(reader: &mut Reader<'_>, item: Item<'_>, owner: Owner) -> Option<FieldRu
         rule.ty = read_type(reader, &ty).unwrap_or(FieldType::Json);
     }
     origin(reader, &mut section, &mut rule);
-    for (key, slot) in [("cast", &mut rule.cast), ("required", &mut rule.required), ("unique", &mut rule.unique)] {
+    for (key, slot) in [
+        ("cast", &mut rule.cast),
+        ("required", &mut rule.required),
+        ("unique", &mut rule.unique),
+        ("identity", &mut rule.identity),
+    ] {
         if let Some(item) = section.take(key) {
             *slot = reader.flag(&item).unwrap_or(false);
         }
@@ -137,6 +145,7 @@ fn rule(reader: &mut Reader<'_>, item: Item<'_>, owner: Owner) -> Option<FieldRu
     if let Some(item) = section.take("default") {
         rule.default = constant(reader, &item, rule.ty);
     }
+    rule.when_omitted = read_column_default(reader, &mut section, rule.ty);
     rule.native = read_native(reader, &mut section);
     rule.references = read_references(reader, &mut section);
     rule.unfit = read_unfit(reader, &mut section);

@@ -4,6 +4,7 @@
 mod absorb;
 mod check;
 mod column;
+mod extras;
 mod fields;
 mod identity;
 mod lists;
@@ -17,10 +18,11 @@ mod stores;
 mod tests;
 
 use crate::path::Path;
-use crate::shape::{FieldType, Reference};
+use crate::shape::{FieldType, Reference, WhenOmitted};
 use crate::value::Value;
 
 pub use absorb::{AbsorbSpec, Conflict, REST, Scope, Stragglers};
+pub use extras::Together;
 pub use identity::Assign;
 pub use lists::Lists;
 pub use read::{did_you_mean, locate};
@@ -127,6 +129,8 @@ pub struct StoreSpec {
     pub key: Vec<String>,
     /// The layout.
     pub layout: LayoutSpec,
+    /// Columns of a target that belong together.
+    pub together: Together,
 }
 
 /// The layout as the spec declares it. Default: a source without columns is
@@ -165,6 +169,11 @@ pub struct FieldRule {
     pub native: Option<String>,
     /// The column of another table in which each value must stand.
     pub references: Option<Reference>,
+    /// Whether the store numbers the key where a program leaves it out, in a
+    /// table that the start makes.
+    pub identity: bool,
+    /// What the store puts where a program leaves the column out, likewise.
+    pub when_omitted: Option<WhenOmitted>,
     /// Whether a value of another type is converted when that is exact; its
     /// original type is remembered, so that it comes back as it was.
     pub cast: bool,

@@ -33,7 +33,25 @@ pub fn json_schema() -> Value {
                 },
                 "residue": { "description": "The source's JSON column for other fields", "type": "string" }
             })),
-            "target": store(json!({})),
+            "target": store(json!({
+                "unique_together": {
+                    "description": "Columns that are unique together, in a table that the start makes",
+                    "type": "array", "items": columns()
+                },
+                "foreign_keys": {
+                    "description": "Columns whose values stand together in another table",
+                    "type": "array",
+                    "items": {
+                        "type": "object", "additionalProperties": false,
+                        "required": ["columns", "table", "references"],
+                        "properties": {
+                            "columns": columns(),
+                            "table": { "description": "The other table", "type": "string" },
+                            "references": columns()
+                        }
+                    }
+                }
+            })),
             "fields": {
                 "description": "One rule for each field of v2, in column order",
                 "type": "object", "minProperties": 1,
@@ -96,6 +114,12 @@ pub fn json_schema() -> Value {
                             "description": "The table and column of the target in which each value must stand",
                             "type": "string"
                         },
+                        "identity": {
+                            "description": "The store numbers the key where a program leaves it out", "type": "boolean"
+                        },
+                        "column_default": {
+                            "description": "What the store puts where a program leaves the column out; \"now\" for times"
+                        },
                         "default": { "description": "What stands for a missing value" },
                         "table": { "description": "The child table of an array", "type": "string" },
                         "fields": {
@@ -123,6 +147,10 @@ pub fn json_schema() -> Value {
             ] }
         }
     })
+}
+
+fn columns() -> Value {
+    json!({ "type": "array", "minItems": 2, "items": { "type": "string" } })
 }
 
 /// The spec of an `absorb`: what a `move` has but `[unmapped]`, and its own.

@@ -1,6 +1,7 @@
 //! The head that every spec has, and a `move`'s sections around its fields:
 //! `[source]`, `[target]`, `[unmapped]`, `[gates]`, `[pace]`.
 
+use super::extras::{Together, read_together};
 use super::fields::{check_name, read_columns, read_rules};
 use super::read::{Item, Reader, Section, Span, did_you_mean};
 use super::{Gates, Kind, LayoutSpec, Migration, Pace, Spec, StoreSpec, Unmapped, absorb, check, require};
@@ -157,7 +158,14 @@ pub(super) fn read_store(
     which: Which,
 ) -> (StoreSpec, StorePlaces) {
     let layout = LayoutSpec::Document { column: "doc".to_owned() };
-    let empty = StoreSpec { url: String::new(), shown_url: String::new(), table: String::new(), key: vec![], layout };
+    let empty = StoreSpec {
+        url: String::new(),
+        shown_url: String::new(),
+        table: String::new(),
+        key: vec![],
+        layout,
+        together: Together::default(),
+    };
     let Some(item) = root.take(name) else {
         let hint = format!("add:\n[{name}]\nurl = \"sqlite:app.db\"\ntable = \"users\"\nkey = \"id\"");
         reader.problem("spec/missing", root.span, format!("the spec has no [{name}]"), Some(hint));
@@ -198,8 +206,12 @@ pub(super) fn read_store(
         places.flag = Some((flag, item.span()));
     }
     let layout = read_layout(reader, &mut section, which, &mut places);
+    let together = match which {
+        Which::Target if matches!(layout, LayoutSpec::Rows { .. }) => read_together(reader, &mut section),
+        _ => Together::default(),
+    };
     section.refuse_rest(reader);
-    (StoreSpec { url, shown_url, table, key, layout }, places)
+    (StoreSpec { url, shown_url, table, key, layout, together }, places)
 }
 
 fn read_layout(

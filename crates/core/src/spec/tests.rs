@@ -543,6 +543,31 @@ fn columns_that_cannot_be_so() {
 }
 
 #[test]
+fn what_cannot_belong_together() {
+    let email = "email = { type = \"text\", unique = true, default = \"nobody@example.org\" }";
+    let table = "table = \"people\"";
+    let with = |line: &str| format!("{table}\n{line}");
+    let lines = [
+        ("no list", "unique_together = \"email\""),
+        ("one column", "unique_together = [[\"email\"]]"),
+        ("an unknown column", "unique_together = [[\"email\", \"emial\"]]"),
+        ("half a foreign key", "foreign_keys = [{ columns = [\"email\", \"score\"], table = \"others\" }]"),
+        (
+            "two columns to three",
+            "foreign_keys = [{ columns = [\"email\", \"score\"], table = \"o\", references = [\"a\", \"b\", \"c\"] }]",
+        ),
+    ]
+    .map(|(name, line)| (name, with(line)));
+    let mut cases: Vec<(&str, &str, &str)> = lines.iter().map(|(name, line)| (*name, table, line.as_str())).collect();
+    cases.extend([
+        ("numbers that are no key", email, "email = { type = \"int\", identity = true }"),
+        ("a default of another type", email, "email = { type = \"text\", column_default = 3 }"),
+        ("a text that is now", email, "email = { type = \"date\", column_default = \"now\" }"),
+    ]);
+    check("together", GOOD, &cases);
+}
+
+#[test]
 fn every_problem_is_told_at_once() {
     let text = GOOD
         .replace("kind = \"move\"", "kind = \"mvoe\"")

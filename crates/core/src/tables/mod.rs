@@ -1,6 +1,7 @@
 //! Specs for tables of plain columns: proposed from what a store says of them,
 //! in an order in which foreign keys find their rows.
 
+mod defaults;
 mod order;
 mod propose;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A spec proposed from a table of plain columns, with a comment for every oddity.
 
+use super::defaults::{is_none, portable};
 use crate::path::Path;
 use crate::plan::columns::{Holds, holds};
 use crate::shape::FieldType;
@@ -45,7 +46,7 @@ pub fn propose(table: &InspectedTable, proposal: &Proposal<'_>) -> String {
         quoted(&table.name),
         rows(table)
     );
-    about_table(table, &mut out);
+    table.hazards.iter().for_each(|hazard| comment_line(&mut out, &format!("Source: {hazard}.")));
     out.push_str(&format!(
         "migration = {}\nkind = \"move\"\nentity = {}\n\n[source]\nurl = {}\ntable = {}\nkey = {}\n\n[source.columns]\n",
         quoted(&proposal.migration),
@@ -59,12 +60,16 @@ pub fn propose(table: &InspectedTable, proposal: &Proposal<'_>) -> String {
     }
     let key: Vec<String> = proposal.key.iter().map(|name| name_of(name, &fields)).collect();
     out.push_str(&format!(
-        "\n[target]\nurl = {}\ntable = {}\nkey = {}\n{}\n[fields]\n",
+        "\n[target]\nurl = {}\ntable = {}\nkey = {}\n{}",
         quoted(&proposal.target_url),
         quoted(&proposal.target_table),
         list(&key),
         if proposal.target_form == Form::Documents { "layout = \"document\"\n" } else { "" }
     ));
+    if proposal.target_form == Form::Columns && proposal.target.is_none() {
+        together(table, proposal, &fields, &mut out);
+    }
+    out.push_str("\n[fields]\n");
     for field in &fields {
         field.notes.iter().for_each(|note| comment_line(&mut out, note));
         out.push_str(&format!("{} = {{ {} }}\n", toml_key(&field.name), field.parts.join(", ")));
@@ -85,23 +90,49 @@ fn rows(table: &InspectedTable) -> String {
     format!("{about}{}", counted(table.estimate.records, "row"))
 }
 
-/// What is not a column's own affair.
-fn about_table(table: &InspectedTable, out: &mut String) {
-    for unique in table.unique.iter().filter(|columns| columns.len() > 1) {
-        let columns = unique.join(", ");
-        comment_line(
-            out,
-            &format!("Unique together: {columns}. The start does not make this for the target; the copy keeps it."),
-        );
+/// What several columns are together, in a table that the start makes.
+fn together(table: &InspectedTable, proposal: &Proposal<'_>, fields: &[Field<'_>], out: &mut String) {
+    let names = |columns: &[String]| columns.iter().map(|name| name_of(name, fields)).collect::<Vec<_>>();
+    let is_there = |column: &String| fields.iter().any(|field| field.source.name == *column);
+    let unique: Vec<String> = (table.unique.iter())
+        .filter(|columns| columns.len() > 1 && columns.iter().all(is_there))
+        .map(|columns| format!("[{}]", quoted_list(&names(columns))))
+        .collect();
+    if !unique.is_empty() {
+        out.push_str(&format!("unique_together = [{}]\n", unique.join(", ")));
     }
-    for key in table.foreign_keys.iter().filter(|key| key.columns.len() != 1) {
+    let mut keys = Vec::new();
+    for key in table.foreign_keys.iter().filter(|key| key.columns.len() > 1) {
         let columns = key.columns.join(", ");
-        comment_line(
-            out,
-            &format!("({columns}) refer together to {}: the start does not make this for the target.", key.table),
-        );
+        let others: Option<Vec<[String; 2]>> =
+            key.references.iter().map(|column| (proposal.other)(&key.table, column)).collect();
+        let Some(others) = others.filter(|_| key.columns.iter().all(is_there)) else {
+            comment_line(
+                out,
+                &format!("({columns}) refer to {}, which is not moved: the target does not check them.", key.table),
+            );
+            continue;
+        };
+        if key.cascades {
+            let what = "the source changes them by itself with their row in";
+            comment_line(out, &format!("({columns}): {what} {}; the target will not.", key.table));
+        }
+        let Some([other_table, _]) = others.first().cloned() else { continue };
+        let others: Vec<String> = others.into_iter().map(|[_, column]| column).collect();
+        keys.push(format!(
+            "{{ columns = [{}], table = {}, references = [{}] }}",
+            quoted_list(&names(&key.columns)),
+            quoted(&other_table),
+            quoted_list(&others)
+        ));
     }
-    table.hazards.iter().for_each(|hazard| comment_line(out, &format!("Source: {hazard}.")));
+    if !keys.is_empty() {
+        out.push_str(&format!("foreign_keys = [{}]\n", keys.join(", ")));
+    }
+}
+
+fn quoted_list(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
 fn source_column(column: &InspectedColumn, out: &mut String) {
@@ -195,22 +226,34 @@ impl<'a> Field<'a> {
             None => {}
         }
         self.references(table, proposal);
-        if let Some(default) = &column.default
-            && !column.identity
-        {
-            self.notes.push(format!(
-                "{}: the source's default is {default}; the start makes none for the target.",
-                column.name
-            ));
-        }
-        if column.identity {
-            self.notes.push(format!(
-                "{}: the source numbers it by itself; the target that the start makes does not.",
-                column.name
-            ));
-        }
+        self.omitted(proposal, is_key);
         if let Some(collation) = &column.collation {
             self.notes.push(format!("{}: the source compares it by {collation}, the target by bytes.", column.name));
+        }
+    }
+
+    /// What the store puts where a program leaves the column out.
+    fn omitted(&mut self, proposal: &Proposal<'_>, is_key: bool) {
+        let column = self.source;
+        if column.identity {
+            if is_key && proposal.key.len() == 1 && column.ty == Some(FieldType::Int) {
+                self.parts.push("identity = true".to_owned());
+            } else {
+                let what = "the source numbers it by itself; the target that the start makes does not";
+                self.notes.push(format!("{}: {what}.", column.name));
+            }
+            return;
+        }
+        let Some(default) = column.default.as_ref().filter(|default| !is_none(default)) else { return };
+        let is_mysql = ["mysql:", "mariadb:"].iter().any(|scheme| proposal.target_url.starts_with(scheme));
+        let found = portable(default, column.ty.unwrap_or(FieldType::Text))
+            .filter(|found| !(is_mysql && *found == quoted("now") && (proposal.native)(column).is_none()));
+        match found {
+            Some(found) => self.parts.push(format!("column_default = {found}")),
+            None => self.notes.push(format!(
+                "{}: the source's default is {default}; the start makes none for the target.",
+                column.name
+            )),
         }
     }
 

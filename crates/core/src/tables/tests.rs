@@ -182,3 +182,32 @@ fn tables_stand_behind_those_that_they_refer_to() {
     check_order(&["z:b", "b:c", "c:d", "d:b"], &["b", "z", "d", "c"], &[&["b", "c", "d"]]);
     check_order(&["a:b", "b:a", "c:d", "d:c"], &["a", "b", "c", "d"], &[&["a", "b"], &["c", "d"]]);
 }
+
+#[test]
+fn columns_that_belong_together_are_made_for_the_target() {
+    let mut table = film();
+    table.foreign_keys.push(ForeignKey {
+        columns: vec!["title".into(), "language_id".into()],
+        references: vec!["name".into(), "language_id".into()],
+        ..refers("title", "language", "name")
+    });
+    let spec = read(&proposed(&table, None));
+    let together = &spec.target.together;
+    assert_eq!(together.unique, [["title", "rating"]]);
+    let key = crate::shape::References {
+        columns: vec!["title".into(), "language_id".into()],
+        table: "language".into(),
+        others: vec!["name".into(), "language_id".into()],
+    };
+    assert_eq!(together.foreign_keys, [key.clone()]);
+    let omitted = crate::shape::WhenOmitted::Value("G".into());
+    assert_eq!(rule(&spec, "rating").when_omitted, Some(omitted.clone()));
+    assert!(rule(&spec, "film_id").identity);
+    let crate::shape::Layout::Rows(shape) = Mapping::compile(&spec).unwrap().target().clone() else { panic!() };
+    assert_eq!(shape.extras.identity.as_deref(), Some("film_id"));
+    assert_eq!((shape.extras.defaults, shape.extras.foreign_keys), (vec![("rating".to_owned(), omitted)], vec![key]));
+    // A table that is there keeps what it has.
+    let existing = read(&proposed(&table, Some(&film())));
+    assert_eq!(existing.target.together.unique, Vec::<Vec<String>>::new());
+    assert!(existing.fields.iter().all(|field| !field.identity && field.when_omitted.is_none()));
+}

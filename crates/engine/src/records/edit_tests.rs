@@ -38,6 +38,7 @@ fn rows() -> Layout {
         columns: vec![column("id"), column("a"), column("b")],
         children: vec![child],
         residue: Some("extra".into()),
+        extras: Default::default(),
     })
 }
 

@@ -119,6 +119,7 @@ pub(super) mod tests {
     /// The v2 layout that the gateway's unit tests speak of.
     pub fn users() -> Layout {
         Layout::Rows(TableShape {
+            extras: Default::default(),
             table: "users".into(),
             key: vec!["id".into()],
             columns: vec![

@@ -7,6 +7,7 @@ mod absorb;
 mod databases;
 mod dynamodb;
 mod given;
+mod made;
 mod mongodb;
 mod nasty;
 mod refused;

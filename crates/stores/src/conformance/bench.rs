@@ -171,6 +171,7 @@ pub(super) fn layout(flavour: Flavour) -> Layout {
             Layout::Document(DocumentLayout { table: "users".into(), key: vec!["id".into()], document: "doc".into() })
         }
         Flavour::Rows => Layout::Rows(TableShape {
+            extras: Default::default(),
             table: "users".into(),
             key: vec!["id".into()],
             columns: vec![

@@ -108,7 +108,14 @@ fn document_layout(table: &str, key: &[&str]) -> Layout {
 
 fn rows_layout(table: &str, key: &[&str], columns: Vec<ColumnShape>, children: Vec<ChildShape>) -> Layout {
     let key = key.iter().map(|k| (*k).to_owned()).collect();
-    Layout::Rows(TableShape { table: table.into(), key, columns, children, residue: Some("extra".into()) })
+    Layout::Rows(TableShape {
+        table: table.into(),
+        key,
+        columns,
+        children,
+        residue: Some("extra".into()),
+        extras: Default::default(),
+    })
 }
 
 async fn write_one(store: &Arc<dyn Store>, key: &Key, record: &Document) {

@@ -6,14 +6,15 @@
 
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::shape::{ColumnShape, Reference};
+use shearwater_core::shape::References;
 use shearwater_core::store::ForeignKey;
 
 use super::facts::{self, Server};
-use super::names::quoted;
+use super::names::{list, quoted};
 use super::native::Column;
 use super::session::{Session, text_of};
 use super::tables::Tables;
+use crate::relational::reference::{breaks, refused};
 
 /// Keys told of rows that break a foreign key: enough to see what they have in common.
 const OFFENDERS_MAX: usize = 5;
@@ -47,8 +48,8 @@ pub(super) async fn all(session: &mut Session) -> StoreResult<Vec<(String, Forei
 /// Makes the layout's foreign keys hold; the statements run.
 pub(super) async fn constrain(session: &mut Session, tables: &Tables) -> StoreResult<Vec<String>> {
     let mut wanted = Vec::new();
-    for (table, column, other) in tables.tree.layout.references() {
-        wanted.push(Wanted::look(session, tables, table, column, other).await?);
+    for (table, asked) in tables.tree.layout.references() {
+        wanted.push(Wanted::look(session, tables, table, asked).await?);
     }
     for one in &wanted {
         one.check(session, tables).await?;
@@ -65,53 +66,46 @@ struct Wanted {
     table: String,
     /// The columns of the record's key in that table.
     key: Vec<Column>,
-    column: String,
-    other: String,
-    other_column: String,
+    asked: References,
 }
 
 impl Wanted {
-    async fn look(
-        session: &mut Session,
-        tables: &Tables,
-        table: &str,
-        column: &ColumnShape,
-        other: &Reference,
-    ) -> StoreResult<Wanted> {
+    async fn look(session: &mut Session, tables: &Tables, table: &str, asked: References) -> StoreResult<Wanted> {
         let server = &tables.server;
         let child = tables.children.iter().find(|child| child.child.shape.table == table);
         let key = child.map_or(&tables.key, |child| &child.record_key).clone();
-        let (table, column) = column_of(session, server, table, &column.name).await?;
-        let (other, other_column) = column_of(session, server, &other.table, &other.column).await?;
-        let unique = facts::unique_indexes(session, Some(&other)).await?;
-        if !unique.iter().any(|index| index.columns == [other_column.name.as_str()]) {
-            let what =
-                format!("table {other:?}: column {:?} is not unique, so nothing can refer to it", other_column.name);
+        let (table, columns) = columns_of(session, server, table, &asked.columns).await?;
+        let (other, others) = columns_of(session, server, &asked.table, &asked.others).await?;
+        let names = |columns: &[Column]| columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+        let asked = References { columns: names(&columns), table: other, others: names(&others) };
+        let unique = facts::unique_indexes(session, Some(&asked.table)).await?;
+        let is_these =
+            |index: &[String]| index.len() == asked.others.len() && asked.others.iter().all(|o| index.contains(o));
+        if !unique.iter().any(|index| is_these(&index.columns)) {
+            let what = format!("table {:?}: {:?} is not unique, so nothing can refer to it", asked.table, asked.others);
             return Err(
                 StoreError::new(StoreErrorKind::Unsupported, what).with_hint("make it unique, or refer to the key")
             );
         }
-        if !is_comparable(&column, &other_column) {
+        if let Some((column, other)) = columns.iter().zip(&others).find(|(column, other)| !is_comparable(column, other))
+        {
             let what = format!(
                 "table {table:?}: column {:?} is {} and refers to a column that is {}: the types must be equal",
-                column.name, column.declared, other_column.declared
+                column.name, column.declared, other.declared
             );
             return Err(StoreError::new(StoreErrorKind::Unsupported, what).with_hint("give both fields the same type"));
         }
-        Ok(Wanted { table, key, column: column.name, other, other_column: other_column.name })
+        Ok(Wanted { table, key, asked })
     }
 
     /// Refuses rows that refer to rows that are not there.
     async fn check(&self, session: &mut Session, tables: &Tables) -> StoreResult<()> {
         let sql = format!(
-            "SELECT {} FROM {} r WHERE r.{column} IS NOT NULL AND NOT EXISTS \
-             (SELECT 1 FROM {} o WHERE o.{} = r.{column}) LIMIT {}",
+            "SELECT {} FROM {} r WHERE {} LIMIT {}",
             self.key.iter().map(|k| k.read("r.")).collect::<Vec<_>>().join(", "),
             quoted(&self.table),
-            quoted(&self.other),
-            quoted(&self.other_column),
+            breaks(&self.asked, &quoted(&self.asked.table), quoted),
             OFFENDERS_MAX + 1,
-            column = quoted(&self.column),
         );
         let rows = session.rows("checking a foreign key", &sql, Vec::new()).await?;
         if rows.is_empty() {
@@ -120,25 +114,14 @@ impl Wanted {
         let keys = rows.iter().take(OFFENDERS_MAX).map(|row| tables.tree.key_from_cells(tables, row));
         let keys: Vec<String> = keys.map(|key| key.map(|key| Key::to_text(&key))).collect::<StoreResult<_>>()?;
         let more = if rows.len() > OFFENDERS_MAX { " and more" } else { "" };
-        Err(StoreError::new(
-            StoreErrorKind::Refused { field: Some(self.column.clone()) },
-            format!(
-                "table {:?}: column {:?} refers to rows that are not in {:?}; keys of such records: {}{more}",
-                self.table,
-                self.column,
-                self.other,
-                keys.join(", ")
-            ),
-        )
-        .with_hint("move the other table first, or mend these records; then complete again"))
+        let which = format!("; keys of such records: {}{more}", keys.join(", "));
+        Err(refused(&self.table, &self.asked, &which))
     }
 
     /// The name of the foreign key that says this; `None`: there is none.
     async fn there(&self, session: &mut Session) -> StoreResult<Option<String>> {
         let is_this = |key: &ForeignKey| {
-            key.columns == [self.column.as_str()]
-                && key.table == self.other
-                && key.references == [self.other_column.as_str()]
+            key.columns == self.asked.columns && key.table == self.asked.table && key.references == self.asked.others
         };
         let found = all(session).await?.into_iter().find(|(table, key)| *table == self.table && is_this(key));
         Ok(found.map(|(_, key)| key.name))
@@ -151,9 +134,9 @@ impl Wanted {
         let alter = format!("ALTER TABLE {}", quoted(&self.table));
         let sql = format!(
             "{alter} ADD FOREIGN KEY ({}) REFERENCES {} ({})",
-            quoted(&self.column),
-            quoted(&self.other),
-            quoted(&self.other_column)
+            list(&self.asked.columns),
+            quoted(&self.asked.table),
+            list(&self.asked.others)
         );
         unchecked(session, "adding a foreign key", &format!("{sql}, ALGORITHM=INPLACE")).await?;
         let checked = self.check(session, tables).await;
@@ -174,16 +157,25 @@ async fn unchecked(session: &mut Session, doing: &str, sql: &str) -> StoreResult
     done.map(|_| ()).map_err(StoreError::from)
 }
 
-async fn column_of(session: &mut Session, server: &Server, table: &str, column: &str) -> StoreResult<(String, Column)> {
+async fn columns_of(
+    session: &mut Session,
+    server: &Server,
+    table: &str,
+    names: &[String],
+) -> StoreResult<(String, Vec<Column>)> {
     let missing = |what: String| {
         StoreError::new(StoreErrorKind::NotFound, format!("MySQL: {what}")).with_hint("move the other table first")
     };
     let Some(name) = facts::spelled(session, server, table).await? else {
         return Err(missing(format!("there is no table {table:?}, to which a foreign key refers")));
     };
-    let columns = facts::columns(session, server, Some(&name)).await?;
-    let found = columns.into_iter().map(|(_, c)| c).find(|c| c.name.to_lowercase() == column.to_lowercase());
-    let found = found.ok_or_else(|| missing(format!("table {name:?} has no column {column:?}")))?;
+    let columns: Vec<Column> =
+        facts::columns(session, server, Some(&name)).await?.into_iter().map(|(_, c)| c).collect();
+    let find = |column: &String| {
+        let found = columns.iter().find(|c| c.name.to_lowercase() == column.to_lowercase());
+        found.cloned().ok_or_else(|| missing(format!("table {name:?} has no column {column:?}")))
+    };
+    let found = names.iter().map(find).collect::<StoreResult<Vec<_>>>()?;
     Ok((name, found))
 }
 

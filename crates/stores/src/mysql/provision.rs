@@ -7,13 +7,14 @@
 //! the server's types says so in the spec, and values that do not fit are then
 //! refused by name.
 
+use shearwater_core::Value;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::shape::{ColumnShape, FieldType, Layout, TableShape};
+use shearwater_core::shape::{ColumnShape, FieldType, Layout, TableShape, WhenOmitted};
 
 use super::facts::Server;
 use super::names::{list, literal, quoted};
 use super::native::{INDEX_BYTES_MAX, KEY_TEXT_COMMENT};
-use crate::relational::{Tree, record_key_columns};
+use crate::relational::{Tree, plain_text, record_key_columns};
 
 /// Bytes of one character of UTF-8 at most.
 const CHAR_BYTES_MAX: u64 = 4;
@@ -99,10 +100,19 @@ impl Provision<'_> {
         }
         for column in &shape.columns {
             parts.push(match shape.key.iter().position(|name| *name == column.name) {
+                Some(at) if shape.extras.identity.as_ref() == Some(&column.name) => {
+                    format!("{} {} NOT NULL AUTO_INCREMENT", quoted(&column.name), keys[at])
+                }
                 Some(at) => format!("{} {} NOT NULL", quoted(&column.name), keys[at]),
-                None => self.column(column)?,
+                None => self.column(column, room_together(shape, &column.name))?,
             });
+            if let (Some(part), Some((_, omitted))) =
+                (parts.last_mut(), shape.extras.defaults.iter().find(|(name, _)| *name == column.name))
+            {
+                part.push_str(&format!(" DEFAULT {}", default_of(column, omitted)?));
+            }
         }
+        parts.extend(shape.extras.unique.iter().map(|columns| format!("UNIQUE KEY ({})", list(columns))));
         parts.extend(shape.residue.iter().map(|name| format!("{} {}", quoted(name), self.long_text())));
         parts.push(format!("PRIMARY KEY ({})", list(&shape.key)));
         let mut statements = vec![(shape.table.clone(), self.table(&shape.table, &parts))];
@@ -115,7 +125,7 @@ impl Provision<'_> {
             parts.extend(child.parent.map(|_| format!("`parent_id` {id}")));
             parts.push("`position` BIGINT NOT NULL".to_owned());
             for column in &child.shape.columns {
-                parts.push(self.column(column)?);
+                parts.push(self.column(column, None)?);
             }
             parts.extend(child.shape.residue.iter().map(|name| format!("{} {}", quoted(name), self.long_text())));
             parts.push(format!("PRIMARY KEY ({}, `id`)", list(&record_key)));
@@ -136,9 +146,14 @@ impl Provision<'_> {
         (INDEX_BYTES_MAX - CHILD_ID_BYTES - numbers * NUMBER_BYTES) / CHAR_BYTES_MAX / texts
     }
 
-    fn column(&self, column: &ColumnShape) -> StoreResult<String> {
+    /// `room`: characters that an index of several columns leaves for it.
+    fn column(&self, column: &ColumnShape, room: Option<u64>) -> StoreResult<String> {
         let is_indexed = column.unique || column.references.is_some();
-        let role = if is_indexed { Role::Indexed(INDEX_BYTES_MAX / CHAR_BYTES_MAX) } else { Role::Plain };
+        let role = match room {
+            Some(chars) => Role::Indexed(chars),
+            None if is_indexed => Role::Indexed(INDEX_BYTES_MAX / CHAR_BYTES_MAX),
+            None => Role::Plain,
+        };
         let null = if column.nullable { "NULL" } else { "NOT NULL" };
         let unique = if column.unique { " UNIQUE" } else { "" };
         Ok(format!("{} {} {null}{unique}", quoted(&column.name), self.type_of(column, role)?))
@@ -181,6 +196,41 @@ impl Provision<'_> {
             }
         }
     }
+}
+
+/// Characters that a column may have beside the others of its widest index.
+fn room_together(shape: &TableShape, name: &String) -> Option<u64> {
+    let lists = shape.extras.unique.iter().chain(shape.extras.foreign_keys.iter().map(|key| &key.columns));
+    let widest = lists.filter(|columns| columns.contains(name)).map(Vec::len).max()?;
+    Some(INDEX_BYTES_MAX / CHAR_BYTES_MAX / widest as u64)
+}
+
+/// A column's default as an expression.
+fn default_of(column: &ColumnShape, omitted: &WhenOmitted) -> StoreResult<String> {
+    let value = match omitted {
+        WhenOmitted::Value(value) => value,
+        WhenOmitted::Now => return now_of(column),
+    };
+    Ok(match value {
+        Value::Bool(b) => u8::from(*b).to_string(),
+        Value::Int(_) | Value::UInt(_) => plain_text(value),
+        Value::Bytes(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        value => literal(&plain_text(value)),
+    })
+}
+
+/// The time now, to as many digits as the column keeps. A text column would
+/// hold the server's way of writing it, which is not ours.
+fn now_of(column: &ColumnShape) -> StoreResult<String> {
+    let words = column.native.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let digits = ["datetime", "timestamp"].iter().find_map(|ty| words.strip_prefix(ty));
+    let digits = digits.map(|rest| rest.trim()).filter(|rest| rest.is_empty() || rest.starts_with('('));
+    digits.map(|digits| format!("CURRENT_TIMESTAMP{digits}")).ok_or_else(|| {
+        let what =
+            format!("field {:?}: its default is the time now, and its column is no time of the server's", column.name);
+        StoreError::new(StoreErrorKind::Unsupported, what)
+            .with_hint("give it a type of the server: native = \"datetime(6)\"")
+    })
 }
 
 /// Whether words can be a type and nothing more: what stands in quotes is free

@@ -246,6 +246,9 @@ async fn set_fence(session: &Session, tables: &Tables, expect: Fence, new: Fence
     let (old_epoch, new_epoch) = (stored_number(expect.epoch)?, stored_number(new.epoch)?);
     let (old_role, new_role) = (role_word(expect.role), role_word(new.role));
     session.run(&update, &[&tables.names.tbl, &new_role, &new_epoch, &old_role, &old_epoch]).await?;
+    if new.role == Role::Authority {
+        super::numbering::go_on(session, tables).await?;
+    }
     let now = read_fence(session, tables).await?;
     Ok(now.ok_or_else(|| no_sidecar(tables.name()))?)
 }

@@ -22,6 +22,8 @@ pub(super) struct Column {
     pub(super) generated: bool,
     /// Whether the server numbers it.
     pub(super) identity: bool,
+    /// The sequence that numbers it, where we may set that.
+    pub(super) sequence: Option<String>,
     /// The collation's name where it is not by bytes.
     pub(super) collation: Option<String>,
 }
@@ -80,7 +82,11 @@ SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
   coalesce(l.collisdeterministic, true) AS deterministic,
   CASE WHEN l.oid IS NULL THEN NULL WHEN l.collprovider = 'd'
     THEN (SELECT datcollate::text FROM pg_database WHERE datname = current_database()) ELSE l.collname::text END,
-  ARRAY(SELECT x.enumlabel::text FROM pg_enum x WHERE x.enumtypid = t.oid ORDER BY x.enumsortorder) AS labels
+  ARRAY(SELECT x.enumlabel::text FROM pg_enum x WHERE x.enumtypid = t.oid ORDER BY x.enumsortorder) AS labels,
+  (SELECT s.seqrelid::regclass::text FROM pg_depend p JOIN pg_sequence s ON s.seqrelid = p.objid
+    WHERE p.classid = 'pg_class'::regclass AND p.refclassid = 'pg_class'::regclass AND p.refobjid = a.attrelid
+      AND p.refobjsubid = a.attnum AND p.deptype IN ('a', 'i') AND s.seqincrement > 0
+      AND has_sequence_privilege(s.seqrelid, 'UPDATE') LIMIT 1) AS sequence
 FROM base b
 JOIN pg_attribute a ON a.attrelid = (SELECT oid FROM rel) AND a.attnum = b.attnum
 JOIN pg_type t ON t.oid = b.typ AND t.typtype <> 'd'
@@ -137,6 +143,7 @@ fn column_of(row: &tokio_postgres::Row) -> StoreResult<Column> {
         default: get(row, 11)?,
         generated: get(row, 12)?,
         identity: get(row, 13)?,
+        sequence: get(row, 17)?,
         collation: collation.filter(|_| order != Collation::Bytes),
     })
 }

@@ -3,31 +3,30 @@
 
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::shape::{ColumnShape, Reference};
+use shearwater_core::shape::References;
 
 use super::capture::patiently;
 use super::error::Failure;
-use super::names::{qualified, quoted};
+use super::names::{list, qualified, quoted};
 use super::record::cells_of;
 use super::session::{Session, get};
 use super::tables::Tables;
 use crate::relational::record_key_columns;
+use crate::relational::reference::{breaks, refused as refused_reference};
 
 /// Keys told of rows that break a foreign key: enough to see what they have in common.
 const OFFENDERS_MAX: usize = 5;
 
-/// One reference and where it stands.
+/// Columns that refer to others, and where they stand.
 struct Wanted<'a> {
     table: &'a str,
-    column: &'a ColumnShape,
-    other: &'a Reference,
+    asked: References,
 }
 
 /// Makes the layout's foreign keys hold; the statements that ran.
 pub(super) async fn constrain(session: &Session, tables: &Tables) -> StoreResult<Vec<String>> {
     let references = tables.tree.layout.references();
-    let wanted: Vec<Wanted<'_>> =
-        references.into_iter().map(|(table, column, other)| Wanted { table, column, other }).collect();
+    let wanted: Vec<Wanted<'_>> = references.into_iter().map(|(table, asked)| Wanted { table, asked }).collect();
     // All of them before the first one is added: the target stays as it was.
     for one in &wanted {
         one.check(session, tables).await?;
@@ -73,14 +72,11 @@ impl Wanted<'_> {
         let key: Vec<String> = (key.iter().zip(&tables.facts.key))
             .map(|(name, column)| column.native.read(&format!("r.{}", quoted(name))))
             .collect();
-        let column = quoted(&self.column.name);
         let sql = format!(
-            "SELECT {} FROM {} r WHERE r.{column} IS NOT NULL AND NOT EXISTS \
-             (SELECT 1 FROM {} o WHERE o.{} = r.{column}) LIMIT {}",
+            "SELECT {} FROM {} r WHERE {} LIMIT {}",
             key.join(", "),
             qualified(&tables.schema, self.table),
-            qualified(&tables.schema, &self.other.table),
-            quoted(&self.other.column),
+            breaks(&self.asked, &qualified(&tables.schema, &self.asked.table), quoted),
             OFFENDERS_MAX + 1,
         );
         let rows = session.rows(&sql, &[]).await?;
@@ -95,14 +91,7 @@ impl Wanted<'_> {
     }
 
     fn refused(&self, which: &str) -> StoreError {
-        StoreError::new(
-            StoreErrorKind::Refused { field: Some(self.column.name.clone()) },
-            format!(
-                "table {:?}: column {:?} refers to rows that are not in {:?}{which}",
-                self.table, self.column.name, self.other.table
-            ),
-        )
-        .with_hint("move the other table first, or mend these records; then complete again")
+        refused_reference(self.table, &self.asked, which)
     }
 
     /// A row that came after the look at all of them.
@@ -117,21 +106,24 @@ impl Wanted<'_> {
         format!(
             "ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({}) NOT VALID",
             qualified(&tables.schema, self.table),
-            quoted(&self.column.name),
-            qualified(&tables.schema, &self.other.table),
-            quoted(&self.other.column),
+            list(&self.asked.columns),
+            qualified(&tables.schema, &self.asked.table),
+            list(&self.asked.others),
         )
     }
 
     async fn there(&self, session: &Session, tables: &Tables) -> Result<Option<There>, Failure> {
-        let sql = "SELECT c.conname::text, c.convalidated FROM pg_constraint c \
-                   JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attname = $2 AND c.conkey = ARRAY[a.attnum] \
-                   JOIN pg_attribute f ON f.attrelid = c.confrelid AND f.attname = $4 AND c.confkey = ARRAY[f.attnum] \
-                   WHERE c.contype = 'f' AND c.conrelid = to_regclass($1) AND c.confrelid = to_regclass($3) \
-                   ORDER BY c.convalidated DESC LIMIT 1";
+        let names = "ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(num, n) \
+                     JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num ORDER BY k.n)";
+        let others = names.replace("conkey", "confkey").replace("conrelid", "confrelid");
+        let sql = format!(
+            "SELECT c.conname::text, c.convalidated FROM pg_constraint c WHERE c.contype = 'f' \
+             AND c.conrelid = to_regclass($1) AND c.confrelid = to_regclass($3) AND {names} = $2 AND {others} = $4 \
+             ORDER BY c.convalidated DESC LIMIT 1"
+        );
         let table = qualified(&tables.schema, self.table);
-        let other = qualified(&tables.schema, &self.other.table);
-        let rows = session.rows(sql, &[&table, &self.column.name, &other, &self.other.column]).await?;
+        let other = qualified(&tables.schema, &self.asked.table);
+        let rows = session.rows(&sql, &[&table, &self.asked.columns, &other, &self.asked.others]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let holds = if get(row, 1)? { Holds::ForAllRows } else { Holds::ForNewRows };
         Ok(Some(There { name: get(row, 0)?, holds }))

@@ -69,7 +69,7 @@ async fn inspect_table(session: &Session, schema: &str, oid: u32, name: &str) ->
     Ok(InspectedTable {
         name: name.to_owned(),
         form: Form::Columns,
-        columns: columns.iter().map(|column| inspected(schema, name, column)).collect(),
+        columns: (columns.iter()).map(|column| inspected(schema, name, column, &key)).collect(),
         key,
         unique,
         foreign_keys: foreign_keys(session, oid).await?,
@@ -78,7 +78,7 @@ async fn inspect_table(session: &Session, schema: &str, oid: u32, name: &str) ->
     })
 }
 
-fn inspected(schema: &str, table: &str, column: &Column) -> InspectedColumn {
+fn inspected(schema: &str, table: &str, column: &Column, key: &[String]) -> InspectedColumn {
     let native = &column.native;
     let ty = native.wire.field_type();
     InspectedColumn {
@@ -88,7 +88,9 @@ fn inspected(schema: &str, table: &str, column: &Column) -> InspectedColumn {
         default: column.default.clone(),
         generated: column.generated,
         identity: column.identity,
-        renumber: column.identity.then(|| renumber(schema, table, &column.name)),
+        // Of the first column of the key we do it ourselves.
+        renumber: (column.identity && !(key.first() == Some(&column.name) && column.sequence.is_some()))
+            .then(|| renumber(schema, table, &column.name)),
         ty: Some(match native.labels.is_empty() && !native.base.ends_with(".citext") {
             true => ty,
             false => FieldType::Text,

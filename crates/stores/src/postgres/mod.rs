@@ -24,6 +24,7 @@ pub(crate) mod link;
 mod list;
 mod names;
 mod native;
+mod numbering;
 mod numeric;
 pub(crate) mod outsider;
 mod parked;

@@ -6,6 +6,7 @@ pub(crate) mod condition;
 pub(crate) mod document;
 pub(crate) mod page;
 pub(crate) mod raw;
+pub(crate) mod reference;
 pub(crate) mod refusal;
 mod rows;
 pub(crate) mod tree;
@@ -18,6 +19,20 @@ use shearwater_core::shape::FieldType;
 pub(crate) use raw::{Element, RawRecord};
 pub(crate) use refusal::{corrupt, refused};
 pub(crate) use tree::{Child, Tree, record_key_columns};
+
+/// A scalar as text, without quotes; anything else as JSON.
+pub(crate) fn plain_text(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::Decimal(decimal) => decimal.to_string(),
+        Value::Date(date) => date.to_string(),
+        Value::Time(time) => time.to_string(),
+        Value::Local(local) => local.to_string(),
+        Value::Instant(instant) => instant.to_string(),
+        Value::Uuid(uuid) => uuid.to_string(),
+        other => shearwater_core::value::json::to_string(other),
+    }
+}
 
 /// A column of a layout's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

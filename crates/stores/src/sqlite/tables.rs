@@ -1,9 +1,10 @@
 //! Names and statements of one layout.
 
-use shearwater_core::shape::{ColumnShape, Layout};
+use shearwater_core::Value;
+use shearwater_core::shape::{ColumnShape, FieldType, Layout, WhenOmitted};
 
 use super::facts::Sidecar;
-use crate::relational::{Child, Tree, record_key_columns};
+use crate::relational::{Child, Tree, plain_text, record_key_columns};
 
 /// What every name of ours begins with.
 pub(super) const RESERVED_PREFIX: &str = "_shearwater_";
@@ -195,10 +196,22 @@ fn references(column: &ColumnShape) -> String {
     }
 }
 
+/// A column's default as an expression, which gives what we should write there.
+fn default_of(ty: FieldType, omitted: &WhenOmitted) -> String {
+    match omitted {
+        WhenOmitted::Now if ty == FieldType::Timestamp => "(strftime('%Y-%m-%dT%H:%M:%f', 'now'))".to_owned(),
+        WhenOmitted::Now => "(strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))".to_owned(),
+        WhenOmitted::Value(Value::Bool(b)) => u8::from(*b).to_string(),
+        WhenOmitted::Value(value @ (Value::Int(_) | Value::Float(_))) => plain_text(value),
+        WhenOmitted::Value(Value::Bytes(bytes)) => {
+            format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        }
+        WhenOmitted::Value(value) => literal(&plain_text(value)),
+    }
+}
+
 /// The statements that make the tables of a layout, each with its table's name.
 pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
-    use shearwater_core::shape::FieldType;
-
     use super::value::declared;
     let type_of = |c: &ColumnShape| c.native.clone().unwrap_or_else(|| declared(c.ty).to_owned());
     let column = |c: &ColumnShape| {
@@ -232,12 +245,22 @@ pub(super) fn create_statements(tables: &Tables) -> Vec<(String, String)> {
         })
         .chain(residue)
         .collect();
+    for (part, column) in parts.iter_mut().zip(&shape.columns) {
+        if let Some((_, omitted)) = shape.extras.defaults.iter().find(|(name, _)| *name == column.name) {
+            part.push_str(&format!(" DEFAULT {}", default_of(column.ty, omitted)));
+        }
+    }
     // Clustered by key: a record and its elements are each found in one tree,
     // and a backfill in key order appends.
     let clustered = if is_rowid { "" } else { " WITHOUT ROWID" };
     if !is_rowid {
         parts.push(format!("PRIMARY KEY ({key_list})"));
     }
+    parts.extend(shape.extras.unique.iter().map(|columns| format!("UNIQUE ({})", list(columns))));
+    parts.extend(shape.extras.foreign_keys.iter().map(|key| {
+        let (own, others) = (list(&key.columns), list(&key.others));
+        format!("FOREIGN KEY ({own}) REFERENCES {} ({others})", quoted(&key.table))
+    }));
     let root = format!("CREATE TABLE {} ({}){clustered}", quoted(&tables.name), parts.join(", "));
     let mut statements = vec![(tables.name.clone(), root)];
     for child in &tables.tree.children {

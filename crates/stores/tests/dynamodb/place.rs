@@ -27,8 +27,14 @@ async fn places_that_are_not_there_are_told() {
         let told = shearwater_stores::open(&url, layout("users", &["pk"]), create).await.err().unwrap();
         check_error(&told, "store/not-found", "its key is (id)", "key =");
     }
-    let rows =
-        TableShape { table: "users".into(), key: vec!["id".into()], columns: vec![], children: vec![], residue: None };
+    let rows = TableShape {
+        table: "users".into(),
+        key: vec!["id".into()],
+        columns: vec![],
+        children: vec![],
+        residue: None,
+        extras: Default::default(),
+    };
     let told = open(&url, Layout::Rows(rows)).await.err().unwrap();
     check_error(&told, "store/unsupported", "not rows", "layout = \"document\"");
     let told = open(&url, layout("a table", &["id"])).await.err().unwrap();

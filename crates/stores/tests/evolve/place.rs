@@ -261,6 +261,7 @@ impl Wanting {
             columns,
             children: vec![],
             residue: None,
+            extras: Default::default(),
         });
         let store: Arc<dyn Store> = shearwater_stores::open(&self.url, layout, Create::Never).await.unwrap();
         let mut records = Vec::new();

@@ -111,6 +111,7 @@ fn layout() -> Layout {
         columns,
         children: vec![],
         residue: None,
+        extras: Default::default(),
     })
 }
 

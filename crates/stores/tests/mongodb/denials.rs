@@ -99,6 +99,7 @@ async fn collections_that_are_none() {
         columns: vec![column],
         children: vec![],
         residue: None,
+        extras: Default::default(),
     };
     check(&refused(&url, Layout::Rows(rows)).await, StoreErrorKind::Unsupported, "rows");
 }

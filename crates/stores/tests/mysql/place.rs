@@ -23,7 +23,14 @@ pub fn column(name: &str, ty: FieldType) -> ColumnShape {
 }
 
 pub fn table(name: &str, columns: Vec<ColumnShape>) -> TableShape {
-    TableShape { table: name.into(), key: vec!["id".into()], columns, children: vec![], residue: None }
+    TableShape {
+        table: name.into(),
+        key: vec!["id".into()],
+        columns,
+        children: vec![],
+        residue: None,
+        extras: Default::default(),
+    }
 }
 
 /// `users(id, email, age)` with the key's type, and `user_tags`.

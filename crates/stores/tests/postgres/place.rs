@@ -17,7 +17,14 @@ pub fn column(name: &str, ty: FieldType) -> ColumnShape {
 
 pub fn rows(table: &str, key: &[&str], columns: Vec<ColumnShape>) -> Layout {
     let key = key.iter().map(|k| (*k).to_owned()).collect();
-    Layout::Rows(TableShape { table: table.into(), key, columns, children: vec![], residue: None })
+    Layout::Rows(TableShape {
+        table: table.into(),
+        key,
+        columns,
+        children: vec![],
+        residue: None,
+        extras: Default::default(),
+    })
 }
 
 pub fn accounts() -> Layout {
