@@ -59,6 +59,7 @@ impl Identity {
             columns: vec![column(SOURCE, FieldType::Text), column(TARGET, self.key_type())],
             children: Vec::new(),
             residue: None,
+            extras: Default::default(),
         })
     }
 
