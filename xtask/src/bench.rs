@@ -1,7 +1,7 @@
-//! `cargo xtask bench [servers|require] [--quick] [--json]`: the ratios that DESIGN
-//! promises, measured side by side by the benches of the `shearwater` crate:
+//! `cargo xtask bench [servers|require|absorb] [--quick] [--json]`: the ratios that
+//! DESIGN promises, measured side by side by the benches of the `shearwater` crate:
 //! `ratios` on the embedded store, `servers` between real ones, `require` the
-//! backfill of a new required field.
+//! backfill of a new required field, `absorb` stitched lists and lazy moves.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +11,7 @@ pub fn run(root: &Path, words: &[&str]) -> Result<(), String> {
     let (bench, words) = match words {
         ["servers", rest @ ..] => ("servers", rest),
         ["require", rest @ ..] => ("require", rest),
+        ["absorb", rest @ ..] => ("absorb", rest),
         words => ("ratios", words),
     };
     let status = Command::new(env!("CARGO"))
