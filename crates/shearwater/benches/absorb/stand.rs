@@ -96,6 +96,8 @@ async fn fill(kind: Kind, url: &str, table: &str, more: &str, first: u32, record
     let mut program = open_outsider(url, collection).await.unwrap();
     let (text, more_column) = (kind.text(), if more.is_empty() { "" } else { ", manager VARCHAR(80) NOT NULL" });
     let key = if kind == Kind::Sqlite { "INTEGER" } else { "bigint" };
+    let name = table;
+    let table = if kind == Kind::Postgres { format!("public.{name}") } else { name.to_owned() };
     let create = format!(
         "CREATE TABLE {table} (id {key} NOT NULL PRIMARY KEY, email {text} NOT NULL, name {text} NOT NULL{more_column})"
     );
@@ -111,7 +113,7 @@ async fn fill(kind: Kind, url: &str, table: &str, more: &str, first: u32, record
         program.execute(&format!("INSERT INTO {table} VALUES {}", rows.join(", "))).await.unwrap();
         at += 2 * ROWS;
     }
-    program.execute(&format!("CREATE INDEX {table}_email ON {table} (email, id)")).await.unwrap();
+    program.execute(&format!("CREATE INDEX {name}_email ON {table} (email, id)")).await.unwrap();
     if kind != Kind::Mariadb {
         program.execute("ANALYZE").await.unwrap();
     }

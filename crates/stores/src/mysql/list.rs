@@ -28,7 +28,7 @@ use crate::relational::RawRecord;
 use crate::relational::page::{Ranked, check_limit, looks_into_children};
 
 /// Rows in one group at most: a few pages' worth, so that memory stays small.
-const GROUP_ROWS_MAX: usize = 4_096;
+pub(super) const GROUP_ROWS_MAX: usize = 4_096;
 
 /// The server's code for an index that is not there.
 const NO_SUCH_INDEX: u16 = 1176;
@@ -64,16 +64,17 @@ pub(super) struct List<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     Rising,
     Falling,
 }
 
 /// A part of the list that one index gives in order.
 pub(super) struct Segment {
-    part: Part,
-    /// Go on after this key, and for values after this value.
-    after: Option<(Cell, Vec<Cell>)>,
+    pub(super) part: Part,
+    /// Go on after this key, and for values after this value; of ties the value,
+    /// and the key if it is not their beginning.
+    pub(super) after: Option<(Cell, Vec<Cell>)>,
 }
 
 /// Whether the server is told by which index to read.
@@ -83,19 +84,33 @@ pub(super) enum Hint {
     Left,
 }
 
+/// Whether the page is full and there is more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    No,
+    Yes,
+}
+
+/// The cell of a row in one of the root's columns.
+pub(super) fn value_at(row: &RootRow, at: usize) -> Cell {
+    row.key.iter().chain(&row.values).nth(at).cloned().unwrap_or(Cell::Null)
+}
+
 /// Which part.
 #[derive(Clone)]
-enum Part {
+pub(super) enum Part {
     /// Everything, by key.
     Keys(Direction),
     /// Where a column (its place in the root's columns) is NULL, by key.
     Nulls(usize),
     /// Where it is not, by value and then by key.
     Values(usize, Direction),
+    /// Where it has one value, by key.
+    Ties(usize),
 }
 
 /// A record that passed the filter; its child rows may still be unread.
-struct Candidate {
+pub(super) struct Candidate {
     key: Key,
     raw: RawRecord<Cell>,
     mark: Mark,
@@ -191,7 +206,10 @@ impl<'a> List<'a> {
             let column = self.tables.key.iter().chain(&self.tables.values).nth(at);
             format!("r.{}", quoted(column.map_or("", |c| c.name.as_str())))
         };
-        let beyond_key = |sign| segment.after.as_ref().map(|(_, key)| beyond(self.tables, sign, key));
+        let beyond_key = |sign| {
+            let after = segment.after.as_ref().filter(|(_, key)| !key.is_empty());
+            after.map(|(_, key)| beyond(self.tables, sign, key))
+        };
         let (mut conditions, mut bound) = (Vec::new(), Vec::new());
         match segment.part {
             Part::Keys(direction) => {
@@ -211,20 +229,38 @@ impl<'a> List<'a> {
                 }
                 (conditions, bound, key)
             }
-            Part::Values(at, direction) => {
-                let (name, sign, word) = match direction {
-                    Direction::Rising => (name(at), ">", "ASC"),
-                    Direction::Falling => (name(at), "<", "DESC"),
-                };
+            Part::Values(at, Direction::Rising) => {
+                let name = name(at);
                 match (&segment.after, beyond_key(Beyond::Above)) {
                     (Some((value, _)), Some((condition, more))) => {
-                        conditions.push(format!("{name} {sign}= ? AND ({name} {sign} ? OR ({condition}))"));
+                        conditions.push(format!("{name} >= ? AND ({name} > ? OR ({condition}))"));
                         bound.extend(bind([value, value]));
                         bound.extend(more);
                     }
                     _ => conditions.push(format!("{name} IS NOT NULL")),
                 }
-                (conditions, bound, format!("{name} {word}, {key}"))
+                (conditions, bound, format!("{name} ASC, {key}"))
+            }
+            // The keys of a value fall too, as the index has them from behind.
+            Part::Values(at, Direction::Falling) => {
+                let name = name(at);
+                match &segment.after {
+                    Some((value, _)) => {
+                        conditions.push(format!("{name} < ?"));
+                        bound.extend(bind([value]));
+                    }
+                    None => conditions.push(format!("{name} IS NOT NULL")),
+                }
+                (conditions, bound, format!("{name} DESC, {}", falling()))
+            }
+            Part::Ties(at) => {
+                conditions.push(format!("{} = ?", name(at)));
+                bound.extend(segment.after.iter().flat_map(|(value, _)| bind([value])));
+                if let Some((condition, more)) = beyond_key(Beyond::Above) {
+                    conditions.push(format!("({condition})"));
+                    bound.extend(more);
+                }
+                (conditions, bound, key)
             }
         }
     }
@@ -232,7 +268,7 @@ impl<'a> List<'a> {
     /// Where a segment goes on after a row.
     fn place_of(&self, part: &Part, row: &RootRow) -> (Cell, Vec<Cell>) {
         let value = match part {
-            Part::Values(at, _) => row.key.iter().chain(&row.values).nth(*at).cloned().unwrap_or(Cell::Null),
+            Part::Values(at, _) | Part::Ties(at) => value_at(row, *at),
             Part::Keys(_) | Part::Nulls(_) => Cell::Null,
         };
         (value, row.key.clone())
@@ -256,7 +292,7 @@ impl<'a> List<'a> {
 
     /// The index that gives a part's order, where it is one of a column.
     fn index_of(&self, part: &Part) -> Option<&str> {
-        let (Part::Nulls(at) | Part::Values(at, _)) = part else { return None };
+        let (Part::Nulls(at) | Part::Values(at, _) | Part::Ties(at)) = part else { return None };
         let column = self.tables.key.iter().chain(&self.tables.values).nth(*at)?;
         self.tables.leading.get(&column.name).map(String::as_str)
     }
@@ -273,7 +309,7 @@ impl<'a> List<'a> {
     }
 
     /// One group of a segment's rows, and where it goes on.
-    async fn group(&mut self, segment: &mut Segment, rows: usize) -> Tried<(Vec<RootRow>, usize)> {
+    pub(super) async fn group(&mut self, segment: &mut Segment, rows: usize) -> Tried<(Vec<RootRow>, usize)> {
         let (sql, bound) = self.statement(segment, rows, Hint::Given);
         let found = match self.session.rows("listing", &sql, bound).await {
             // The index was dropped since we looked.
@@ -294,28 +330,51 @@ impl<'a> List<'a> {
     /// Reads segments in their order until the page is full.
     async fn in_order(&mut self, segments: Vec<Segment>) -> Tried<ListPage> {
         let mut chosen: Vec<Candidate> = Vec::new();
-        let mut more = false;
-        'segments: for mut segment in segments {
-            let mut rows = (self.query.limit + 1).clamp(GROUP_ROWS_MIN, GROUP_ROWS_MAX);
-            loop {
-                let (found, count) = self.group(&mut segment, rows).await?;
-                for candidate in self.candidates(found).await? {
-                    if !self.query.filter.matches(&candidate.record) {
-                        continue;
-                    }
-                    if chosen.len() == self.query.limit {
-                        more = true;
-                        break 'segments;
-                    }
-                    chosen.push(candidate);
-                }
-                if count < rows {
-                    break;
-                }
-                rows = (rows * 4).min(GROUP_ROWS_MAX);
+        let mut full = Full::No;
+        for segment in segments {
+            full = match segment.part {
+                Part::Values(at, Direction::Falling) => self.falling(at, segment.after, &mut chosen).await?,
+                _ => self.straight(segment, &mut chosen).await?,
+            };
+            if full == Full::Yes {
+                break;
             }
         }
-        self.page(chosen, more).await
+        self.page(chosen, full == Full::Yes).await
+    }
+
+    /// Reads a segment whose order the server gives.
+    pub(super) async fn straight(&mut self, mut segment: Segment, chosen: &mut Vec<Candidate>) -> Tried<Full> {
+        let mut rows = self.first_group();
+        loop {
+            let (found, count) = self.group(&mut segment, rows).await?;
+            if self.take(found, chosen).await? == Full::Yes {
+                return Ok(Full::Yes);
+            }
+            if count < rows {
+                return Ok(Full::No);
+            }
+            rows = (rows * 4).min(GROUP_ROWS_MAX);
+        }
+    }
+
+    /// Rows of a segment's first group.
+    pub(super) fn first_group(&self) -> usize {
+        (self.query.limit + 1).clamp(GROUP_ROWS_MIN, GROUP_ROWS_MAX)
+    }
+
+    /// Takes rows that come next in the list.
+    pub(super) async fn take(&mut self, rows: Vec<RootRow>, chosen: &mut Vec<Candidate>) -> Tried<Full> {
+        for candidate in self.candidates(rows).await? {
+            if !self.query.filter.matches(&candidate.record) {
+                continue;
+            }
+            if chosen.len() == self.query.limit {
+                return Ok(Full::Yes);
+            }
+            chosen.push(candidate);
+        }
+        Ok(Full::No)
     }
 
     /// Reads everything that may match and keeps the page's records.

@@ -13,6 +13,7 @@ mod config;
 mod error;
 pub(crate) mod evolve;
 mod facts;
+mod falling;
 mod flag;
 mod foreign_keys;
 mod inspect;
