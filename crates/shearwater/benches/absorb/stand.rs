@@ -169,5 +169,5 @@ manager = {{ type = "text" }}
         store
     };
     let (plain, target) = (open(&urls[0], Side::Source).await, open(&urls[1], Side::Target).await);
-    Setup { plain, target, flagged, spec: Arc::new(spec), shapes, journal }
+    Setup { plain, target, crosswalk: None, flagged, spec: Arc::new(spec), shapes, journal }
 }
