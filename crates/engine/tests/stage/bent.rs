@@ -162,9 +162,11 @@ impl Follower for Bent {
         mut puts: Vec<Put>,
         checkpoint: Option<CheckpointStep>,
     ) -> StoreResult<Vec<Applied>> {
+        // Looked at before it is counted: who waits for the count may bend it otherwise.
+        let bend = self.now();
         self.applies.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let mut epoch = epoch;
-        match self.now() {
+        match bend {
             Bend::ApplyFails => return Err(Bent::away()),
             Bend::ApplyWaits => self.gate.acquire().await.unwrap().forget(),
             Bend::ApplyWaitsAndFails => {

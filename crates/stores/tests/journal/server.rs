@@ -194,7 +194,7 @@ async fn connections_are_protected_as_the_url_says() {
     {
         let store = open(&url, Create::IfMissing).await.unwrap();
         let ssl = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
-                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                   WHERE datname = current_database() AND application_name = 'shearwater'";
         assert_eq!(server.rows(url.split('?').next().unwrap(), ssl)[0][0].as_deref(), Some(expect), "{url}");
         drop(store);
         cut(&server, url.split('?').next().unwrap());
