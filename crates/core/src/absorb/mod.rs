@@ -11,14 +11,17 @@ use crate::mapping::{Mapping, MappingError};
 use crate::path::Path;
 use crate::query::{Collation, CompareOp, Filter, Literal, OrderTerm};
 use crate::shape::{ColumnShape, FieldType, Layout};
-use crate::spec::{AbsorbSpec, Conflict, REST, Scope};
+use crate::spec::{AbsorbSpec, Conflict, Merge, REST, Scope};
 use crate::store::{Image, Side};
 use crate::value::{Document, Value};
 use crate::{Key, Stamp};
 
 use identity::Identity;
+pub use origin::{ChangedValue, Origin};
 
 pub mod identity;
+pub mod merge;
+mod origin;
 pub mod stitch;
 
 /// The one name of ours beside a record, in the sidecar of either store.
@@ -54,15 +57,6 @@ impl Held {
     }
 }
 
-/// What stands beside a record in the target: that it came from the source.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Origin {
-    /// Its key in the source.
-    pub key: Key,
-    /// Values that a conflict changed: field, its own value, the landed one.
-    pub changed: Vec<(String, Value, Value)>,
-}
-
 /// A record in shape v2, apart from what the target does not hold of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parted {
@@ -92,6 +86,8 @@ enum Rule {
     Refuse,
     KeepTarget,
     KeepBoth(Expr),
+    /// Of the key, and settled where the two records meet.
+    Merge(Merge),
 }
 
 impl Shapes {
@@ -110,6 +106,7 @@ impl Shapes {
             let rule = match conflict {
                 Conflict::Refuse => Rule::Refuse,
                 Conflict::KeepTarget => Rule::KeepTarget,
+                Conflict::Merge(merge) => Rule::Merge(merge.clone()),
                 Conflict::KeepBoth { sql } => Rule::KeepBoth(Expr::parse(sql).map_err(|error| MappingError {
                     code: "mapping/spec",
                     path: field.clone(),
@@ -289,7 +286,35 @@ impl Shapes {
     /// Whether a conflict may have changed a field of the target, so that its
     /// value is not the source's.
     pub fn may_change(&self, field: &str) -> bool {
-        self.conflicts.iter().any(|(name, rule)| name == field && !matches!(rule, Rule::Refuse))
+        let changes = |(name, rule): &(String, Rule)| match rule {
+            Rule::Refuse => false,
+            Rule::KeepTarget | Rule::KeepBoth(_) => name == field,
+            Rule::Merge(_) => !self.target.key_fields().iter().any(|key| key == field),
+        };
+        self.conflicts.iter().any(changes)
+    }
+
+    /// How a record becomes one with the target's own under its key; `None`: it is refused.
+    pub fn merge(&self) -> Option<&Merge> {
+        self.conflicts.iter().find_map(|(_, rule)| match rule {
+            Rule::Merge(merge) => Some(merge),
+            Rule::Refuse | Rule::KeepTarget | Rule::KeepBoth(_) => None,
+        })
+    }
+
+    /// The word for what becomes of a record whose value in a unique field is taken.
+    pub fn becomes(&self, field: &str) -> &'static str {
+        match self.conflicts.iter().find(|(name, _)| name == field) {
+            None | Some((_, Rule::Refuse)) => "refuse",
+            Some((_, Rule::KeepTarget)) => "keep-target",
+            Some((_, Rule::KeepBoth(_))) => "keep-both",
+            Some((_, Rule::Merge(_))) => "merge",
+        }
+    }
+
+    /// Whether a record may land otherwise than it departed.
+    pub fn alters(&self) -> bool {
+        self.conflicts.iter().any(|(_, rule)| !matches!(rule, Rule::Refuse))
     }
 
     /// The required fields that a record of v2 does not have.
@@ -310,7 +335,7 @@ impl Shapes {
     ) -> Result<Option<(Document, ChangedValue)>, MappingError> {
         let Some((name, rule)) = self.conflicts.iter().find(|(name, _)| name == field) else { return Ok(None) };
         let landed = match rule {
-            Rule::Refuse => return Ok(None),
+            Rule::Refuse | Rule::Merge(_) => return Ok(None),
             Rule::KeepTarget => Value::Null,
             Rule::KeepBoth(expr) => expr.eval(v2).map_err(|error| MappingError {
                 code: "mapping/expression",
@@ -333,43 +358,6 @@ impl Shapes {
             (column.unique || named) && !table.key.contains(&column.name)
         };
         table.columns.iter().filter(is_unique).map(|column| column.name.as_str()).collect()
-    }
-}
-
-/// One changed value of an [`Origin`]: field, own value, landed value.
-pub type ChangedValue = (String, Value, Value);
-
-impl Origin {
-    /// As it stands in the target's sidecar.
-    pub fn parked(&self) -> Document {
-        let mut note = Document::with_capacity(2);
-        note.set("from", Value::Array(self.key.values().to_vec()));
-        if !self.changed.is_empty() {
-            let changed = self.changed.iter().map(|(field, own, landed)| {
-                Value::Array(vec![Value::text(field.as_str()), own.clone(), landed.clone()])
-            });
-            note.set("changed", Value::Array(changed.collect()));
-        }
-        [(NOTE, Value::Document(note))].into_iter().collect()
-    }
-
-    /// What stands beside a record of the target; `None`: it did not come from the source.
-    pub fn of(parked: &Document) -> Option<Origin> {
-        let Some(Value::Document(note)) = parked.get(NOTE) else { return None };
-        let Some(Value::Array(key)) = note.get("from") else { return None };
-        let changed = match note.get("changed") {
-            Some(Value::Array(changed)) => changed.iter().filter_map(triple).collect(),
-            _ => Vec::new(),
-        };
-        Some(Origin { key: Key::composite(key.clone()), changed })
-    }
-}
-
-fn triple(value: &Value) -> Option<ChangedValue> {
-    let Value::Array(parts) = value else { return None };
-    match parts.as_slice() {
-        [Value::Text(field), own, landed] => Some((field.clone(), own.clone(), landed.clone())),
-        _ => None,
     }
 }
 

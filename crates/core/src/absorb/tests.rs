@@ -67,7 +67,7 @@ fn a_record_goes_there_and_back_with_what_the_target_cannot_hold() {
         v2.set("manager", "m1");
         assert!(shapes.lacks(&v2).is_empty());
         v2.set("email", "new@x");
-        let origin = Origin { key: Key::single(7i64), changed: vec![] };
+        let origin = Origin { key: Key::single(7i64), changed: vec![], merged: None };
         let back = shapes.together(&row, &v2, &origin).unwrap();
         let mut expect = row.record.clone();
         expect.set("email", "new@x");
@@ -93,7 +93,7 @@ fn the_flag_and_our_notes_never_show_in_a_record() {
 fn an_origin_is_read_as_it_was_written() {
     let changed = vec![("email".to_owned(), Value::text("b@x"), Value::Null)];
     for changed in [vec![], changed] {
-        let origin = Origin { key: Key::composite(vec![Value::Int(7), "a".into()]), changed };
+        let origin = Origin { key: Key::composite(vec![Value::Int(7), "a".into()]), changed, merged: None };
         assert_eq!(Origin::of(&origin.parked()), Some(origin));
     }
     assert_eq!(Origin::of(&Document::new()), None);
@@ -108,7 +108,7 @@ fn a_conflict_changes_the_value_and_the_way_back_undoes_it() {
         v2.set("manager", "m1");
         let (changed, what) = shapes.settle_conflict("email", &v2).unwrap().unwrap();
         assert_eq!(changed.get("email"), Some(&landed));
-        let origin = Origin { key: Key::single(7i64), changed: vec![what] };
+        let origin = Origin { key: Key::single(7i64), changed: vec![what], merged: None };
         assert_eq!(shapes.together(&row, &changed, &origin).unwrap().record, row.record);
         // A value that somebody has set since then is not undone.
         let mut later = changed.clone();

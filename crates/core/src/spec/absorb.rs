@@ -8,6 +8,7 @@ use super::fields::{read_path, read_rules, read_sql};
 use super::identity::{self, Assign};
 use super::lists::{Lists, read_lists};
 use super::literal::constant;
+use super::merge::{self, Merge};
 use super::read::{Item, Reader, Section};
 use super::stores::{Draft, Head, Which, read_gates, read_pace, read_store, required_text};
 use super::{FieldRule, Kind, RuleFrom, Spec, Unmapped};
@@ -63,6 +64,20 @@ pub enum Conflict {
         /// The expression.
         sql: String,
     },
+    /// For the key: the two records become one.
+    Merge(Merge),
+}
+
+impl Conflict {
+    /// Its word in specs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Conflict::Refuse => "refuse",
+            Conflict::KeepTarget => "keep-target",
+            Conflict::KeepBoth { .. } => "keep-both",
+            Conflict::Merge(_) => "merge",
+        }
+    }
 }
 
 /// Which records clients see.
@@ -101,7 +116,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
     let flag = source_places.flag.as_ref().map_or(FLAG_DEFAULT.to_owned(), |(flag, _)| flag.clone());
     let mut fields = read_fields(reader, &mut root);
     let require = read_require(reader, &mut root, &mut fields);
-    let conflicts = read_conflicts(reader, &mut root, &fields);
+    let conflicts = read_conflicts(reader, &mut root, &target.key, &fields);
     let scope = read_scope(reader, &mut root);
     let lists = read_lists(reader, &mut root, &fields);
     let identity = identity::read(reader, &mut root, &target.key, &fields);
@@ -181,7 +196,12 @@ fn read_require(reader: &mut Reader<'_>, root: &mut Section<'_>, fields: &mut Ve
     names
 }
 
-fn read_conflicts(reader: &mut Reader<'_>, root: &mut Section<'_>, fields: &[FieldRule]) -> Vec<(String, Conflict)> {
+fn read_conflicts(
+    reader: &mut Reader<'_>,
+    root: &mut Section<'_>,
+    key: &[String],
+    fields: &[FieldRule],
+) -> Vec<(String, Conflict)> {
     let Some(mut section) = root.take("conflicts").and_then(|item| reader.section(item, "[conflicts]")) else {
         return Vec::new();
     };
@@ -191,14 +211,28 @@ fn read_conflicts(reader: &mut Reader<'_>, root: &mut Section<'_>, fields: &[Fie
             let message = format!("[conflicts] names `{}`, which is not in [fields]", item.key);
             reader.problem("spec/field", item.key_span, message, None);
         }
-        let name = item.key.clone();
-        conflicts.extend(read_conflict(reader, item).map(|conflict| (name, conflict)));
+        let (name, span) = (item.key.clone(), item.key_span);
+        let Some(conflict) = read_conflict(reader, item, fields) else { continue };
+        match (&conflict, key.contains(&name)) {
+            (Conflict::Refuse, _) | (Conflict::Merge(_), true) => {}
+            (Conflict::KeepTarget | Conflict::KeepBoth { .. }, false) => {}
+            (_, true) => {
+                let message = format!("`{name}` is in the key; a record whose key is taken is refused, or merged");
+                reader.problem("spec/conflicts", span, message, None);
+            }
+            (Conflict::Merge(_), false) => {
+                let message = format!("`{name}` is not the key; records that have one key can be merged");
+                reader.problem("spec/conflicts", span, message, None);
+            }
+        }
+        conflicts.push((name, conflict));
     }
     conflicts
 }
 
-fn read_conflict(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Conflict> {
-    let hint = "\"refuse\", \"keep-target\", or { keep_both = '''expression over the record''' }";
+fn read_conflict(reader: &mut Reader<'_>, item: Item<'_>, fields: &[FieldRule]) -> Option<Conflict> {
+    let hint = "\"refuse\", \"keep-target\", { keep_both = '''expression over the record''' }, \
+                or for the key { merge = { field = \"source\" } }";
     match item.value.get_ref() {
         DeValue::String(word) => match word.as_ref() {
             "refuse" => return Some(Conflict::Refuse),
@@ -211,6 +245,11 @@ fn read_conflict(reader: &mut Reader<'_>, item: Item<'_>) -> Option<Conflict> {
         DeValue::Table(_) => {
             let place = format!("[conflicts] {}", item.key);
             let mut section = reader.section(item, place)?;
+            if let Some(item) = section.take("merge") {
+                let merge = merge::read(reader, &mut section, item, fields);
+                section.refuse_rest(reader);
+                return merge.map(Conflict::Merge);
+            }
             let sql = section.take("keep_both");
             if sql.is_none() {
                 reader.missing(&section, "keep_both", "'''concat('bob-', email)'''");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::literal::FIELD_TYPES;
 use super::require::{Contract, RequireGates};
-use super::{Gates, Pace, Unfit, stores::STORE_SCHEMES};
+use super::{Gates, Pace, Prefer, Unfit, stores::STORE_SCHEMES};
 
 /// The JSON Schema (draft 2020-12) of the format, for editors.
 pub fn json_schema() -> Value {
@@ -157,6 +157,7 @@ fn columns() -> Value {
 fn absorbing(moving: &Value) -> Value {
     let mut schema = moving.clone();
     schema["required"] = json!(["migration", "kind", "entity", "source", "target", "fields", "require"]);
+    let prefer: Vec<&str> = Prefer::WORDS.iter().map(|(word, _)| *word).collect();
     let own = json!({
         "kind": { "description": "What is done: another company's records, one by one", "const": "absorb" },
         "scope": { "description": "Which records v2 shows", "enum": ["origin", "all"], "default": "origin" },
@@ -173,6 +174,15 @@ fn absorbing(moving: &Value) -> Value {
                 {
                     "type": "object", "additionalProperties": false, "required": ["keep_both"],
                     "properties": { "keep_both": { "type": "string" } }
+                },
+                {
+                    "description": "For the key: the two records become one, field by field",
+                    "type": "object", "additionalProperties": false, "required": ["merge"],
+                    "properties": {
+                        "merge": { "type": "object", "additionalProperties": { "enum": prefer } },
+                        "otherwise": { "enum": prefer, "default": "target" },
+                        "newest_by": { "description": "The v2 field with the time of a record's last change", "type": "string" }
+                    }
                 }
             ] }
         },

@@ -11,6 +11,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use shearwater_core::absorb::merge::{self, Kept};
 use shearwater_core::absorb::{ChangedValue, Held, Home, Origin};
 use shearwater_core::error::{StoreError, StoreErrorKind};
 use shearwater_core::journal::DeadLetter;
@@ -42,6 +43,14 @@ pub enum Landed {
     Here(Option<Stamp>, Option<DirtyMark>),
     /// The target will not have it; it is back in the source.
     Refused(Refused),
+}
+
+/// A record on its way: the source's row and the key under which it lands.
+struct Landing<'a> {
+    epoch: u64,
+    row: &'a Fetched,
+    held: &'a Held,
+    key: &'a Key,
 }
 
 /// Why the target will not have a record.
@@ -166,7 +175,8 @@ impl Carrier {
                 changed.push(change);
                 continue;
             }
-            let error = match self.insert(epoch, row, held, &key, &v2, &changed).await {
+            let landing = Landing { epoch, row, held, key: &key };
+            let error = match self.meet(&landing, &v2, &changed).await {
                 Ok((left, version)) => {
                     failpoint::hit("absorb-landed");
                     // A row that was written after it departed was written by a
@@ -199,30 +209,59 @@ impl Carrier {
         self.give_back(epoch, row, held.clone(), Refused::taken("value")).await
     }
 
+    /// Lands a record beside the others, or merges it with the one that has its
+    /// key already, at the version that was looked at.
+    async fn meet(
+        &self,
+        landing: &Landing<'_>,
+        v2: &Document,
+        changed: &[ChangedValue],
+    ) -> Result<(Stamp, Option<Stamp>), StoreError> {
+        let origin = |changed, merged| Origin { key: landing.row.key.clone(), changed, merged };
+        let once = !self.lacks(Protection::LandOnce);
+        let expect = if once { Expect::Absent } else { Expect::Any };
+        let mut done = self.insert(landing, v2.clone(), origin(changed.to_vec(), None), expect).await;
+        let Some(merge) = self.setup.shapes.merge() else { return done };
+        for _ in 0..SETTLE_ATTEMPTS_MAX {
+            if !matches!(&done, Err(StoreError { kind: StoreErrorKind::ExpectFailed { .. }, .. })) {
+                return done;
+            }
+            let met = self.setup.target.fetch(landing.key).await?;
+            let Some(image) = &met.image else {
+                done = self.insert(landing, v2.clone(), origin(changed.to_vec(), None), Expect::Absent).await;
+                continue;
+            };
+            if Origin::of(&image.parked).is_some() {
+                return done;
+            }
+            let landed = merge::combine(merge, v2, &image.record);
+            let changed = merge::changed(v2, &landed, changed);
+            let kept = Kept { before: image.record.clone(), landed: landed.clone() };
+            done = self.insert(landing, landed, origin(changed, Some(kept)), unchanged(&met)).await;
+        }
+        done
+    }
+
     /// The one write of the target. Answers the source's version that landed,
     /// now or before.
     async fn insert(
         &self,
-        epoch: u64,
-        row: &Fetched,
-        held: &Held,
-        key: &Key,
-        v2: &Document,
-        changed: &[ChangedValue],
+        landing: &Landing<'_>,
+        record: Document,
+        origin: Origin,
+        expect: Expect,
     ) -> Result<(Stamp, Option<Stamp>), StoreError> {
-        let origin = Origin { key: row.key.clone(), changed: changed.to_vec() };
-        let image = Image { record: v2.clone(), parked: origin.parked() };
-        let once = !self.lacks(Protection::LandOnce);
-        let expect = if once { Expect::Absent } else { Expect::Any };
-        let left = stamp_of(row);
-        let idempotency = once.then(|| IdempotencyRow {
-            key: landing(&row.key, held.left.unwrap_or(Stamp::ZERO)),
-            request_hash: row.key.hash().into(),
+        let image = Image { record, parked: origin.parked() };
+        let left = stamp_of(landing.row);
+        let idempotency = (!self.lacks(Protection::LandOnce)).then(|| IdempotencyRow {
+            key: landing_name(&landing.row.key, landing.held.left.unwrap_or(Stamp::ZERO)),
+            request_hash: landing.row.key.hash().into(),
             answer: left.to_string(),
             at_ms: now_ms(),
         });
-        let change = Change { key: key.clone(), image: Some(image), expect };
-        match self.setup.target.write(Write { epoch: Some(epoch), changes: vec![change], idempotency }).await? {
+        let change = Change { key: landing.key.clone(), image: Some(image), expect };
+        let write = Write { epoch: Some(landing.epoch), changes: vec![change], idempotency };
+        match self.setup.target.write(write).await? {
             Written::Applied(stamps) => Ok((left, stamps.first().copied().flatten())),
             Written::Replayed(before) => Ok((before.answer.parse().unwrap_or(Stamp::ZERO), None)),
         }
@@ -272,7 +311,9 @@ impl Carrier {
             if Origin::of(&image.parked).is_some() {
                 return Ok(None);
             }
-            return Ok(Some(Refused::taken(&self.setup.shapes.shape(Side::Target).key_fields().join(", "))));
+            if self.setup.shapes.merge().is_none() {
+                return Ok(Some(Refused::taken(&self.setup.shapes.shape(Side::Target).key_fields().join(", "))));
+            }
         }
         match self.taken_field(v2, key).await? {
             Some(field) if self.setup.shapes.settle_conflict(&field, v2)?.is_none() => Ok(Some(Refused::taken(&field))),
@@ -321,7 +362,7 @@ impl Carrier {
 }
 
 /// The name of one move, as the target remembers that it landed.
-fn landing(key: &Key, left: Stamp) -> String {
+fn landing_name(key: &Key, left: Stamp) -> String {
     format!("absorb/land/{}/{left}", fingerprint(key))
 }
 

@@ -23,6 +23,13 @@ pub struct Collision {
     pub key: String,
     /// The target's field, or the mapping's code for a record that it refuses.
     pub field: String,
+    /// What becomes of it: `refuse`, or the word of the rule that settles it.
+    #[serde(default = "refuse")]
+    pub becomes: String,
+}
+
+fn refuse() -> String {
+    shearwater_core::spec::Conflict::Refuse.word().to_owned()
 }
 
 /// What a census found.
@@ -35,17 +42,17 @@ pub struct Found {
 }
 
 impl Found {
-    fn add(&mut self, key: &Key, field: &str) {
+    fn add(&mut self, key: &Key, field: &str, becomes: &str) {
         match self.census.collisions.iter_mut().find(|(name, _)| name == field) {
             Some((_, count)) => *count += 1,
             None => self.census.collisions.push((field.to_owned(), 1)),
         }
-        self.list(key, field);
+        self.list(key, field, becomes);
     }
 
-    fn list(&mut self, key: &Key, field: &str) {
+    fn list(&mut self, key: &Key, field: &str, becomes: &str) {
         if self.listed.len() < LISTED_MAX {
-            self.listed.push(Collision { key: key.to_text(), field: field.to_owned() });
+            self.listed.push(Collision { key: key.to_text(), field: field.to_owned(), becomes: becomes.to_owned() });
         }
     }
 }
@@ -109,7 +116,7 @@ impl Looking<'_> {
             Ok(wanted) => Some(wanted),
             Err(error) => {
                 found.census.refused += 1;
-                found.list(&record.key, error.code);
+                found.list(&record.key, error.code, &refuse());
                 None
             }
         }
@@ -120,8 +127,9 @@ impl Looking<'_> {
             wanted.iter().filter_map(|wanted| Some((wanted, wanted.key.clone()?))).unzip();
         let field = self.shapes.shape(Side::Target).key_fields().join(", ");
         let present = self.target.present(&keys).await.map_err(Fault::target)?;
+        let becomes = if self.shapes.merge().is_some() { "merge" } else { "refuse" };
         for (wanted, _) in wanted.into_iter().zip(present).filter(|(_, present)| *present) {
-            found.add(&wanted.from, &field);
+            found.add(&wanted.from, &field, becomes);
         }
         Ok(())
     }
@@ -143,7 +151,7 @@ impl Looking<'_> {
                     found.image.as_ref().is_some_and(|image| image.record.get(field) == wanted.v2.get(field))
                 };
                 if page.records.iter().any(same) {
-                    found.add(&wanted.from, field);
+                    found.add(&wanted.from, field, self.shapes.becomes(field));
                 }
             }
         }

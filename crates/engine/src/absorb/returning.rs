@@ -9,7 +9,7 @@
 
 use shearwater_core::absorb::{Held, Home, Origin};
 use shearwater_core::error::StoreErrorKind;
-use shearwater_core::store::{Change, Expect, Fetched, IdempotencyRow, Write, Written};
+use shearwater_core::store::{Change, Expect, Fetched, IdempotencyRow, Image, Write, Written};
 use shearwater_core::{Key, Stamp};
 
 use super::carry::{giving_up, now_ms, stamp_of};
@@ -100,8 +100,21 @@ impl Carrier {
         Ok(())
     }
 
+    /// What stays in the target when a record leaves it: nothing, or the
+    /// target's own that it was merged with. Another version than the one that
+    /// is given up says nothing, and is not written either.
+    async fn left_behind(&self, key: &Key, version: Stamp) -> Result<Option<Image>, Fault> {
+        let found = self.setup.target.fetch(key).await.map_err(Fault::target)?;
+        let Some(image) = found.image.as_ref().filter(|_| stamp_of(&found) == version) else { return Ok(None) };
+        Ok(Origin::of(&image.parked)
+            .and_then(|origin| origin.merged)
+            .map(|kept| Image::of(kept.restore(&image.record))))
+    }
+
     async fn give_up(&self, epoch: u64, key: &Key, version: Stamp) -> Result<GivenUp, Fault> {
-        let change = Change { key: self.target_key(key).await?, image: None, expect: Expect::Stamp(version) };
+        let target_key = self.target_key(key).await?;
+        let image = self.left_behind(&target_key, version).await?;
+        let change = Change { key: target_key, image, expect: Expect::Stamp(version) };
         let idempotency = Some(IdempotencyRow {
             key: giving_up(key, version),
             request_hash: key.hash().into(),

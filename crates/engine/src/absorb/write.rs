@@ -111,6 +111,11 @@ impl Carrier {
     fn delete(&self, place: &Place) -> Result<Does, ServeError> {
         Ok(match place {
             Place::Source { row, .. } => Does::Write { home: Home::Source, change: self.to_source(row, None) },
+            // The target's own record that it was merged with stays.
+            Place::Target { found, origin: Origin { merged: Some(kept), .. }, .. } => {
+                let own = found.image.as_ref().map(|image| Image::of(kept.restore(&image.record)));
+                Does::Write { home: Home::Target, change: to_target(found, own) }
+            }
             Place::Target { found, .. } | Place::Own { found } => {
                 Does::Write { home: Home::Target, change: to_target(found, None) }
             }
@@ -218,8 +223,12 @@ impl Carrier {
             Place::Target { found, origin, .. } => {
                 Does::Write { home: Home::Target, change: to_target(found, Some(kept_image(v2, origin))) }
             }
+            // Somebody of the target's own has its key now.
+            Place::Deleted { found, .. } if found.image.is_some() => {
+                return Err(refused("absorb/taken", "", "a record of the target has the same key"));
+            }
             Place::Deleted { row, found, .. } => {
-                let origin = Origin { key: row.key.clone(), changed: vec![] };
+                let origin = Origin { key: row.key.clone(), changed: vec![], merged: None };
                 Does::Write { home: Home::Target, change: to_target(found, Some(kept_image(v2, &origin))) }
             }
             Place::Own { .. } | Place::Nowhere { row: None } => return Err(no_key()),
@@ -296,6 +305,7 @@ impl Carrier {
                 hint: Some("send one change at a time".to_owned()),
             });
         }
+        let moved = departs.is_some();
         let version = if let Some((from, v1, expect)) = departs {
             self.depart_and_land(state, &from, v1, expect, row).await?
         } else if let Some((of_row, record)) = both {
@@ -308,7 +318,21 @@ impl Carrier {
         for (got, version) in done.records.iter_mut().flatten().zip(version) {
             got.etag = version.map_or(got.etag, Etag::Stamp);
         }
+        if moved && self.setup.shapes.alters() {
+            self.as_landed(state, &mut done).await?;
+        }
         Ok(done)
+    }
+
+    /// The answer is the record as it landed, which a conflict may have changed.
+    async fn as_landed(&self, state: &State, done: &mut WriteDone) -> Result<(), ServeError> {
+        for got in done.records.iter_mut().flatten() {
+            let place = self.locate(state, Shape::V2, &got.key).await?;
+            if let Some(now) = self.got(Shape::V2, &place)? {
+                *got = now;
+            }
+        }
+        Ok(())
     }
 
     async fn write_one(

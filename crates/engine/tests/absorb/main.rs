@@ -2,6 +2,7 @@
 //! with their protections on and off; stragglers, bulk updates, lists.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod collisions;
 mod holes;
 mod identity;
 mod journey;

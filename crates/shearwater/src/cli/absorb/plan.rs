@@ -155,10 +155,15 @@ impl Planned {
                 amount::counted(census.refused, "record is", "records are")
             ));
         }
-        let rows: Vec<Vec<String>> =
-            self.found.listed.iter().take(SHOWN_MAX).map(|one| vec![one.key.clone(), one.field.clone()]).collect();
+        let rows: Vec<Vec<String>> = self
+            .found
+            .listed
+            .iter()
+            .take(SHOWN_MAX)
+            .map(|one| vec![one.key.clone(), one.field.clone(), one.becomes.clone()])
+            .collect();
         if !rows.is_empty() {
-            text.push_str(&table::with_header(&["key", "because of"], &rows));
+            text.push_str(&table::with_header(&["key", "because of", "becomes"], &rows));
         }
         text
     }
