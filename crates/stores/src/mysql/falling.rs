@@ -34,7 +34,6 @@ impl List<'_> {
                 // Rows of the last value may be missing: it is read again, from its lowest key.
                 found.retain(|row| Some(value_at(row, at)) != last);
             }
-            below = found.last().map(|row| value_at(row, at)).or(below);
             if self.take(turned(found, at), chosen).await? == Full::Yes {
                 return Ok(Full::Yes);
             }
