@@ -309,7 +309,7 @@ async fn an_absorb_from_mongodb_into_postgresql() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && report["passed"] == true, "{told}{errors}");
     assert_eq!((report["source"].as_str(), report["target"].as_str()), (Some("mongodb"), Some("postgres")));
-    for count in ["returned", "moved_in_bulk", "walks", "direct_writes"] {
+    for count in ["returned", "deactivated", "moved_in_bulk", "walks", "direct_writes"] {
         assert!(report[count].as_u64().is_some_and(|count| count > 0), "{count}: {told}");
     }
     assert_eq!(tables_in_postgres(&target).len(), 0);
@@ -319,5 +319,5 @@ async fn absorbed(options: DemoOptions) {
     let report = demo::absorb::run(options).await.unwrap();
     assert!(report.passed(), "{}", report.text());
     assert!(report.requests > 100 && report.walks > 5 && report.direct_writes > 10, "{}", report.text());
-    assert!(report.returned > 0 && report.moved_in_bulk > 0, "{}", report.text());
+    assert!(report.returned > 0 && report.moved_in_bulk > 0 && report.deactivated > 0, "{}", report.text());
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use shearwater_core::Document;
 use shearwater_core::absorb::Shapes;
-use shearwater_core::journal::Command;
-use shearwater_core::lifecycle::absorb::State;
+use shearwater_core::journal::{Command, Event};
+use shearwater_core::lifecycle::absorb::{State, Step};
 use shearwater_core::query::Filter;
 use shearwater_core::spec::{self, Migration};
 use shearwater_core::store::Side;
@@ -35,6 +35,9 @@ use super::plot::{self, Place, Places};
 use super::{DemoError, DemoOptions, Output, house};
 use crate::gateway::{ServeOptions, serve};
 use crate::render::{amount, table};
+
+/// Entries that a demo's journal has at most: a few for each step.
+const ENTRIES_MAX: usize = 10_000;
 
 /// Who the journal says did it.
 const ACTOR: &str = "demo";
@@ -90,6 +93,8 @@ pub struct AbsorbReport {
     pub walks: u64,
     /// Records that went back in the rollback.
     pub returned: u64,
+    /// Records deactivated because nobody had seen them for long.
+    pub deactivated: u64,
     /// Records moved by the bulk update.
     pub moved_in_bulk: u64,
     /// The history's verdict.
@@ -122,7 +127,7 @@ impl AbsorbReport {
         json!({
             "kind": "absorb", "source": self.source, "target": self.target, "passed": self.passed(), "records": self.records, "seed": self.seed,
             "requests": self.requests, "direct_writes": self.direct_writes, "walks": self.walks,
-            "returned": self.returned, "moved_in_bulk": self.moved_in_bulk,
+            "returned": self.returned, "deactivated": self.deactivated, "moved_in_bulk": self.moved_in_bulk,
             "lost": verdict.lost, "resurrected": verdict.resurrected, "backwards_reads": verdict.backwards_reads,
             "phantoms": verdict.phantoms, "list_repeats": verdict.list_repeats, "list_gaps": verdict.list_gaps,
             "unchecked_keys": verdict.unchecked_keys, "findings": self.findings(), "errors": self.errors, "duration_s": self.duration_s,
@@ -140,6 +145,7 @@ impl AbsorbReport {
             ("Alice's own writes of them", count(self.direct_writes)),
             ("lists walked, in five orders", count(self.walks)),
             ("went back in the rollback", count(self.returned)),
+            ("deactivated as inactive", count(self.deactivated)),
             ("moved by the bulk update", count(self.moved_in_bulk)),
             ("lost writes", count(verdict.lost)),
             ("deleted records that came back", count(verdict.resurrected)),
@@ -277,6 +283,7 @@ async fn play(
     act(Command::Advance).await?;
     dwell().await;
     act(Command::Advance).await?;
+    deactivated_all(&served, options.patience).await?;
     let moved_in_bulk = drain(&served, &member).await?;
     let verified = act(Command::Verify).await?;
     act(Command::Complete).await?;
@@ -289,6 +296,7 @@ async fn play(
     gateway.stop().await;
     left(&setup, floor, &mut history).await?;
     let walks = history.walks.len() as u64;
+    let deactivated = deactivated(&setup).await?;
     let errors = floor.errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     Ok(AbsorbReport {
         source: setup.plain.kind().to_owned(),
@@ -299,11 +307,38 @@ async fn play(
         direct_writes: floor.direct_writes.load(Ordering::Relaxed),
         walks,
         returned: moved_before,
+        deactivated,
         moved_in_bulk,
         verdict: check(&history),
         errors,
         duration_s: floor.began.elapsed().as_secs_f64(),
     })
+}
+
+/// Waits until nobody is left who has been inactive for long.
+async fn deactivated_all(served: &Arc<Absorbing>, patience: Duration) -> Result<(), DemoError> {
+    const POLL: Duration = Duration::from_millis(20);
+    let began = Instant::now();
+    loop {
+        let preview = served.carrier().preview().await.map_err(|fault| DemoError(fault.to_string()))?;
+        if preview.next.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > patience {
+            return Err(DemoError("inactive users are not deactivated".into()));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// How many were deactivated, as the journal has it.
+async fn deactivated(setup: &Setup) -> Result<u64, DemoError> {
+    let entries = setup.journal.read(0, ENTRIES_MAX).await?;
+    let records = |event: &Event| match event {
+        Event::Absorb { step: Step::Deactivated { records } } => *records,
+        _ => 0,
+    };
+    Ok(entries.iter().map(|entry| records(&entry.event)).sum())
 }
 
 /// Moves whoever is left, by a rule, while clients go on.

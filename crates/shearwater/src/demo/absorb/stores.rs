@@ -8,6 +8,7 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::query::{Filter, ListQuery, keyset_of};
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{Change, Expect, Form, Image, Store, Write};
+use shearwater_core::value::Instant;
 use shearwater_core::{Document, Key, Value};
 use shearwater_engine::absorb::Setup;
 use shearwater_stores::outsider::{Collection, Outsider};
@@ -35,6 +36,12 @@ pub struct Estate {
     target: Box<dyn Outsider>,
 }
 
+/// When users were seen who count as inactive: in 2001; microseconds since 1970.
+const LONG_AGO: i64 = 1_000_000_000_000_000;
+
+/// When the others were: in 2033, which stays within ten years for long.
+const SEEN: i64 = 2_000_000_000_000_000;
+
 /// The name of the key in Bob's shape: documents call it otherwise.
 pub fn key_name(places: &Places) -> &'static str {
     match shearwater_stores::form(&places.source.url) {
@@ -49,7 +56,7 @@ pub fn spec(places: &Places, migration: &str) -> String {
     let columns = match key {
         "id" => {
             "[source.columns]\nid = \"int\"\nemail = \"text\"\nfirst_name = \"text\"\nlast_name = \"text\"\n\
-             city = \"text\"\nv = \"int\"\nvip = \"bool\"\n"
+             city = \"text\"\nv = \"int\"\nvip = \"bool\"\nlast_seen = \"instant\"\n"
         }
         _ => "layout = \"document\"\n",
     };
@@ -73,6 +80,11 @@ city = {{ from = "city", type = "text" }}
 v = {{ from = "v", type = "int" }}
 [require]
 manager = {{ type = "text" }}
+[stragglers]
+activity = "last_seen"
+deactivate_after_days = 3650
+deactivate = {{ manager = "nobody" }}
+per_day_max = 1000000
 "#,
         source = places.source.in_spec(),
         target = places.target.in_spec(),
@@ -168,6 +180,7 @@ fn user(key: &str, n: u32) -> Document {
         ("city", text((n % 5 != 0).then(|| format!("city {}", n % 7)))),
         ("v", Value::Int(0)),
         ("vip", Value::Bool(n % 2 == 1)),
+        ("last_seen", Value::Instant(Instant::Micros(if n % 10 == 9 { LONG_AGO } else { SEEN }))),
     ]
     .into_iter()
     .collect()
