@@ -170,6 +170,40 @@ async fn a_set_of_three_loses_its_primary_in_dual_write_and_in_the_cutover() {
     assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
 }
 
+/// A server that is a set alone dies and comes back in the copy, in the cutover and
+/// in the rollback.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_mongodb_that_is_killed_three_times() {
+    let server = Arc::new(Mongodb::start(Topology::Single));
+    let (source, target) = (server.database("demo"), postgres().database("demo"));
+    let client = ::mongodb::Client::with_uri_str(&source).await.unwrap();
+    let own: Collection<Bson> = client.default_database().unwrap().collection("_shearwater.users");
+    let options = DemoOptions {
+        source: Some(source),
+        target: Some(target.clone()),
+        records: 200,
+        dwell: Duration::from_millis(400),
+        ..small()
+    };
+    let faults = tokio::spawn(async move {
+        for role in ["authority", "closed", "authority"] {
+            until(&own, role).await;
+            let server = server.clone();
+            tokio::task::spawn_blocking(move || {
+                server.kill();
+                server.start_again();
+            })
+            .await
+            .unwrap();
+        }
+        server
+    });
+    let report = demo::run(options).await.unwrap();
+    let _server = faults.await.unwrap();
+    assert!(report.passed(), "{}", report.text());
+    assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
+}
+
 /// The source's server is killed while it is copied, and while it follows. Nobody
 /// writes past the gateway: DynamoDB has no triggers that would capture it.
 #[tokio::test(flavor = "multi_thread")]
