@@ -15,5 +15,6 @@ mod plan;
 mod postgres_source;
 mod programs;
 mod recorder;
+mod require;
 mod stage;
 mod things;

@@ -69,10 +69,15 @@ impl Drop for Program {
     }
 }
 
-/// Where Debian keeps pgbench of the newest version.
-pub fn pgbench() -> Command {
+/// A program of PostgreSQL where Debian keeps it, of the newest version.
+pub fn postgres_tool(name: &str) -> Command {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = versions.map(|v| v.path().join("bin/pgbench")).filter(|p| p.is_file()).collect();
+    let places = versions.map(|version| version.path().join("bin").join(name));
+    let mut found: Vec<PathBuf> = places.filter(|place| place.is_file()).collect();
     found.sort();
-    Command::new(found.pop().unwrap_or_else(|| PathBuf::from("pgbench")))
+    Command::new(found.pop().unwrap_or_else(|| PathBuf::from(name)))
+}
+
+pub fn pgbench() -> Command {
+    postgres_tool("pgbench")
 }
