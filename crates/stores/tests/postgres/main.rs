@@ -9,4 +9,5 @@ mod inputs;
 mod looking;
 mod natives;
 mod place;
+mod races;
 mod verbatim;
