@@ -122,6 +122,8 @@ pub enum Effect {
     Catalogue,
     /// Reads them all, while others read and write.
     Scan,
+    /// Reads them all and fills those without a value, in batches that commit by themselves.
+    Fill,
     /// Writes them all again, while others read and write.
     Rewrite,
     /// Writes them all again, and other writers wait.
@@ -134,6 +136,7 @@ impl Effect {
         match self {
             Effect::Catalogue => "catalogue only",
             Effect::Scan => "scans the table",
+            Effect::Fill => "scans the table, in batches",
             Effect::Rewrite => "rewrites the table beside others",
             Effect::RewriteAlone => "rewrites the table; writers wait",
         }
@@ -153,6 +156,27 @@ pub struct Statement {
     pub effect: Effect,
     /// How long it is expected to take once it has its lock, ms.
     pub expected_ms: u64,
+}
+
+/// The statement of the backfill's batches, as `plan` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FillStatement {
+    /// The SQL as it is run; what is bound stands as the store's own marks.
+    pub sql: String,
+    /// The bounds of the batch, in words.
+    pub bounds: String,
+    /// The locks that one batch takes, in the store's words.
+    pub lock: String,
+}
+
+/// Where a copy of some rows is made, so that a plan's times are measured and
+/// the table is left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyPlace {
+    /// Of the same kind of store: another file for one that is a file, else the same database.
+    pub url: String,
+    /// The copy's name.
+    pub table: String,
 }
 
 /// What the catalogue says.
@@ -277,6 +301,14 @@ pub trait Evolve: Send + Sync {
 
     /// The checkpoints of a run.
     async fn fill_checkpoints(&self, run: &str) -> StoreResult<Vec<FillCheckpoint>>;
+
+    /// The statement of a range's batch of about `rows_max` rows, as [`Evolve::fill`] runs it.
+    async fn fill_statement(&self, range: &FillRange, rows_max: u64) -> StoreResult<FillStatement>;
+
+    /// Copies at most `rows_max` rows of the table with its indexes, without
+    /// its triggers, to a place where no such table is. Answers how many. Takes
+    /// no lock on the table but a reader's.
+    async fn copy(&self, to: &CopyPlace, rows_max: u64) -> StoreResult<u64>;
 
     /// Lets the store clean up after batches; cheap, and never in the way.
     async fn tidy(&self) -> StoreResult<()>;

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::throttle::Throttle;
 
 /// Ranges of a run: enough that a checkpoint names its place well.
-const RANGES: usize = 8;
+pub const RANGES: usize = 8;
 
 /// Batches after which the store may clean up: measured, the heap stays flat and
 /// the rate as it is.

@@ -28,7 +28,7 @@ use shearwater_core::spec::RequireSpec;
 use shearwater_core::store::Store;
 
 pub use self::alter::{LOCKS_NOTE, Locks};
-pub use self::backfill::Batches;
+pub use self::backfill::{Batches, RANGES};
 pub use self::contract::{Quiet, quiet};
 pub use self::report::{RequireReport, status};
 pub use self::serve::Served;

@@ -11,7 +11,7 @@ use shearwater_core::spec::locate;
 use shearwater_core::store::{Covers, Image, Inspection};
 
 use super::exit::{Exit, Failure, Outcome};
-use super::{Context, require, scratch};
+use super::{Context, require_plan, scratch};
 use crate::render::{amount, table};
 use crate::wiring::{self, AnySpec, SpecFile, Which};
 
@@ -53,7 +53,7 @@ pub(super) struct Planned {
 pub async fn run(context: &Context, args: PlanArgs) -> Outcome<Exit> {
     let spec = match wiring::read_spec(&args.spec, context.console.colour)? {
         AnySpec::Move(spec) => spec,
-        AnySpec::Require(file) => return require::plan(context, &file, &args.spec.display().to_string()).await,
+        AnySpec::Require(file) => return require_plan::plan(context, &file, &args.spec.display().to_string()).await,
         // Those of another kind were answered before.
         other => other.into_move()?,
     };

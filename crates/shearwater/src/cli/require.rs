@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shearwater_core::evolve::{Evolve, Stage, Statement};
-use shearwater_core::fill::FillClass;
 use shearwater_core::journal::{Command, Event, Journal, JournalError};
 use shearwater_core::lifecycle::require::{Phase, State};
 use shearwater_engine::require::{self, RequireReport, Setup};
 
-use super::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::{Context, require_plan};
 use crate::render::{amount, progress, table};
 use crate::wiring::{self, AnySpec, RequireFile};
 
@@ -35,123 +33,6 @@ impl Context {
             }
             _ => Ok(None),
         }
-    }
-}
-
-/// What a plan found.
-struct Planned {
-    product: String,
-    class: FillClass,
-    needs_no_backfill: bool,
-    records: u64,
-    stages: Vec<(Stage, Vec<Statement>)>,
-    hazards: Vec<String>,
-}
-
-/// Looks at everything; writes nothing.
-async fn look(context: &Context, file: &RequireFile) -> Outcome<Planned> {
-    let looked = wiring::require::look(file, context.console.colour).await?;
-    let within = |error| Failure::from(error).within(&format!("store {}", file.spec.store.shown_url));
-    let evolve: Arc<dyn Evolve> =
-        shearwater_stores::open_evolve(&file.spec.store.url, looked.required.wanted).await.map_err(within)?;
-    let mut hazards = looked.required.hazards;
-    hazards.extend(evolve.hazards().await.map_err(within)?);
-    let mut stages = Vec::new();
-    for stage in Stage::ALL {
-        stages.push((stage, evolve.statements(stage).await.map_err(within)?));
-    }
-    Ok(Planned {
-        product: looked.product,
-        class: looked.required.fill.class(),
-        needs_no_backfill: evolve.needs_no_backfill(),
-        records: evolve.estimate().await.map_err(within)?.records,
-        stages,
-        hazards,
-    })
-}
-
-/// `plan`.
-pub(super) async fn plan(context: &Context, file: &RequireFile, name: &str) -> Outcome<Exit> {
-    let planned = look(context, file).await?;
-    context.console.answer(&planned.json(file), &planned.text(file, name))?;
-    Ok(Exit::Done)
-}
-
-impl Planned {
-    fn json(&self, file: &RequireFile) -> Value {
-        let statement = |s: &Statement| json!({ "what": s.what, "sql": s.sql, "lock": s.lock, "effect": s.effect, "expected_ms": s.expected_ms });
-        let stages: Vec<Value> = self
-            .stages
-            .iter()
-            .map(|(stage, statements)| {
-                json!({ "stage": stage, "statements": statements.iter().map(statement).collect::<Vec<_>>() })
-            })
-            .collect();
-        json!({
-            "migration": file.spec.migration, "kind": "require", "ready": true, "store": self.product,
-            "field": file.spec.field.name, "fill": self.class_word(), "needs_backfill": !self.needs_no_backfill,
-            "records": self.records, "stages": stages, "hazards": self.hazards,
-        })
-    }
-
-    fn class_word(&self) -> &'static str {
-        match self.class {
-            FillClass::Constant => "constant",
-            FillClass::RowPure => "row-pure",
-        }
-    }
-
-    fn text(&self, file: &RequireFile, name: &str) -> String {
-        let spec = &file.spec;
-        let fill = match (self.class, self.needs_no_backfill) {
-            (FillClass::Constant, true) => {
-                "a constant: the store adds it to every record at once, so there is nothing to fill".to_owned()
-            }
-            (FillClass::Constant, false) => "a constant, filled in batches".to_owned(),
-            (FillClass::RowPure, _) => format!(
-                "made from each record's own fields, in batches of about {} ms; about {}",
-                spec.pace.chunk_ms_target,
-                amount::counted(self.records, "record", "records")
-            ),
-        };
-        let mut text = format!("{}: require {} in {}\n\n", spec.migration, spec.field.name, spec.entity);
-        text.push_str(&table::pairs(&[
-            ("store", format!("{}, table {} ({})", spec.store.shown_url, spec.store.table, self.product)),
-            ("fill", fill),
-        ]));
-        text.push('\n');
-        for hazard in &self.hazards {
-            text.push_str(&format!("hazard: {hazard}\n"));
-        }
-        for (stage, statements) in &self.stages {
-            text.push_str(&format!("\n{}: {}\n", stage.name(), when(*stage)));
-            if statements.is_empty() {
-                text.push_str("  this store needs no statement for it\n");
-                continue;
-            }
-            let rows: Vec<Vec<String>> = statements
-                .iter()
-                .map(|s| {
-                    let expected = format!("{} ms", amount::count(s.expected_ms));
-                    vec![s.sql.clone(), s.lock.clone(), s.effect.what().to_owned(), expected]
-                })
-                .collect();
-            text.push_str(&table::with_header(&["statement", "lock", "rows", "expected"], &rows));
-        }
-        text.push_str(&format!("\nready: shearwater start {name}\n"));
-        text
-    }
-}
-
-/// When the statements of a stage are run.
-fn when(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Expand => "before members follow expand",
-        Stage::Enforce => "after the backfill and a clean verification",
-        Stage::Contract => "when no gateway repairs reads any more",
-        Stage::Complete => "at complete; the last exit",
-        Stage::Back => "a rollback from backfill, enforce or contract, to expand",
-        Stage::Remove => "a rollback from expand, to planned",
     }
 }
 
@@ -187,7 +68,7 @@ pub(super) async fn written_down(context: &Context, file: &RequireFile) -> Outco
             Err(error) => return Err(error.into()),
         }
     }
-    for hazard in look(context, file).await?.hazards {
+    for hazard in require_plan::hazards(context, file).await? {
         context.console.note(&format!("hazard: {hazard}"));
     }
     let journals = wiring::make_journal(&context.journal).await?;

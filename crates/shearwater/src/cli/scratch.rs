@@ -164,7 +164,7 @@ async fn slowest_commit(store: &Arc<dyn Store>, put: Put) -> StoreResult<u64> {
     Ok(slowest)
 }
 
-fn micros(since: Instant) -> u64 {
+pub(super) fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -196,11 +196,21 @@ impl Place {
         Place::of(url, &Layout::Document(DocumentLayout { table, key, document }))
     }
 
+    /// The store.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The root's table.
+    pub(super) fn table(&self) -> &str {
+        self.layout.table()
+    }
+
     async fn open(&self) -> StoreResult<Arc<dyn Store>> {
         shearwater_stores::open(&self.url, self.layout.clone(), Create::IfMissing).await
     }
 
-    async fn program(&self) -> StoreResult<Box<dyn Outsider>> {
+    pub(super) async fn program(&self) -> StoreResult<Box<dyn Outsider>> {
         let (table, key, document) = (self.layout.table().to_owned(), "id".to_owned(), "doc".to_owned());
         shearwater_stores::open_outsider(&self.url, Collection { table, key, document }).await
     }

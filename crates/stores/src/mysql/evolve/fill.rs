@@ -1,7 +1,7 @@
 //! Filling rows in the order of the primary key, by which they lie on the disk.
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::evolve::{FillCheckpoint, FillRange};
+use shearwater_core::evolve::{FillCheckpoint, FillRange, FillStatement};
 use shearwater_core::store::Cursor;
 use shearwater_core::{Key, Value};
 
@@ -42,6 +42,37 @@ fn cells(text: &str) -> StoreResult<Vec<Cell>> {
         .ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "MySQL: a place of a backfill cannot be read"))
 }
 
+/// Up to the end of the range, from the last batch on.
+fn within(key: &[String], high: &[Cell], after: Option<&[Cell]>) -> (String, Vec<Cell>) {
+    let (mut inside, mut bound) = beyond(key, '<', "=", high);
+    if let Some(after) = after {
+        let (more, values) = beyond(key, '>', "", after);
+        inside = format!("{inside} AND {more}");
+        bound.extend(values);
+    }
+    (inside, bound)
+}
+
+fn update(sql: &Sql, upto: &str) -> String {
+    let (table, column, fill) = (&sql.table, &sql.column, &sql.fill);
+    format!("UPDATE {table} SET {column} = {fill} WHERE {upto} AND {column} IS NULL")
+}
+
+/// The statement of a batch in the middle of the range.
+pub(super) fn statement(sql: &Sql) -> FillStatement {
+    let any = vec![Cell::Null; sql.key.len()];
+    let (inside, _) = within(&sql.key, &any, Some(&any));
+    let (upto, _) = beyond(&sql.key, '<', "=", &any);
+    FillStatement {
+        sql: update(sql, &format!("{inside} AND {upto}")),
+        bounds:
+            "bound are the last key when the backfill began, the last key of the batch before, and the last key of \
+                 this one"
+                .to_owned(),
+        lock: "the rows of one batch, until its commit".to_owned(),
+    }
+}
+
 /// Fills the next rows of a range, in one transaction.
 pub(super) async fn batch(
     session: &mut Session,
@@ -51,12 +82,8 @@ pub(super) async fn batch(
     from: &FillCheckpoint,
     rows_max: u64,
 ) -> StoreResult<FillCheckpoint> {
-    let (mut inside, mut bound) = beyond(&sql.key, '<', "=", &cells(&range.high)?);
-    if let Some(after) = &from.cursor {
-        let (more, values) = beyond(&sql.key, '>', "", &cells(&after.0)?);
-        inside = format!("{inside} AND {more}");
-        bound.extend(values);
-    }
+    let after = from.cursor.as_ref().map(|after| cells(&after.0)).transpose()?;
+    let (inside, bound) = within(&sql.key, &cells(&range.high)?, after.as_deref());
     session.begin_writing("").await?;
     match fill(session, sql, run, range, from, (&inside, bound, rows_max)).await {
         Ok(next) => {
@@ -89,12 +116,7 @@ async fn fill(
         upto = format!("{upto} AND {more}");
         bound.extend(values);
     }
-    let update = format!(
-        "UPDATE {} SET {column} = {} WHERE {upto} AND {column} IS NULL",
-        sql.table,
-        sql.fill,
-        column = sql.column
-    );
+    let update = update(sql, &upto);
     let filled = session.run("filling", &update, bind(&bound)).await?;
     let looked = if end.is_some() { rows_max } else { filled };
     let next = FillCheckpoint {

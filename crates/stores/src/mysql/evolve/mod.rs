@@ -2,7 +2,9 @@
 //! an instant, the triggers are made while the table is locked, NOT NULL is an
 //! INPLACE rebuild beside readers and writers. A copy of the table is refused.
 
+mod copy;
 mod fill;
+mod hazards;
 mod ladder;
 mod sql;
 
@@ -13,7 +15,8 @@ use async_trait::async_trait;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{
-    Alteration, Effect, Evolve, FillCheckpoint, FillRange, Look, Outdated, Stage, Statement, Try, Wanted,
+    Alteration, CopyPlace, Effect, Evolve, FillCheckpoint, FillRange, FillStatement, Look, Outdated, Stage, Statement,
+    Try, Wanted,
 };
 use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
@@ -23,7 +26,7 @@ use self::ladder::Ran;
 use self::sql::Sql;
 use super::cell::Cell;
 use super::config::Config;
-use super::facts::{Family, Server};
+use super::facts::Server;
 use super::names::places;
 use super::session::{Pool, Session, bind, number_of, text_of};
 use super::vitals;
@@ -159,7 +162,9 @@ impl Evolve for Evolving {
             };
             let expected_ms = match plan.effect {
                 Effect::Catalogue => CATALOGUE_MS_EXPECTED,
-                Effect::Scan | Effect::Rewrite | Effect::RewriteAlone => rows.div_ceil(REBUILD_ROWS_PER_MS).max(1),
+                Effect::Scan | Effect::Fill | Effect::Rewrite | Effect::RewriteAlone => {
+                    rows.div_ceil(REBUILD_ROWS_PER_MS).max(1)
+                }
             };
             out.extend(plan.statements.into_iter().map(|sql| Statement {
                 what,
@@ -198,17 +203,8 @@ impl Evolve for Evolving {
             return Err(StoreError::new(StoreErrorKind::Unsupported, what)
                 .with_hint("rename it, or choose another name for the new field"));
         }
-        self.check_inputs(&mut session).await?;
-        let column = &self.sql.column;
-        let mut told = vec![
-            format!("`INSERT INTO … VALUES (…)` without a list of columns fails once {column} is added: the server wants a value for each column"),
-            "a program that reads the table itself, and not through the gateway, sees NULL until the backfill has ended".to_owned(),
-            "changes that a foreign key cascades fire no triggers; replicas in row format take the rows as the primary made them".to_owned(),
-        ];
-        if self.server.family == Family::MySql {
-            told.push("a table takes 64 instant changes of its columns; then the server wants a rebuild, which is refused here".to_owned());
-        }
-        Ok(told)
+        hazards::check_inputs(&mut session, &self.sql, &self.wanted).await?;
+        hazards::told(&mut session, &self.sql, self.server.family).await
     }
 
     async fn try_to(&self, what: Alteration, patience: Duration, _standby_lag_ms_max: u64) -> StoreResult<Try> {
@@ -248,6 +244,14 @@ impl Evolve for Evolving {
 
     async fn fill_checkpoints(&self, run: &str) -> StoreResult<Vec<FillCheckpoint>> {
         fill::checkpoints(&mut self.pool.session().await?, &self.sql, run).await
+    }
+
+    async fn fill_statement(&self, _range: &FillRange, _rows_max: u64) -> StoreResult<FillStatement> {
+        Ok(fill::statement(&self.sql))
+    }
+
+    async fn copy(&self, to: &CopyPlace, rows_max: u64) -> StoreResult<u64> {
+        copy::copy(&mut self.pool.session().await?, &self.sql, to, rows_max).await
     }
 
     async fn tidy(&self) -> StoreResult<()> {
@@ -302,43 +306,5 @@ impl Evolving {
     async fn count(&self, sql: &str) -> StoreResult<u64> {
         let rows = self.pool.session().await?.rows("counting", sql, Vec::new()).await?;
         Ok(rows.first().and_then(|row| row.first()).and_then(number_of).unwrap_or(0))
-    }
-
-    /// Types whose comparison or text is not that of the value as we read it.
-    async fn check_inputs(&self, session: &mut Session) -> StoreResult<()> {
-        let sql = "SELECT column_name, data_type FROM information_schema.columns \
-                   WHERE table_schema = DATABASE() AND table_name = ?";
-        let name = bind(&[Cell::text(self.sql.name.as_str())]);
-        let inputs = self.wanted.fill.inputs();
-        for row in session.rows("looking at the fill's columns", sql, name).await? {
-            let (Some(name), Some(ty)) = (row.first().and_then(text_of), row.get(1).and_then(text_of)) else {
-                continue;
-            };
-            let is_pushed = matches!(
-                self.wanted.fill.type_of_field(&name),
-                Some(FieldType::Text | FieldType::Int | FieldType::Bool)
-            );
-            let is_plain = matches!(
-                ty.to_ascii_lowercase().as_str(),
-                "tinyint"
-                    | "smallint"
-                    | "mediumint"
-                    | "int"
-                    | "bigint"
-                    | "char"
-                    | "varchar"
-                    | "tinytext"
-                    | "text"
-                    | "mediumtext"
-                    | "longtext"
-            );
-            if inputs.contains(&name) && is_pushed && !is_plain {
-                let what =
-                    format!("MySQL: the fill reads {name:?} of type {ty}: not proven to be the same there as here");
-                return Err(StoreError::new(StoreErrorKind::Unsupported, what)
-                    .with_hint("a fill reads integers, booleans and texts"));
-            }
-        }
-        Ok(())
     }
 }

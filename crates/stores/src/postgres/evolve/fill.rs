@@ -2,7 +2,7 @@
 //! of any kind, half the log of a walk by random keys, and needs no statistics.
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::evolve::{FillCheckpoint, FillRange, Wanted};
+use shearwater_core::evolve::{FillCheckpoint, FillRange, FillStatement, Wanted};
 use shearwater_core::shape::FieldType;
 use shearwater_core::store::Cursor;
 use shearwater_core::value::Uuid;
@@ -43,15 +43,24 @@ fn block(text: &str) -> StoreResult<i64> {
     text.parse().map_err(|_| unexpected("a range of a backfill cannot be read"))
 }
 
-/// Fills the next blocks of a range.
-pub(super) async fn batch(
+/// The blocks of a batch.
+struct Blocks {
+    /// The first that is not in it.
+    end: i64,
+    /// Rows that a block is taken to hold.
+    per_block: i64,
+    /// The server's, as a number.
+    version: i32,
+}
+
+/// How far the next batch goes.
+async fn next_blocks(
     session: &Session,
     sql: &Sql,
-    run: &str,
     range: &FillRange,
     from: &FillCheckpoint,
     rows_max: u64,
-) -> StoreResult<FillCheckpoint> {
+) -> StoreResult<Blocks> {
     let (low, high) = (block(from.cursor.as_ref().map_or(range.low.as_str(), |c| &c.0))?, block(&range.high)?);
     let density = "SELECT CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN ceil(c.reltuples / c.relpages)::int8 \
                    ELSE $2::int8 END, current_setting('server_version_num')::int4 FROM pg_class c WHERE c.oid = to_regclass($1)";
@@ -62,8 +71,13 @@ pub(super) async fn batch(
     let seen = if walked > 0 { signed(from.filled).div_euclid(walked) } else { 0 };
     let per_block = known.max(seen);
     let blocks = (i64::try_from(rows_max).unwrap_or(i64::MAX) / per_block.max(1)).max(1);
-    let end = low.saturating_add(blocks).min(high);
-    let places = match version >= TID_RANGE_SCAN {
+    Ok(Blocks { end: low.saturating_add(blocks).min(high), per_block, version })
+}
+
+/// The statement that fills the blocks from `low` on.
+fn update(sql: &Sql, low: i64, to: &Blocks) -> String {
+    let end = to.end;
+    let places = match to.version >= TID_RANGE_SCAN {
         true => format!("ctid >= '({low},0)'::tid AND ctid < '({end},0)'::tid"),
         false => format!(
             "ctid = ANY (ARRAY(SELECT format('(%s,%s)', b, o)::tid FROM generate_series({low}, {end} - 1) b, \
@@ -71,7 +85,40 @@ pub(super) async fn batch(
         ),
     };
     let (table, column, fill) = (&sql.table, &sql.column, &sql.fill);
-    let update = format!("UPDATE {table} SET {column} = {fill} WHERE {places} AND {column} IS NULL");
+    format!("UPDATE {table} SET {column} = {fill} WHERE {places} AND {column} IS NULL")
+}
+
+/// The statement of a range's first batch, over the blocks that are there now.
+pub(super) async fn statement(
+    session: &Session,
+    sql: &Sql,
+    range: &FillRange,
+    rows_max: u64,
+) -> StoreResult<FillStatement> {
+    let first = next_blocks(session, sql, range, &FillCheckpoint::default(), rows_max).await?;
+    Ok(FillStatement {
+        sql: update(sql, block(&range.low)?, &first),
+        bounds: format!(
+            "the first batch; the next begins at block {}, the last ends where the table ended when the backfill began",
+            first.end
+        ),
+        lock: format!("ROW EXCLUSIVE, and the rows of one batch; waits for a row {ROW_LOCK_MS_MAX} ms at most"),
+    })
+}
+
+/// Fills the next blocks of a range.
+pub(super) async fn batch(
+    session: &Session,
+    sql: &Sql,
+    run: &str,
+    range: &FillRange,
+    from: &FillCheckpoint,
+    rows_max: u64,
+) -> StoreResult<FillCheckpoint> {
+    let (low, high) = (block(from.cursor.as_ref().map_or(range.low.as_str(), |c| &c.0))?, block(&range.high)?);
+    let next = next_blocks(session, sql, range, from, rows_max).await?;
+    let (end, per_block) = (next.end, next.per_block);
+    let update = update(sql, low, &next);
     let part = i64::from(range.id);
     let begin = format!("BEGIN; SET LOCAL lock_timeout = {ROW_LOCK_MS_MAX}");
     let fills = sql.fills();

@@ -2,7 +2,9 @@
 //! client can break: each alteration is a short transaction that looks at the
 //! catalogue first and asks for its lock with a bound.
 
+mod copy;
 mod fill;
+mod hazards;
 mod sql;
 
 use std::time::{Duration, Instant};
@@ -11,7 +13,8 @@ use async_trait::async_trait;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{
-    Alteration, Blocker, Effect, Evolve, FillCheckpoint, FillRange, Look, Outdated, Stage, Statement, Try, Wanted,
+    Alteration, Blocker, CopyPlace, Effect, Evolve, FillCheckpoint, FillRange, FillStatement, Look, Outdated, Stage,
+    Statement, Try, Wanted,
 };
 use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
@@ -115,7 +118,7 @@ impl Evolving {
         let plan = self.sql.plan(what);
         let most = match plan.effect {
             Effect::Catalogue => CATALOGUE_MS_MAX,
-            Effect::Scan | Effect::Rewrite | Effect::RewriteAlone => SCAN_MS_MAX,
+            Effect::Scan | Effect::Fill | Effect::Rewrite | Effect::RewriteAlone => SCAN_MS_MAX,
         };
         let begin =
             format!("BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {most}", patience.as_millis());
@@ -193,7 +196,9 @@ impl Evolve for Evolving {
             let plan = self.sql.plan(what);
             let expected_ms = match plan.effect {
                 Effect::Catalogue => CATALOGUE_MS_EXPECTED,
-                Effect::Scan | Effect::Rewrite | Effect::RewriteAlone => rows.div_ceil(SCAN_ROWS_PER_MS).max(1),
+                Effect::Scan | Effect::Fill | Effect::Rewrite | Effect::RewriteAlone => {
+                    rows.div_ceil(SCAN_ROWS_PER_MS).max(1)
+                }
             };
             let lock = plan.lock.unwrap_or("none on the table").to_owned();
             out.extend(plan.statements.into_iter().map(|sql| Statement {
@@ -239,8 +244,8 @@ impl Evolve for Evolving {
             return Err(StoreError::new(StoreErrorKind::Unsupported, what)
                 .with_hint("rename it, or choose another name for the new field"));
         }
-        self.check_inputs(&session).await?;
-        self.told_hazards(&session).await
+        hazards::check_inputs(&session, &self.sql, &self.wanted).await?;
+        hazards::told(&session, &self.sql, &self.schema).await
     }
 
     async fn try_to(&self, what: Alteration, patience: Duration, standby_lag_ms_max: u64) -> StoreResult<Try> {
@@ -284,6 +289,14 @@ impl Evolve for Evolving {
         fill::checkpoints(&*self.pool.lease().await?, &self.sql, run).await
     }
 
+    async fn fill_statement(&self, range: &FillRange, rows_max: u64) -> StoreResult<FillStatement> {
+        fill::statement(&*self.pool.lease().await?, &self.sql, range, rows_max).await
+    }
+
+    async fn copy(&self, to: &CopyPlace, rows_max: u64) -> StoreResult<u64> {
+        copy::copy(&*self.pool.lease().await?, &self.sql, &self.schema, to, rows_max).await
+    }
+
     async fn tidy(&self) -> StoreResult<()> {
         let session = self.pool.lease().await?;
         Ok(session.batch(&format!("VACUUM (SKIP_LOCKED) {}", self.sql.table)).await?)
@@ -316,7 +329,8 @@ impl Evolve for Evolving {
     }
 
     async fn estimate(&self) -> StoreResult<Estimate> {
-        let sql = "SELECT greatest(c.reltuples, 0)::int8, pg_relation_size(c.oid) FROM pg_class c WHERE c.oid = to_regclass($1)";
+        let sql =
+            "SELECT greatest(c.reltuples, 0)::int8, pg_table_size(c.oid) FROM pg_class c WHERE c.oid = to_regclass($1)";
         let row = self.pool.lease().await?.one(sql, &[&self.sql.table]).await?;
         let (records, bytes): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
         Ok(Estimate { records: records.unsigned_abs(), exact: false, bytes: bytes.unsigned_abs() })
@@ -325,60 +339,4 @@ impl Evolve for Evolving {
     async fn load(&self) -> StoreResult<Load> {
         vitals::load(&self.pool).await
     }
-}
-
-impl Evolving {
-    /// Types whose comparison or text is not that of the value as we read it.
-    async fn check_inputs(&self, session: &Session) -> StoreResult<()> {
-        let inputs = self.wanted.fill.inputs();
-        let sql = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a \
-                   WHERE a.attrelid = to_regclass($1) AND a.attname::text = ANY($2) AND NOT a.attisdropped \
-                   AND a.atttypid NOT IN ('text'::regtype, 'varchar'::regtype, 'int2'::regtype, 'int4'::regtype, \
-                   'int8'::regtype, 'bool'::regtype)";
-        let rows = session.rows(sql, &[&self.sql.table, &inputs]).await?;
-        for row in &rows {
-            let (name, ty): (String, String) = (get(row, 0)?, get(row, 1)?);
-            let tested_only = matches!(self.wanted.fill.type_of_field(&name), Some(ty) if !is_pushed(ty));
-            if !tested_only {
-                let what = format!(
-                    "PostgreSQL: the fill reads {name:?} of type {ty}: not proven to be the same there as here"
-                );
-                return Err(StoreError::new(StoreErrorKind::Unsupported, what)
-                    .with_hint("a fill reads columns of type text, varchar, smallint, integer, bigint, boolean"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn told_hazards(&self, session: &Session) -> StoreResult<Vec<String>> {
-        let column = &self.sql.column;
-        let mut told = vec![
-            format!("prepared `SELECT *` of running programs fails once after {column} is added (\"cached plan must not change result type\"); they prepare again by themselves or reconnect"),
-            format!("`INSERT INTO … VALUES (…)` without a list of columns goes on while it gives fewer values than the table has columns; with {column} last it gets the default"),
-            "a program that reads the table itself, and not through the gateway, sees NULL until the backfill has ended".to_owned(),
-            "COPY and logical replication fire the write default (it is ENABLE ALWAYS); `ALTER TABLE … DISABLE TRIGGER` and restores with --disable-triggers do not".to_owned(),
-        ];
-        let sql = "SELECT (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname NOT LIKE '~%shearwater%'), \
-                   (SELECT count(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid WHERE d.refobjid = c.oid AND d.classid = 'pg_rewrite'::regclass), \
-                   (SELECT count(*) FROM pg_publication_tables p WHERE p.schemaname = $2 AND p.tablename = c.relname), \
-                   (SELECT count(*) FROM pg_stat_replication) FROM pg_class c WHERE c.oid = to_regclass($1)";
-        let row = session.one(sql, &[&self.sql.table, &self.schema]).await?;
-        let counts: [i64; 4] = [get(&row, 0)?, get(&row, 1)?, get(&row, 2)?, get(&row, 3)?];
-        let sentences = [
-            "the table has {n} triggers of its own; ours fires after them",
-            "{n} views read the table; those with `SELECT *` do not get the new column",
-            "the table is in {n} publications: subscribers need the column before it is added here, or their apply stops",
-            "{n} standbys follow: before each ACCESS EXCLUSIVE lock their lag is looked at, because their readers wait for it too",
-        ];
-        for (count, sentence) in counts.into_iter().zip(sentences) {
-            if count > 0 {
-                told.push(sentence.replace("{n}", &count.to_string()));
-            }
-        }
-        Ok(told)
-    }
-}
-
-fn is_pushed(ty: FieldType) -> bool {
-    matches!(ty, FieldType::Text | FieldType::Int | FieldType::Bool)
 }

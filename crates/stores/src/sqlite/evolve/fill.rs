@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params_from_iter};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::evolve::{FillCheckpoint, FillRange};
+use shearwater_core::evolve::{FillCheckpoint, FillRange, FillStatement};
 use shearwater_core::store::Cursor;
 
 use super::super::cell::{Cell, cells_from_text, cells_to_text};
@@ -40,6 +40,39 @@ fn cells(text: &str) -> StoreResult<Vec<Cell>> {
         .ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "SQLite: a place of a backfill cannot be read"))
 }
 
+/// The marks of so many values from a number on.
+fn marks(first: usize, width: usize) -> String {
+    (first..first + width).map(|at| format!("?{at}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Up to the end of the range and, with two ends, from the last batch on.
+fn within(by: &[String], ends: usize) -> String {
+    let (names, width) = (list(by), by.len());
+    let upto = format!("({names}) <= ({})", marks(1, width));
+    match ends {
+        0 | 1 => upto,
+        _ => format!("{upto} AND ({names}) > ({})", marks(width + 1, width)),
+    }
+}
+
+fn update(sql: &Sql, by: &[String], inside: &str, at: usize) -> String {
+    let (table, column, fill) = (&sql.table, &sql.column, &sql.fill);
+    let (names, last) = (list(by), marks(at, by.len()));
+    format!("UPDATE {table} SET {column} = {fill} WHERE {inside} AND ({names}) <= ({last}) AND {column} IS NULL")
+}
+
+/// The statement of a batch in the middle of the range.
+pub(super) fn statement(conn: &Connection, sql: &Sql) -> StoreResult<FillStatement> {
+    let by = places(conn, sql)?;
+    Ok(FillStatement {
+        sql: update(sql, &by, &within(&by, 2), 2 * by.len() + 1),
+        bounds: "bound are the last row when the backfill began, the last row of the batch before, and the last row of this \
+                 one"
+            .to_owned(),
+        lock: "the file's one writer, for one batch".to_owned(),
+    })
+}
+
 /// Fills the next rows of a range, inside the caller's transaction.
 pub(super) fn batch(
     conn: &Connection,
@@ -53,13 +86,11 @@ pub(super) fn batch(
     let by = places(conn, sql)?;
     let names = list(&by);
     let width = by.len();
-    let marks = |first: usize| (first..first + width).map(|at| format!("?{at}")).collect::<Vec<_>>().join(", ");
     let mut bound = cells(&range.high)?;
-    let mut inside = format!("({names}) <= ({})", marks(1));
     if let Some(after) = &from.cursor {
         bound.extend(cells(&after.0)?);
-        inside.push_str(&format!(" AND ({names}) > ({})", marks(width + 1)));
     }
+    let inside = within(&by, bound.len() / width);
     // The last row of the batch, and how many there are up to it.
     let window = format!("SELECT {names} FROM {} WHERE {inside} ORDER BY {names} LIMIT {rows_max}", sql.table);
     let descending: Vec<String> = by.iter().map(|name| format!("{} DESC", quoted(name))).collect();
@@ -76,13 +107,7 @@ pub(super) fn batch(
         let text = cells_to_text(&end);
         let at = bound.len() + 1;
         bound.extend(end);
-        let update = format!(
-            "UPDATE {} SET {column} = {} WHERE {inside} AND ({names}) <= ({}) AND {column} IS NULL",
-            sql.table,
-            sql.fill,
-            marks(at),
-            column = sql.column
-        );
+        let update = update(sql, &by, &inside, at);
         let filled =
             conn.prepare_cached(&update).and_then(|mut s| s.execute(params_from_iter(&bound))).map_err(failed)?;
         next.filled += filled as u64;

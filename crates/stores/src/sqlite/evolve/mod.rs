@@ -7,7 +7,9 @@
 //! table that takes the healing away, in `contract`.
 
 mod catalogue;
+mod copy;
 mod fill;
+mod hazards;
 mod rebuild;
 mod sql;
 
@@ -18,7 +20,8 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{
-    Alteration, Blocker, Effect, Evolve, FillCheckpoint, FillRange, Look, Outdated, Stage, Statement, Try, Wanted,
+    Alteration, Blocker, CopyPlace, Effect, Evolve, FillCheckpoint, FillRange, FillStatement, Look, Outdated, Stage,
+    Statement, Try, Wanted,
 };
 use shearwater_core::fill::FillClass;
 use shearwater_core::store::{Estimate, Load};
@@ -194,23 +197,7 @@ impl Evolve for Evolving {
                 return Err(StoreError::new(StoreErrorKind::Unsupported, what)
                     .with_hint("rename it, or choose another name for the new field"));
             }
-            let mut told = vec![
-                "`INSERT INTO … VALUES (…)` without a list of columns fails once the table has one column more: SQLite \
-                 wants a value for each"
-                    .to_owned(),
-                "contract, and a rollback after it, build the table anew in one transaction: readers go on, writers wait \
-                 for as long as the plan says"
-                    .to_owned(),
-            ];
-            told.push(match sql.class {
-                FillClass::Constant => "enforce changes nothing: the column refuses NULL, and heals it, from the start",
-                FillClass::RowPure => {
-                    "enforce changes nothing: a trigger fills what a write leaves empty, in its transaction; NOT NULL comes \
-                     with contract"
-                }
-            }
-            .to_owned());
-            Ok(told)
+            hazards::told(conn, sql)
         })
         .await
     }
@@ -264,6 +251,15 @@ impl Evolve for Evolving {
     async fn fill_checkpoints(&self, run: &str) -> StoreResult<Vec<FillCheckpoint>> {
         let run = run.to_owned();
         self.with(move |conn, sql| fill::checkpoints(conn, sql, &run)).await
+    }
+
+    async fn fill_statement(&self, _range: &FillRange, _rows_max: u64) -> StoreResult<FillStatement> {
+        self.with(fill::statement).await
+    }
+
+    async fn copy(&self, to: &CopyPlace, rows_max: u64) -> StoreResult<u64> {
+        let to = to.clone();
+        self.with(move |conn, sql| copy::copy(conn, sql, &to, rows_max)).await
     }
 
     async fn tidy(&self) -> StoreResult<()> {
