@@ -27,7 +27,6 @@ use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Fence, Followe
 use super::error::{Failure, PartError, Tried, part_errors};
 use super::raw::{Doc, Owned, find, ty};
 use super::record::{Dirty, RESERVED, Row};
-use super::write::replacing;
 use super::{Inner, MongoDb, no_sidecar, tombstone};
 use crate::relational::refused;
 
@@ -197,7 +196,14 @@ impl Batch<'_> {
         match document {
             Ok(document) => {
                 let id = row.and_then(|row| find(row.raw.as_bytes(), "_id")).map_or_else(|| one.id.clone(), Owned::of);
-                Ok(Some(Operation { id, mark: row.map(seen_mark), document, gone: put.image.is_none() }))
+                Ok(Some(Operation {
+                    id,
+                    mark: row.map(seen_mark),
+                    document,
+                    gone: put.image.is_none(),
+                    whole: None,
+                    request: None,
+                }))
             }
             Err(error) => self.refuse(*at, error).map(|()| None),
         }
@@ -262,31 +268,36 @@ impl Batch<'_> {
 }
 
 /// A document on its way to the place of another.
-struct Operation {
-    id: Owned,
+pub(super) struct Operation {
+    pub(super) id: Owned,
     /// What was seen there; `None`: nothing.
-    mark: Option<Seen>,
-    document: Vec<u8>,
-    gone: bool,
+    pub(super) mark: Option<Seen>,
+    pub(super) document: Vec<u8>,
+    pub(super) gone: bool,
+    /// What the whole document must still be, where its mark does not say enough.
+    pub(super) whole: Option<RawDocumentBuf>,
+    /// The idempotency key and the attempt that it is written by, on a standalone server.
+    pub(super) request: Option<(String, String)>,
 }
 
 /// The mark that a document must still have.
-enum Seen {
+pub(super) enum Seen {
     NoField,
-    Stamp(Stamp),
+    /// Its stamp, and what was put beside it when an intent was settled.
+    Stamp(Stamp, Option<String>),
 }
 
-fn seen_mark(row: &Row) -> Seen {
-    match row.mark {
+pub(super) fn seen_mark(row: &Row) -> Seen {
+    match &row.mark {
         None => Seen::NoField,
-        Some(_) => Seen::Stamp(row.stamp()),
+        Some(mark) => Seen::Stamp(mark.stamp, mark.settled.clone()),
     }
 }
 
 impl Operation {
-    fn append(&self, command: &mut Doc, n: usize) {
+    pub(super) fn append(&self, command: &mut Doc, n: usize) {
         command.begin(&n.to_string()).begin("q").begin("_id").put("$eq", self.id.get()).close();
-        match self.mark {
+        match &self.mark {
             // Nothing has this condition, so it is an insert, or the key is taken.
             None => {
                 command.begin(RESERVED).text("$eq", "nothing").close();
@@ -294,13 +305,47 @@ impl Operation {
             Some(Seen::NoField) => {
                 command.begin(RESERVED).no("$exists").close();
             }
-            Some(Seen::Stamp(stamp)) => {
+            Some(Seen::Stamp(stamp, settled)) => {
                 command.long("_shearwater.e", stamp.epoch as i64).long("_shearwater.c", stamp.counter as i64);
+                match settled {
+                    Some(value) => command.text("_shearwater.n", value),
+                    None => command.begin("_shearwater.n").no("$exists").close(),
+                };
             }
         }
+        if let Some(whole) = &self.whole {
+            command.begin("$expr").begin_array("$eq").text("0", "$$ROOT");
+            command.begin("1").document("$literal", whole.as_bytes()).close().close().close();
+        }
         command.close();
-        replacing(command, &self.document);
-        command.yes("upsert").close();
+        command.begin_array("u").begin("0").begin("$replaceWith").document("$literal", &self.document).close().close();
+        self.append_beside(command);
+        command.close();
+        // MongoDB takes no such expression where it may insert.
+        if self.whole.is_none() {
+            command.yes("upsert");
+        }
+        command.close();
+    }
+}
+
+impl Operation {
+    /// What stands beside the mark.
+    fn append_beside(&self, command: &mut Doc) {
+        let settled = match &self.mark {
+            Some(Seen::Stamp(_, Some(value))) => Some(("n", value)),
+            _ => None,
+        };
+        let request = self.request.iter().flat_map(|(key, token)| [("k", key), ("t", token)]);
+        let beside: Vec<(&str, &String)> = settled.into_iter().chain(request).collect();
+        if beside.is_empty() {
+            return;
+        }
+        command.begin("1").begin("$set").begin(RESERVED);
+        for (name, value) in beside {
+            command.begin(name).text("$literal", value).close();
+        }
+        command.close().close().close();
     }
 }
 
@@ -364,7 +409,7 @@ fn rounds<'a>(inner: &Inner, puts: &'a [Put], out: &mut [Applied]) -> Tried<Vec<
 
 async fn apply(inner: &Inner, epoch: u64, puts: &[Put], checkpoint: Option<&CheckpointStep>) -> Tried<Vec<Applied>> {
     let table = &inner.records.table;
-    let state = inner.fences.state(&inner.server).await?.ok_or_else(|| no_sidecar(table))?;
+    let state = inner.fences.state(inner).await?.ok_or_else(|| no_sidecar(table))?;
     check_fence(table, state.fence, epoch)?;
     let mut batch = Batch { inner, out: vec![Applied::Unchanged; puts.len()] };
     let rounds = rounds(inner, puts, &mut batch.out)?;

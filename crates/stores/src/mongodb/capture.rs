@@ -7,7 +7,7 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::store::{Capture, DirtyMark, Fence};
 use shearwater_core::{Key, Stamp};
 
-use super::error::{Failure, Tried, code, failure, no_set, part_errors};
+use super::error::{Failure, Tried, code, failure, part_errors};
 use super::raw::{Doc, Owned, find, ty};
 use super::record::RESERVED;
 use super::{Inner, MongoDb, inspect, no_sidecar, provision};
@@ -93,9 +93,6 @@ async fn clean(inner: &Inner) -> Tried<()> {
 }
 
 async fn install(inner: &Inner, fence: Fence) -> Tried<()> {
-    if !inner.server.has_transactions() {
-        return Err(no_set("capturing writes").into());
-    }
     if inner.state().await?.is_some() {
         return Ok(());
     }
@@ -124,7 +121,7 @@ async fn install(inner: &Inner, fence: Fence) -> Tried<()> {
             .with_hint(format!("rename that field, or take it out: updateMany({{}}, {{$unset: {{{RESERVED}: \"\"}}}})"))
             .into());
     }
-    inner.fences.begin(&inner.server, fence).await
+    inner.fences.begin(inner, fence).await
 }
 
 async fn remove(inner: &Inner) -> Tried<()> {
@@ -290,7 +287,7 @@ impl Capture for MongoDb {
         let inner = self.0.clone();
         MongoDb::to_the_end(async move {
             inner.needed_state().await?;
-            let set = told(inner.fences.set(&inner.server, expect, new).await)?;
+            let set = told(inner.fences.set(&inner, expect, new).await)?;
             set.ok_or_else(|| no_sidecar(&inner.records.table))
         })
         .await

@@ -30,6 +30,7 @@ use mongodb::bson::{Document, RawDocumentBuf};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::store::{Fence, Role};
 
+use super::Inner;
 use super::error::{Failure, Tried, code, part_errors};
 use super::raw::{Doc, Owned, ty};
 use super::session::Server;
@@ -127,17 +128,19 @@ impl Fences {
 
     /// The fence as it is; one that is being set is finished first. `None`: no
     /// sidecar is installed.
-    pub(super) async fn state(&self, server: &Server) -> Tried<Option<State>> {
+    pub(super) async fn state(&self, inner: &Inner) -> Tried<Option<State>> {
+        let server = &inner.server;
         loop {
             let Some(raw) = server.find("reading the fence", &self.own, &fence_id()).await? else { return Ok(None) };
             let state = self.read_state(raw)?;
             let Some(next) = state.next else { return Ok(Some(state)) };
-            self.finish(server, state.generation, next).await?;
+            self.finish(inner, state.generation, next).await?;
         }
     }
 
     /// Writes the first fence, unless there is one.
-    pub(super) async fn begin(&self, server: &Server, fence: Fence) -> Tried<()> {
+    pub(super) async fn begin(&self, inner: &Inner, fence: Fence) -> Tried<()> {
+        let server = &inner.server;
         let mut doc = Doc::new();
         doc.put("_id", fence_id().get());
         put_fence(&mut doc, fence);
@@ -151,13 +154,14 @@ impl Fences {
         let answer = server.run("installing the fence", insert.end()).await.map_err(Failure::of_a_repeatable)?;
         match part_errors("installing the fence", &answer)?.pop() {
             Some(part) if !part.key_taken => Err(part.failure),
-            _ => self.state(server).await.map(drop),
+            _ => self.state(inner).await.map(drop),
         }
     }
 
     /// Sets the fence if it is `expect`; the fence that holds afterwards.
-    pub(super) async fn set(&self, server: &Server, expect: Fence, new: Fence) -> Tried<Option<Fence>> {
-        let Some(state) = self.state(server).await? else { return Ok(None) };
+    pub(super) async fn set(&self, inner: &Inner, expect: Fence, new: Fence) -> Tried<Option<Fence>> {
+        let server = &inner.server;
+        let Some(state) = self.state(inner).await? else { return Ok(None) };
         if state.fence != expect {
             return Ok(Some(state.fence));
         }
@@ -172,11 +176,12 @@ impl Fences {
         let answer = server.run("setting the fence", update.end()).await.map_err(Failure::of_a_repeatable)?;
         part_errors("setting the fence", &answer)?;
         // Whoever wrote it down, it is finished; that of another one is not ours.
-        self.state(server).await.map(|state| state.map(|state| state.fence))
+        self.state(inner).await.map(|state| state.map(|state| state.fence))
     }
 
     /// Raises the stripes to a generation, then says that its fence holds.
-    async fn finish(&self, server: &Server, generation: i64, fence: Fence) -> Tried<()> {
+    async fn finish(&self, inner: &Inner, generation: i64, fence: Fence) -> Tried<()> {
+        let server = &inner.server;
         let mut raise = Doc::new();
         raise.text("update", &self.own).begin_array("updates");
         for stripe in 0..STRIPES {
@@ -198,6 +203,9 @@ impl Fences {
         if let Some(part) = refused {
             return Err(stalled(part.failure));
         }
+        if !server.has_transactions() {
+            super::intent::settle_all(inner).await?;
+        }
         let mut done = Doc::new();
         done.text("update", &self.own).begin_array("updates").begin("0");
         done.begin("q").put("_id", fence_id().get()).long("generation", generation).close();
@@ -209,12 +217,12 @@ impl Fences {
         part_errors("setting the fence", &answer).map(drop)
     }
 
-    /// Touches a stripe in a write's transaction, for `changes` stamps. `None`:
+    /// Touches a stripe, in a write's transaction where there is one, for `changes` stamps. `None`:
     /// no sidecar is installed.
     pub(super) async fn admit(
         &self,
         server: &Server,
-        session: &mut ClientSession,
+        session: Option<&mut ClientSession>,
         stripe: u8,
         changes: usize,
     ) -> Tried<Option<Admission>> {
@@ -228,7 +236,10 @@ impl Fences {
         touch.begin("2").begin_array("$multiply").begin("0").text("$toLong", "$$NOW").close();
         touch.long("1", TICKS_PER_MS).close().close();
         touch.close().close().close().close().close().yes("new");
-        let answer = server.run_in(session, "asking the fence", touch.end()).await;
+        let answer = match session {
+            Some(session) => server.run_in(session, "asking the fence", touch.end()).await,
+            None => server.run("asking the fence", touch.end()).await.map_err(Failure::of_a_repeatable),
+        };
         let answer = match answer {
             Err(failure) if failure.code == code::NAMESPACE_NOT_FOUND => return Ok(None),
             answer => answer?,

@@ -272,8 +272,9 @@ pub(super) async fn inspect(server: &Server) -> StoreResult<Inspection> {
     }
     if server.topology == Topology::Standalone {
         inspection.hazards.push(
-            "this is a standalone server, which has no transactions: a migration cannot start on it. A replica set of \
-             one is enough: start mongod with --replSet NAME and run rs.initiate() once"
+            "this is a standalone server, which has no transactions: a write of several changes at once is refused, and \
+             what it loses with its disk is lost. A replica set of one takes them: start mongod with --replSet NAME \
+             and run rs.initiate() once"
                 .to_owned(),
         );
     }

@@ -4,7 +4,8 @@
 //! written since capture began ([`record`]); the fence, idempotency keys,
 //! checkpoints and the keys of foreign writes in one collection of our own beside
 //! the user's. An authority's write is one transaction that touches the fence
-//! ([`fence`], [`write`]); a follower's put is one conditional operation
+//! ([`fence`], [`write`]), and on a standalone server, which has none, one
+//! conditional operation within an intent ([`intent`]); a follower's put is one conditional operation
 //! ([`apply`]). Programs that write the collection by themselves are not stamped:
 //! what they change in a document that has the field is noticed by its hash, and
 //! verification finds the rest.
@@ -18,6 +19,7 @@ mod encode;
 mod error;
 mod fence;
 mod inspect;
+mod intent;
 mod key;
 mod list;
 pub(crate) mod outsider;
@@ -153,10 +155,7 @@ fn no_sidecar(table: &str) -> StoreError {
 impl Inner {
     /// The fence, if a sidecar is installed.
     async fn state(&self) -> StoreResult<Option<State>> {
-        if !self.server.has_transactions() {
-            return Ok(None);
-        }
-        self.fences.state(&self.server).await.map_err(|failure| failure.error)
+        self.fences.state(self).await.map_err(|failure| failure.error)
     }
 
     /// The fence of a call that needs the sidecar.
@@ -220,8 +219,16 @@ impl Inner {
     }
 
     /// Notes the documents that somebody else has changed where nobody but us
-    /// should.
-    async fn note_foreign<'a>(&self, state: Option<State>, rows: impl Iterator<Item = &'a Row>) -> StoreResult<()> {
+    /// should. On a standalone server, what was read is made durable first.
+    async fn note_foreign<'a>(
+        &self,
+        state: Option<State>,
+        rows: impl Iterator<Item = &'a Row> + Clone,
+    ) -> StoreResult<()> {
+        let is_new = |row: &Row| row.mark.as_ref().is_some_and(|mark| mark.dirty);
+        if state.is_some() && !self.server.has_transactions() && rows.clone().any(is_new) {
+            intent::flush(self).await?;
+        }
         if state.is_none_or(|state| state.fence.role == Role::Authority) {
             return Ok(());
         }
@@ -272,6 +279,10 @@ impl Store for MongoDb {
 
     fn appliers(&self) -> usize {
         apply::APPLIERS
+    }
+
+    fn changes_max(&self) -> usize {
+        if self.0.server.has_transactions() { usize::MAX } else { 1 }
     }
 
     fn kept(&self, mut record: Document) -> Document {

@@ -7,6 +7,8 @@
 //! | `g` | `true`: a tombstone, there is no record |
 //! | `p` | parked fields of the other shape |
 //! | `h` | the hash of the record that we wrote: a document whose hash is another one was changed by somebody else |
+//! | `n` | put beside the mark when an intent was settled on a standalone server: what was read before is not what stands here |
+//! | `k`, `t` | the idempotency key that wrote this on a standalone server, and its attempt |
 //! | `i` | where `_id` stands among the fields, when it is not the first: MongoDB moves it there |
 //!
 //! A document that nobody has written since capture began has no such field.
@@ -39,6 +41,9 @@ pub(super) struct Mark {
     pub(super) parked: Document,
     hash: Option<u128>,
     id_at: usize,
+    pub(super) settled: Option<String>,
+    pub(super) request: Option<String>,
+    pub(super) token: Option<String>,
 }
 
 /// A document that was read.
@@ -234,6 +239,9 @@ fn read_mark(element: Element<'_>) -> Option<(Mark, bool)> {
             ("g", Value::Bool(is_gone)) => gone = is_gone,
             ("p", _) if part.ty == ty::DOCUMENT => mark.parked = value::document(part.bytes).ok()?,
             ("h", Value::Bytes(bytes)) => mark.hash = Some(u128::from_le_bytes(bytes.try_into().ok()?)),
+            ("n", Value::Text(value)) => mark.settled = Some(value),
+            ("k", Value::Text(key)) => mark.request = Some(key),
+            ("t", Value::Text(token)) => mark.token = Some(token),
             ("i", Value::Int(n)) => mark.id_at = usize::try_from(n).ok()?,
             _ => return None,
         }

@@ -17,6 +17,25 @@ pub(super) type UniquePath = Vec<String>;
 
 /// The document of a tombstone.
 pub(super) fn document(id: &Owned, stamp: Stamp, dirty: Dirty, unique: &[UniquePath]) -> Vec<u8> {
+    let mut doc = outside(id, unique);
+    doc.begin(RESERVED).long("e", stamp.epoch as i64).long("c", stamp.counter as i64);
+    if dirty == Dirty::Yes {
+        doc.yes("d");
+    }
+    doc.yes("g").close();
+    doc.end()
+}
+
+/// One that nobody has stamped, put where no document is so that what was read
+/// before is not what stands there ([`super::intent`]).
+pub(super) fn unstamped(id: &Owned, settled: &str, unique: &[UniquePath]) -> Vec<u8> {
+    let mut doc = outside(id, unique);
+    doc.begin(RESERVED).long("e", 0).long("c", 0).yes("g").text("n", settled).close();
+    doc.end()
+}
+
+/// What stands outside our field.
+fn outside(id: &Owned, unique: &[UniquePath]) -> Doc {
     let mut doc = Doc::new();
     doc.put(ID, id.get());
     for path in unique_roots(unique) {
@@ -34,12 +53,7 @@ pub(super) fn document(id: &Owned, stamp: Stamp, dirty: Dirty, unique: &[UniqueP
             doc.close();
         }
     }
-    doc.begin(RESERVED).long("e", stamp.epoch as i64).long("c", stamp.counter as i64);
-    if dirty == Dirty::Yes {
-        doc.yes("d");
-    }
-    doc.yes("g").close();
-    doc.end()
+    doc
 }
 
 /// One path for each root field: the first one keeps its document apart.

@@ -21,7 +21,7 @@ use super::error::{Failure, Race, Tried, failure, part_errors};
 use super::fence::STEP;
 use super::raw::{Doc, Owned, ty};
 use super::record::{Dirty, Row, Sidecar};
-use super::{Inner, MongoDb, no_sidecar, tombstone};
+use super::{Inner, MongoDb, intent, no_sidecar, tombstone};
 use crate::relational::refused;
 
 /// What stands for the first change's stamp in an idempotency row's answer.
@@ -36,7 +36,7 @@ const PAUSE_MS: u64 = 2;
 const PAUSE_MS_MAX: u64 = 200;
 
 /// Refuses a write that the fence does not admit.
-fn check_fence(table: &str, fence: Fence, epoch: Option<u64>) -> StoreResult<()> {
+pub(super) fn check_fence(table: &str, fence: Fence, epoch: Option<u64>) -> StoreResult<()> {
     let closed = |what: &str| StoreError::new(StoreErrorKind::FenceClosed, format!("collection {table:?} {what}"));
     match fence.role {
         Role::Authority => {}
@@ -55,7 +55,7 @@ fn check_fence(table: &str, fence: Fence, epoch: Option<u64>) -> StoreResult<()>
 }
 
 /// The row under a change's key; refuses a key that MongoDB takes for another one.
-fn held(inner: &Inner, change: &Change, found: Option<Row>) -> StoreResult<Option<Row>> {
+pub(super) fn held(inner: &Inner, change: &Change, found: Option<Row>) -> StoreResult<Option<Row>> {
     let Some(row) = found else { return Ok(None) };
     if row.key.as_ref().is_ok_and(|key| *key != change.key) {
         if change.image.is_none() || !row.exists() {
@@ -67,7 +67,13 @@ fn held(inner: &Inner, change: &Change, found: Option<Row>) -> StoreResult<Optio
     Ok(Some(row))
 }
 
-fn check_expect(inner: &Inner, sidecar: Sidecar, change: &Change, row: Option<&Row>, at: usize) -> StoreResult<()> {
+pub(super) fn check_expect(
+    inner: &Inner,
+    sidecar: Sidecar,
+    change: &Change,
+    row: Option<&Row>,
+    at: usize,
+) -> StoreResult<()> {
     let table = &inner.records.table;
     let stamp = row.map_or(Stamp::ZERO, Row::stamp);
     let exists = row.is_some_and(Row::exists);
@@ -101,7 +107,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(&mut self, write: &Write, stripe: u8) -> Tried<Written> {
         let Inner { server, fences, records, .. } = self.inner;
-        let admitted = fences.admit(server, &mut self.session, stripe, write.changes.len()).await?;
+        let admitted = fences.admit(server, Some(&mut self.session), stripe, write.changes.len()).await?;
         let Some(admitted) = admitted else { return self.run_plain(write).await };
         check_fence(&records.table, admitted.fence, write.epoch)?;
         if let Some(asked) = &write.idempotency
@@ -167,7 +173,7 @@ impl Attempt<'_> {
     /// authority: stamped and marked, as it is there.
     async fn adopt(&mut self, key: &Key, stripe: u8) -> Tried<()> {
         let Inner { server, fences, records, .. } = self.inner;
-        let Some(admitted) = fences.admit(server, &mut self.session, stripe, 1).await? else { return Ok(()) };
+        let Some(admitted) = fences.admit(server, Some(&mut self.session), stripe, 1).await? else { return Ok(()) };
         if admitted.fence.role != Role::Authority {
             return Ok(());
         }
@@ -188,10 +194,7 @@ impl Attempt<'_> {
     }
 
     async fn remember(&mut self, row: &IdempotencyRow, first: Option<Stamp>) -> Tried<()> {
-        let answer = match first {
-            Some(stamp) => row.answer.replace(STAMP_PLACE, &stamp.to_string()),
-            None => row.answer.clone(),
-        };
+        let answer = answer_of(&row.answer, first);
         let Inner { server, fences, .. } = self.inner;
         let mut insert = Doc::new();
         insert.text("insert", &fences.own).begin_array("documents").begin("0");
@@ -205,6 +208,14 @@ impl Attempt<'_> {
             Some(part) if part.key_taken => Err(Failure::lost_race()),
             Some(part) => Err(part.failure),
         }
+    }
+}
+
+/// The answer of an idempotency row, with the stamp of the write's first change in it.
+pub(super) fn answer_of(answer: &str, first: Option<Stamp>) -> String {
+    match first {
+        Some(stamp) => answer.replace(STAMP_PLACE, &stamp.to_string()),
+        None => answer.to_owned(),
     }
 }
 
@@ -280,7 +291,7 @@ pub(super) fn idempotency_id(key: &str) -> Owned {
     Owned::new(ty::DOCUMENT, doc.end())
 }
 
-fn read_row(key: &str, raw: &mongodb::bson::RawDocument) -> StoreResult<IdempotencyRow> {
+pub(super) fn read_row(key: &str, raw: &mongodb::bson::RawDocument) -> StoreResult<IdempotencyRow> {
     let read = || {
         let document = Bson::try_from(raw).ok()?;
         let request_hash = u128::from_str_radix(document.get_str("hash").ok()?, 16).ok()?;
@@ -305,7 +316,10 @@ async fn write_until_done(inner: &Inner, write: &Write) -> StoreResult<Written> 
         }
     }
     if !inner.server.has_transactions() {
-        return write_alone(inner, write).await;
+        return match inner.state().await? {
+            Some(_) => intent::write(inner, write).await,
+            None => write_alone(inner, write).await,
+        };
     }
     match repeated(inner, Task::Write(write)).await? {
         Some(written) => Ok(written),
@@ -322,27 +336,38 @@ enum Task<'a> {
 
 /// Makes a foreign write of this key a write of the authority.
 pub(super) async fn adopt(inner: &Inner, key: &Key) -> StoreResult<()> {
-    repeated(inner, Task::Adopt(key)).await.map(drop)
+    match inner.server.has_transactions() {
+        true => repeated(inner, Task::Adopt(key)).await.map(drop),
+        false => intent::adopt(inner, key).await,
+    }
 }
 
 /// Transactions until one of them does not lose.
 async fn repeated(inner: &Inner, task: Task<'_>) -> StoreResult<Option<Written>> {
     let begun = std::time::Instant::now();
-    let mut pause = PAUSE_MS;
+    let mut pause = None;
     let mut stripe = inner.stripes.take().await;
     loop {
         let failed = match attempt(inner, task, stripe.number()).await {
             Ok(done) => return Ok(done),
             Err(failed) => failed,
         };
-        let over = begun.elapsed().as_millis() as u64 >= TRY_MS_MAX;
-        if failed.race == Race::None || over {
+        if failed.race == Race::None || !pause_before_next(begun, &mut pause).await {
             return Err(failed.error);
         }
         stripe.rotate();
-        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
-        pause = (pause * 2).min(PAUSE_MS_MAX);
     }
+}
+
+/// Waits before another attempt; `false`: there have been enough.
+pub(super) async fn pause_before_next(begun: std::time::Instant, pause: &mut Option<u64>) -> bool {
+    if begun.elapsed().as_millis() as u64 >= TRY_MS_MAX {
+        return false;
+    }
+    let now = pause.map_or(PAUSE_MS, |before| (before * 2).min(PAUSE_MS_MAX));
+    *pause = Some(now);
+    tokio::time::sleep(std::time::Duration::from_millis(now)).await;
+    true
 }
 
 async fn attempt(inner: &Inner, task: Task<'_>, stripe: u8) -> Tried<Option<Written>> {
@@ -370,7 +395,7 @@ async fn attempt(inner: &Inner, task: Task<'_>, stripe: u8) -> Tried<Option<Writ
     }
 }
 
-/// On a standalone server: no transactions, so no sidecar; one change at a time.
+/// On a standalone server without a sidecar: one change at a time.
 async fn write_alone(inner: &Inner, write: &Write) -> StoreResult<Written> {
     check_plain(inner, write)?;
     let [change] = write.changes.as_slice() else {
@@ -392,6 +417,19 @@ async fn write_alone(inner: &Inner, write: &Write) -> StoreResult<Written> {
     }
 }
 
+/// The row of an idempotency key; one that is pending is settled first.
+async fn final_row(inner: &Inner, id: &Owned) -> StoreResult<Option<mongodb::bson::RawDocumentBuf>> {
+    loop {
+        let found = inner.server.find("reading an idempotency key", &inner.fences.own, id).await;
+        match found.map_err(|failure| failure.error)? {
+            Some(raw) if intent::is_pending(&raw) => {
+                intent::settle(inner, &raw).await.map_err(|failure| failure.error)?
+            }
+            found => return Ok(found),
+        }
+    }
+}
+
 #[async_trait]
 impl Writer for MongoDb {
     async fn write(&self, write: Write) -> StoreResult<Written> {
@@ -400,10 +438,9 @@ impl Writer for MongoDb {
     }
 
     async fn recall(&self, idempotency_key: &str) -> StoreResult<Option<IdempotencyRow>> {
-        let Inner { server, fences, .. } = &*self.0;
+        let inner = self.0.clone();
         let id = idempotency_id(idempotency_key);
-        let found = server.find("reading an idempotency key", &fences.own, &id).await;
-        let found = found.map_err(|failure| failure.error)?;
+        let found = MongoDb::to_the_end(async move { final_row(&inner, &id).await }).await?;
         found.map(|raw| read_row(idempotency_key, &raw)).transpose()
     }
 
@@ -411,7 +448,8 @@ impl Writer for MongoDb {
         let Inner { server, fences, .. } = &*self.0;
         let mut delete = Doc::new();
         delete.text("delete", &fences.own).begin_array("deletes").begin("0").begin("q");
-        delete.begin("_id.request").yes("$exists").close().begin("at_ms").long("$lt", before_ms).close().close();
+        delete.begin("_id.request").yes("$exists").close().begin("at_ms").long("$lt", before_ms).close();
+        delete.begin(intent::TOKEN).no("$exists").close().close();
         delete.int("limit", 0).close().close();
         server.acknowledged(&mut delete);
         let answer = server.run("forgetting idempotency keys", delete.end()).await;

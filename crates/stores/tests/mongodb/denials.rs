@@ -53,14 +53,9 @@ async fn nobody_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standalone_server_cannot_capture() {
+async fn a_standalone_server_takes_one_change_at_a_time() {
     let server = Mongodb::start(Topology::Standalone);
     let place = Place::bare(&server).await;
-    for role in [Role::Authority, Role::Follower] {
-        let error = place.store.install(Fence { role, epoch: 1 }).await.unwrap_err();
-        check(&error, StoreErrorKind::Unsupported, "needs a replica set");
-    }
-    assert_eq!(place.store.sidecar_names().await.unwrap(), Vec::<String>::new());
     let hazards = place.store.inspect().await.unwrap().hazards;
     assert!(hazards.iter().any(|hazard| hazard.contains("standalone")), "{hazards:?}");
     // Reading, and plain writes before a migration and after it, need no transaction.
@@ -68,8 +63,12 @@ async fn a_standalone_server_cannot_capture() {
     place.store.write(write(vec![put_user("a", 1)])).await.unwrap();
     let error = place.store.write(write(vec![put_user("a", 2), put_user("b", 1)])).await.unwrap_err();
     check(&error, StoreErrorKind::Unsupported, "several changes");
+    place.store.install(OPEN).await.unwrap();
+    let error = place.store.write(write_of(vec![put_user("a", 2), put_user("b", 1)])).await.unwrap_err();
+    check(&error, StoreErrorKind::Unsupported, "several changes");
+    assert_eq!(place.store.changes_max(), 1);
     let fetched = place.store.fetch(&shearwater_core::Key::single("a")).await.unwrap();
-    assert_eq!((fetched.image.unwrap().record, fetched.stamp), (user("a", 1), None));
+    assert_eq!((fetched.image.unwrap().record, fetched.stamp), (user("a", 1), Some(shearwater_core::Stamp::ZERO)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,8 +16,18 @@ use crate::place::*;
 /// changes any more, and everything that was acknowledged is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_lands_after_the_fence() {
+    nothing_lands(mongodb()).await;
+}
+
+/// The same where there are no transactions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_lands_after_the_fence_of_a_standalone_server() {
+    nothing_lands(&Mongodb::start(Topology::Standalone)).await;
+}
+
+async fn nothing_lands(server: &Mongodb) {
     for round in 0..5 {
-        let place = Place::new(mongodb(), Role::Authority).await;
+        let place = Place::new(server, Role::Authority).await;
         let stores = [place.store.clone(), open(&place.url).await];
         let stop = Arc::new(AtomicBool::new(false));
         let writers: Vec<_> = (0..8)

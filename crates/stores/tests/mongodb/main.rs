@@ -6,3 +6,4 @@ mod denials;
 mod documents;
 mod fence;
 mod place;
+mod standalone;
