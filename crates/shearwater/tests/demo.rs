@@ -170,6 +170,28 @@ async fn a_set_of_three_loses_its_primary_in_dual_write_and_in_the_cutover() {
     assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
 }
 
+/// A server without a replica set has no transactions: each write is one document's.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_standalone_mongodb_to_postgresql() {
+    let server = Mongodb::start(Topology::Standalone);
+    let (source, target) = (server.database("demo"), postgres().database("demo"));
+    let options = DemoOptions {
+        source: Some(source.clone()),
+        target: Some(target.clone()),
+        records: 200,
+        dwell: Duration::from_millis(200),
+        ..small()
+    };
+    let report = demo::run(options).await.unwrap();
+    // A changed key is two documents, and refused by name; nothing else is.
+    assert!(report.findings.iter().all(|found| found.contains("needs a replica set")), "{}", report.text());
+    let others = report.must_be_zero().into_iter().filter(|(what, _)| *what != "errors");
+    assert!(others.into_iter().all(|(_, count)| count == 0), "{}", report.text());
+    assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
+    let left = shearwater_stores::inspect(&source).await.unwrap();
+    assert!(left.tables.is_empty(), "{:?}", left.tables);
+}
+
 /// A server that is a set alone dies and comes back in the copy, in the cutover and
 /// in the rollback.
 #[tokio::test(flavor = "multi_thread")]

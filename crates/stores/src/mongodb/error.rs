@@ -132,7 +132,7 @@ fn denied(what: &str, why: &str) -> Failure {
 /// A standalone server where a replica set is needed.
 pub(super) fn no_set(what: &str) -> StoreError {
     let what = format!("MongoDB: {what} needs a replica set; this is a standalone server, which has no transactions");
-    StoreError::new(StoreErrorKind::Unsupported, what)
+    StoreError::new(StoreErrorKind::Refused { field: None }, what)
         .with_hint("start mongod with --replSet NAME and run rs.initiate() once: a replica set of one is enough")
 }
 

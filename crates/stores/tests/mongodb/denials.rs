@@ -62,10 +62,10 @@ async fn a_standalone_server_takes_one_change_at_a_time() {
     let write = |changes| Write { epoch: None, changes, idempotency: None };
     place.store.write(write(vec![put_user("a", 1)])).await.unwrap();
     let error = place.store.write(write(vec![put_user("a", 2), put_user("b", 1)])).await.unwrap_err();
-    check(&error, StoreErrorKind::Unsupported, "several changes");
+    check(&error, StoreErrorKind::Refused { field: None }, "several changes");
     place.store.install(OPEN).await.unwrap();
     let error = place.store.write(write_of(vec![put_user("a", 2), put_user("b", 1)])).await.unwrap_err();
-    check(&error, StoreErrorKind::Unsupported, "several changes");
+    check(&error, StoreErrorKind::Refused { field: None }, "several changes");
     assert_eq!(place.store.changes_max(), 1);
     let fetched = place.store.fetch(&shearwater_core::Key::single("a")).await.unwrap();
     assert_eq!((fetched.image.unwrap().record, fetched.stamp), (user("a", 1), Some(shearwater_core::Stamp::ZERO)));
