@@ -199,7 +199,7 @@ fn columns_that_belong_together_are_made_for_the_target() {
         table: "language".into(),
         others: vec!["name".into(), "language_id".into()],
     };
-    assert_eq!(together.foreign_keys, [key.clone()]);
+    assert_eq!(together.foreign_keys, std::slice::from_ref(&key));
     let omitted = crate::shape::WhenOmitted::Value("G".into());
     assert_eq!(rule(&spec, "rating").when_omitted, Some(omitted.clone()));
     assert!(rule(&spec, "film_id").identity);

@@ -8,6 +8,9 @@ use shearwater_core::{Document, Key, Value};
 use crate::inputs;
 use crate::place::{KINDS, Place, by, down};
 
+/// A list's keys, each with the value that it is ordered by.
+type Listed = Vec<(Key, Option<Value>)>;
+
 /// Characters of a text that every store's column takes.
 const CHARS_MAX: usize = 100;
 
@@ -42,7 +45,7 @@ async fn naughty_strings_have_one_order_in_every_store() {
     assert!(texts.len() > 300, "{}", texts.len());
     let unicode = |term: OrderTerm| OrderTerm { collation: Collation::Unicode, ..term };
     let orders = [vec![unicode(by("email"))], vec![unicode(down("email"))], vec![by("n"), unicode(by("email"))]];
-    let mut told: Vec<Vec<Vec<(Key, Option<Value>)>>> = Vec::new();
+    let mut told: Vec<Vec<Listed>> = Vec::new();
     for kind in KINDS {
         let place = Place::new(kind, 7).await;
         let image = |(at, text): (usize, &String)| {

@@ -174,10 +174,10 @@ fn user(key: &str, n: u32) -> Document {
     let text = |text: Option<String>| text.map_or(Value::Null, Value::text);
     [
         (key, Value::Int(i64::from(n))),
-        ("email", text((n % 11 != 0).then(|| format!("u{turned}@bob.example")))),
+        ("email", text((!n.is_multiple_of(11)).then(|| format!("u{turned}@bob.example")))),
         ("first_name", Value::text(format!("First{}", n % 13))),
         ("last_name", Value::text(format!("Last{:04}", n % 97))),
-        ("city", text((n % 5 != 0).then(|| format!("city {}", n % 7)))),
+        ("city", text((!n.is_multiple_of(5)).then(|| format!("city {}", n % 7)))),
         ("v", Value::Int(0)),
         ("vip", Value::Bool(n % 2 == 1)),
         ("last_seen", Value::Instant(Instant::Micros(if n % 10 == 9 { LONG_AGO } else { SEEN }))),
