@@ -86,7 +86,7 @@ SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
   (SELECT s.seqrelid::regclass::text FROM pg_depend p JOIN pg_sequence s ON s.seqrelid = p.objid
     WHERE p.classid = 'pg_class'::regclass AND p.refclassid = 'pg_class'::regclass AND p.refobjid = a.attrelid
       AND p.refobjsubid = a.attnum AND p.deptype IN ('a', 'i') AND s.seqincrement > 0
-      AND has_sequence_privilege(s.seqrelid, 'UPDATE') LIMIT 1) AS sequence
+      AND has_sequence_privilege(s.seqrelid, 'UPDATE') AND has_sequence_privilege(s.seqrelid, 'SELECT') LIMIT 1) AS sequence
 FROM base b
 JOIN pg_attribute a ON a.attrelid = (SELECT oid FROM rel) AND a.attnum = b.attnum
 JOIN pg_type t ON t.oid = b.typ AND t.typtype <> 'd'

@@ -8,6 +8,7 @@ mod direct;
 mod inputs;
 mod looking;
 mod natives;
+mod numbering;
 mod place;
 mod races;
 mod verbatim;
