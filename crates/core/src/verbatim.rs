@@ -77,7 +77,8 @@ pub struct RowChunk {
 /// A store that can give rows away as they are, and take them.
 #[async_trait]
 pub trait Verbatim: Send + Sync {
-    /// The form of these columns' rows. Two stores with one form hold the same
+    /// The form of these columns' rows. Into the store, columns of the layout that
+    /// are not among them stay NULL. Two stores with one form hold the same
     /// values in the same bytes, and each row that the one has is one that the
     /// layout reads and the mapping takes. `None`: there is no such promise.
     async fn form(&self, columns: &[Column], way: Way) -> StoreResult<Option<String>>;

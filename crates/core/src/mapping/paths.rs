@@ -23,7 +23,13 @@ pub(super) fn reverse(rules: &ObjectRules, v2: &Path) -> Option<Path> {
 /// See [`super::Mapping::verbatim`].
 pub(super) fn verbatim(rules: &ObjectRules, source: &Layout, target: &Layout) -> Option<Vec<Passed>> {
     let (v1, v2) = (flat(source)?, flat(target)?);
-    if v1.columns.len() != v2.columns.len() || rules.columns.len() != v2.columns.len() || !rules.children.is_empty() {
+    // Where every column has its place and no value is changed, nothing is left
+    // for the target's residue; the source's would be.
+    if v1.residue.is_some()
+        || v1.columns.len() != v2.columns.len()
+        || rules.columns.len() != v2.columns.len()
+        || !rules.children.is_empty()
+    {
         return None;
     }
     let is_key = |name: &String| v1.key.contains(name);
@@ -49,10 +55,10 @@ fn passed(rules: &ObjectRules, v1: &TableShape, v2: &TableShape, name: &str) -> 
     })
 }
 
-/// A layout of one table whose columns are all that it has.
+/// A layout of one table.
 fn flat(layout: &Layout) -> Option<&TableShape> {
     match layout {
-        Layout::Rows(shape) if shape.children.is_empty() && shape.residue.is_none() => Some(shape),
+        Layout::Rows(shape) if shape.children.is_empty() => Some(shape),
         Layout::Rows(_) | Layout::Document(_) => None,
     }
 }
@@ -132,7 +138,6 @@ refuse = true
             (years, r#"years = { from = "age", type = "int", default = 3 }"#),
             (years, r#"years = { from = "age", type = "text", cast = true }"#),
             (years, r#"years = { sql = "age + 1", type = "int", back = { age = "years - 1" } }"#),
-            ("[unmapped]\nrefuse = true", "[unmapped]\nkeep_in = \"rest\""),
             ("[fields]", "[fields]\nextra = { value = 1, type = \"int\" }"),
         ] {
             assert!(SPEC.contains(from));
@@ -142,6 +147,10 @@ refuse = true
                 Err(problems) => panic!("{to}: {problems:?}"),
             }
         }
+        let kept = SPEC.replace("[unmapped]\nrefuse = true", "[unmapped]\nkeep_in = \"rest\"");
+        assert_eq!(passed(&kept), passed(SPEC), "a residue that nothing goes into");
+        let left = kept.replace("[source.columns]", "residue = \"more\"\n[source.columns]");
+        assert_eq!(passed(&left), None);
         let limited = SPEC.replace(
             r#"from = "name", type = "text""#,
             r#"from = "name", type = "text", chars_max = 9, required = true"#,

@@ -3,6 +3,7 @@
 
 use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::{BackfillState, Phase, State};
+use shearwater_engine::lane::Lane;
 use shearwater_testbed::{Mariadb, Options, Postgres, Server};
 
 use crate::dice::seed;
@@ -42,6 +43,8 @@ async fn exact_through_faults(source: &Server, target: &Server) {
     recorders.wrote(50).await;
     stage.act(Command::Advance).await;
     stage.until("the backfill's begin", |state| state.backfill != BackfillState::NotRun).await;
+    let are_equal = things.urls.iter().all(|url| url.starts_with("postgres:"));
+    assert_eq!(Lane::between(&stage.setup).await.unwrap().is_some(), are_equal, "rows pass as they are");
     crash(source);
     crash(target);
     stage.backfilled().await;

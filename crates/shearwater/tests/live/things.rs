@@ -46,8 +46,12 @@ impl<'a> Things<'a> {
     /// A source of so many rows, and an empty target.
     pub fn make(source: &'a Server, target: &'a Server, rows: i64) -> Things<'a> {
         let urls = [source.database("things"), target.database("things")];
-        source.run(&urls[0], &["CREATE TABLE things (id bigint PRIMARY KEY, n bigint NOT NULL, note varchar(80))"]);
-        let numbers = match urls[0].starts_with("mysql:") {
+        // The type that PostgreSQL's target has too: there, rows pass as they are.
+        let is_mysql = urls[0].starts_with("mysql:");
+        let text = if is_mysql { "varchar(80)" } else { "text" };
+        source
+            .run(&urls[0], &[&format!("CREATE TABLE things (id bigint PRIMARY KEY, n bigint NOT NULL, note {text})")]);
+        let numbers = match is_mysql {
             true => format!("SELECT seq, seq, REPEAT('x', 60) FROM seq_1_to_{rows}"),
             false => format!("SELECT g, g, repeat('x', 60) FROM generate_series(1, {rows}) g"),
         };

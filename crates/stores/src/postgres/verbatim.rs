@@ -98,7 +98,9 @@ fn form(tables: &Tables, asked: &[Asked], way: Way) -> Option<String> {
     }
     let part = |asked: &Asked| part(tables.facts.root().find(|column| column.name == asked.name)?, asked);
     let parts: Vec<String> = asked.iter().map(part).collect::<Option<_>>()?;
-    (parts.len() == tables.facts.root().count()).then(|| parts.join(", "))
+    let mut others = tables.facts.root().filter(|column| asked.iter().all(|asked| asked.name != column.name));
+    let others_stay_null = others.all(|column| way == Way::In && column.nullable && column.default.is_none());
+    others_stay_null.then(|| parts.join(", "))
 }
 
 /// Appends a row of [`Tables::selected`] as COPY takes it. `false`: it must go the

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shearwater_core::shape::FieldType;
+use shearwater_core::shape::{FieldType, Layout, TableShape};
 use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Chunk, ChunkMax, Put, Role, ScanRange, Store};
 use shearwater_core::verbatim::{Column, RowChunk, Way};
 use shearwater_core::{Key, Stamp};
@@ -234,6 +234,23 @@ async fn only_equal_types_whose_values_we_all_read_make_a_form() {
     let columns = asked(&[("id", FieldType::Int), ("plain", FieldType::Text)]);
     assert!(form(&store, &columns, Way::Out).await.is_some());
     assert_eq!(form(&store, &columns, Way::In).await, None);
+}
+
+/// The column for what no rule names stays NULL, if the server leaves it so.
+#[tokio::test]
+async fn a_column_that_no_row_fills_must_stay_null() {
+    let url = shearwater_testbed::postgres().database("unfilled");
+    let client = direct(&url).await;
+    client.batch_execute("CREATE TABLE forms (id bigint PRIMARY KEY, extra json)").await.unwrap();
+    let Layout::Rows(shape) = rows("forms", &["id"], vec![column("id", FieldType::Int)]) else { unreachable!() };
+    let layout = || Layout::Rows(TableShape { residue: Some("extra".into()), ..shape.clone() });
+    let columns = asked(&[("id", FieldType::Int)]);
+    assert!(form(&open(&url, layout()).await, &columns, Way::In).await.is_some());
+    assert_eq!(form(&open(&url, layout()).await, &columns, Way::Out).await, None);
+    for sql in ["ALTER extra SET DEFAULT '{}'", "ALTER extra SET NOT NULL, ALTER extra DROP DEFAULT"] {
+        client.batch_execute(&format!("ALTER TABLE forms {sql}")).await.unwrap();
+        assert_eq!(form(&open(&url, layout()).await, &columns, Way::In).await, None, "{sql}");
+    }
 }
 
 /// The table is altered between two reads: nothing passes by the old types.
