@@ -254,10 +254,12 @@ pub(super) async fn write(store: &Arc<dyn Store>, changes: Vec<Change>) -> Vec<S
 }
 
 /// As [`write`], in as many writes as the store needs.
-pub(super) async fn write_all(bench: &dyn Bench, store: &Arc<dyn Store>, changes: Vec<Change>) {
+pub(super) async fn write_all(bench: &dyn Bench, store: &Arc<dyn Store>, changes: Vec<Change>) -> Vec<Stamp> {
+    let mut stamps = Vec::with_capacity(changes.len());
     for some in changes.chunks(bench.changes_max()) {
-        write(store, some.to_vec()).await;
+        stamps.extend(write(store, some.to_vec()).await);
     }
+    stamps
 }
 
 /// Whether a store under test takes a value in one of the places where it stands.

@@ -98,7 +98,8 @@ pub(super) async fn scans_tell_stamps(bench: &dyn Bench) {
     store.install(fence(Role::Authority, 1)).await.unwrap();
     assert!(scan().await.all(|f| f.stamp == Some(Stamp::ZERO) && !f.dirty));
     let stamps =
-        write(&store, vec![put_change("k001", 9, Expect::Present), delete_change("k002", Expect::Present)]).await;
+        write_all(bench, &store, vec![put_change("k001", 9, Expect::Present), delete_change("k002", Expect::Present)])
+            .await;
     let mut found: Vec<_> = scan().await.map(|f| (f.key, f.stamp.unwrap(), f.dirty, f.image.is_some())).collect();
     found.sort();
     assert_eq!(found, [(key("k000"), Stamp::ZERO, false, true), (key("k001"), stamps[0], true, true)]);
@@ -126,7 +127,7 @@ pub(super) async fn splits_cover_without_overlap(bench: &dyn Bench) {
         let ranges = store.split(4).await.unwrap();
         let mut later = vec!["", "k0015", "zz"];
         later.retain(|id| holds(bench, Place::Key, FieldType::Text, &(*id).into()));
-        write(&store, later.iter().map(|id| put_change(id, 1, Expect::Absent)).collect()).await;
+        write_all(bench, &store, later.iter().map(|id| put_change(id, 1, Expect::Absent)).collect()).await;
         let mut found = Vec::new();
         for range in &ranges {
             found.extend(scanned(&store, range, chunk(100)).await);
@@ -137,7 +138,7 @@ pub(super) async fn splits_cover_without_overlap(bench: &dyn Bench) {
 
 pub(super) async fn keys_alone_are_those_of_the_records(bench: &dyn Bench) {
     let (store, mut keys) = filled(bench, 31).await;
-    write(&store, vec![delete_change("k003", Expect::Present), put_change("it's", 1, Expect::Absent)]).await;
+    write_all(bench, &store, vec![delete_change("k003", Expect::Present), put_change("it's", 1, Expect::Absent)]).await;
     keys.retain(|k| *k != key("k003"));
     keys.push(key("it's"));
     keys.sort();

@@ -46,12 +46,10 @@ struct Said<'a> {
 }
 
 impl Terms for Said<'_> {
-    fn bound(&self) -> usize {
-        self.sql.bound.len()
-    }
+    type Cell = Cell;
 
-    fn unbind(&mut self, to: usize) {
-        self.sql.bound.truncate(to);
+    fn bound(&mut self) -> &mut Vec<Cell> {
+        &mut self.sql.bound
     }
 
     fn is(&mut self, path: &Path, what: IsWhat) -> Option<Condition> {

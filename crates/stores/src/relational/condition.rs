@@ -29,11 +29,11 @@ pub(crate) type Condition = (String, Pushed);
 /// What one store can say of one column. Values that it binds stand in the
 /// order of the conditions.
 pub(crate) trait Terms {
-    /// How many values are bound.
-    fn bound(&self) -> usize;
+    /// A bound value.
+    type Cell;
 
-    /// Takes the values bound since then away.
-    fn unbind(&mut self, to: usize);
+    /// The values that are bound.
+    fn bound(&mut self) -> &mut Vec<Self::Cell>;
 
     /// The value there is, or is not, one of the literals (for `Eq`), or is beside
     /// the only one.
@@ -45,7 +45,7 @@ pub(crate) trait Terms {
 
 /// What every record that matches fulfils; `None`: the store can say nothing of it.
 pub(crate) fn implied(terms: &mut impl Terms, filter: &Filter) -> Option<Condition> {
-    let before = terms.bound();
+    let before = terms.bound().len();
     let found = match filter {
         Filter::All | Filter::Like { .. } => None,
         Filter::Not(part) => match implied(terms, part) {
@@ -71,7 +71,7 @@ pub(crate) fn implied(terms: &mut impl Terms, filter: &Filter) -> Option<Conditi
         Filter::Is { path, what } => terms.is(path, *what),
     };
     if found.is_none() {
-        terms.unbind(before);
+        terms.bound().truncate(before);
     }
     found
 }
@@ -140,12 +140,10 @@ mod tests {
     struct Sayer(Vec<String>);
 
     impl Terms for Sayer {
-        fn bound(&self) -> usize {
-            self.0.len()
-        }
+        type Cell = String;
 
-        fn unbind(&mut self, to: usize) {
-            self.0.truncate(to);
+        fn bound(&mut self) -> &mut Vec<String> {
+            &mut self.0
         }
 
         fn compare(&mut self, path: &Path, op: CompareOp, literals: &[Literal]) -> Option<Condition> {

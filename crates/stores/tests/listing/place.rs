@@ -73,6 +73,14 @@ impl Place {
         }
     }
 
+    /// What PostgreSQL plans by: its own gathering comes when it comes.
+    pub fn gather_statistics(&self) {
+        if self.kind == Kind::Postgres {
+            self.run("ANALYZE people");
+            self.run("ANALYZE _shearwater.\"public.people_marks\"");
+        }
+    }
+
     /// The same as another process opens it.
     pub async fn again(&self) -> Arc<dyn Store> {
         shearwater_stores::open(&self.url, layout(), Create::Never).await.unwrap()

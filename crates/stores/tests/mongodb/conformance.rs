@@ -112,15 +112,7 @@ async fn document_layout() {
 }
 
 /// What takes a write of several changes, which a standalone server refuses.
-const OF_SEVERAL_CHANGES: [&str; 7] = [
-    "reading::scans_tell_stamps",
-    "reading::splits_cover_without_overlap",
-    "reading::keys_alone_are_those_of_the_records",
-    "writing::every_change_is_stamped_and_marked",
-    "writing::a_write_is_all_or_nothing",
-    "writing::expectations_hold_or_nothing_is_written",
-    "writing::a_changed_key_is_one_write",
-];
+const OF_SEVERAL_CHANGES: [&str; 2] = ["writing::a_write_is_all_or_nothing", "writing::a_changed_key_is_one_write"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standalone_server() {
