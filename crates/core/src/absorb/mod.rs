@@ -394,13 +394,20 @@ fn with_flag(source: &Layout, flag: &str) -> Layout {
 /// apart, so the side goes into the number, and no version of the one is ever
 /// taken for one of the other.
 pub fn version(home: Home, stamp: Stamp) -> Stamp {
-    // Counters stay below 2^62: stores keep them in signed 64-bit columns, and count by one or by microseconds.
-    const TARGET: u64 = 1 << 62;
     match home {
         Home::Source => stamp,
-        Home::Target => Stamp::new(stamp.epoch, stamp.counter | TARGET),
+        Home::Target => Stamp::new(stamp.epoch, stamp.counter | TARGET_BIT),
     }
 }
+
+/// The store that a version of [`version`] counts in.
+pub fn home_of(version: Stamp) -> Home {
+    if version.counter & TARGET_BIT == 0 { Home::Source } else { Home::Target }
+}
+
+/// Counters stay below 2^62: stores keep them in signed 64-bit columns, and
+/// count by one or by microseconds.
+const TARGET_BIT: u64 = 1 << 62;
 
 #[cfg(test)]
 mod tests;

@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::mapping::Mapping;
-    use crate::mapping::tests::{cast, default, document, forth_and_back, from, mapping, required, scalars};
+    use crate::mapping::tests::{cast, default, document, forth_and_back, from, mapping, required, scalars, sql};
     use crate::shape::FieldType;
     use crate::store::Image;
     use crate::value::{Document, Extended};
@@ -194,6 +194,15 @@ mod tests {
         assert_eq!(refused(&name(Some(Unfit::Cut), None), "name", 5.into()).0, "mapping/type");
         let empty = mapping(vec![bounded(required(from("born", "born", FieldType::Date)), Some(Unfit::Null), None)]);
         assert_eq!(refused(&empty, "born", "abcd".into()).0, "mapping/required");
+    }
+
+    #[test]
+    fn what_an_expression_gives_is_refused_by_name_too() {
+        let last = sql("last", "upper(name)", &[("name", "lower(last)")], FieldType::Text);
+        let mapping = mapping(vec![bounded(last, None, Some(3))]);
+        assert_eq!(forth_and_back(&mapping, &with("name", "abc".into())).get("last"), Some(&"ABC".into()));
+        let error = mapping.forward(&Image::of(with("name", "abcd".into()))).unwrap_err();
+        assert_eq!((error.code, error.path.as_str()), ("mapping/unfit", "last"));
     }
 
     #[test]

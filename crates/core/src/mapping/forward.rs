@@ -251,7 +251,12 @@ impl Column {
             Origin::Sql { expr, .. } => {
                 let value = expr.eval(document).map_err(|error| self.failed(&error.0, trail))?;
                 let value = if value.is_null() { self.default.clone().unwrap_or(Value::Null) } else { value };
-                return self.checked(value, trail);
+                let value = self.checked(value, trail)?;
+                return match self.fit.misfit(&value) {
+                    None => Ok(value),
+                    Some(why) => Err(MappingError::new("mapping/unfit", self.place(trail), format!("it gives {why}"))
+                        .with_hint(format!("cut it in the expression of field \"{}\": left(…, n)", self.name))),
+                };
             }
             Origin::Constant(value) => return Ok(value.clone()),
             Origin::TargetOnly => return Ok(self.default.clone().unwrap_or(Value::Null)),

@@ -3,7 +3,7 @@
 
 use shearwater_core::Document;
 use shearwater_core::Key;
-use shearwater_core::absorb::Home;
+use shearwater_core::absorb::{Home, home_of};
 use shearwater_core::lifecycle::absorb::State;
 use shearwater_core::query::{Filter, Keyset, ListQuery};
 use shearwater_core::store::Side;
@@ -11,7 +11,7 @@ use shearwater_core::store::Side;
 use super::place::Place;
 use super::write::persist;
 use super::{BATCH, Carrier, Fault};
-use crate::records::{ClientChange, Condition, Edit, ServeError, Shape};
+use crate::records::{ClientChange, Condition, Edit, Etag, ServeError, Shape};
 
 /// One line of a bulk update.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +105,18 @@ impl Bulk<'_> {
         };
         let change = [ClientChange { key, edit: Edit::MergePatch(line.fields.clone()), condition }];
         let done = persist(|| carrier.attempt(state, Shape::V2, &change, None)).await?;
-        Ok(if done.records.first().is_some_and(Option::is_some) { Moved::Yes } else { Moved::LeftAlone })
+        let Some(Some(got)) = done.records.first() else { return Ok(Moved::LeftAlone) };
+        if matches!(got.etag, Etag::Stamp(version) if home_of(version) == Home::Target) {
+            return Ok(Moved::Yes);
+        }
+        // The update is done, but the target may have refused the record when it came.
+        match carrier.locate(state, line.shape, &line.key).await? {
+            Place::Source { .. } => {
+                let why = "the target refused it when it came; `dead-letters` says why";
+                Err(super::write::refused("absorb/refused", "", why))
+            }
+            _ => Ok(Moved::Yes),
+        }
     }
 
     /// The next records that live in the source, in the order of their keys,

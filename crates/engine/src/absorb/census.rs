@@ -21,7 +21,7 @@ const LISTED_MAX: usize = 1_000;
 pub struct Collision {
     /// The source record's key.
     pub key: String,
-    /// The target's field, or the mapping's code for a record that it refuses.
+    /// The target's field; for a record that the mapping refuses, where and its code.
     pub field: String,
     /// What becomes of it: `refuse`, or the word of the rule that settles it.
     #[serde(default = "refuse")]
@@ -116,7 +116,7 @@ impl Looking<'_> {
             Ok(wanted) => Some(wanted),
             Err(error) => {
                 found.census.refused += 1;
-                found.list(&record.key, error.code, &refuse());
+                found.list(&record.key, &format!("{} ({})", error.path, error.code), &refuse());
                 None
             }
         }

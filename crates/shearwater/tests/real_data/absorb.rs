@@ -47,21 +47,22 @@ deactivate_after_days = 36500
 deactivate = { support_rep_id = 3 }
 "#;
 
-struct Absorb<'a> {
-    place: &'a Path,
-    source: &'a Database,
-    target: &'a Database,
+/// A migration in a place of its own, through the program.
+pub struct Absorb<'a> {
+    pub place: &'a Path,
+    pub source: &'a Database,
+    pub target: &'a Database,
 }
 
 impl Absorb<'_> {
-    fn run(&self, line: &str) -> Output {
+    pub fn run(&self, line: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shearwater"));
         command.current_dir(self.place).args(line.split_whitespace());
         command.env("SOURCE", &self.source.url).env("TARGET", &self.target.url).env_remove("SHEARWATER_JOURNAL");
         command.output().unwrap()
     }
 
-    fn ok(&self, line: &str) -> serde_json::Value {
+    pub fn ok(&self, line: &str) -> serde_json::Value {
         let output = self.run(&format!("{line} --json"));
         assert!(
             output.status.success(),
@@ -72,6 +73,13 @@ impl Absorb<'_> {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Writes a file of the place.
+    pub fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.place.join(file), text).unwrap();
+    }
+}
+
+impl Absorb<'_> {
     /// What was theirs before, row by row.
     fn theirs(&self) -> [Vec<Vec<Option<String>>>; 2] {
         let customers = "SELECT customer_id, store_id, first_name, last_name, email, address_id, active, \

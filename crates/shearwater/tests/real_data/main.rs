@@ -10,6 +10,7 @@ mod given;
 mod made;
 mod mongodb;
 mod nasty;
+mod northwind;
 mod refused;
 mod servers;
 mod sets;
