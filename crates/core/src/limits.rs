@@ -33,3 +33,7 @@ pub const REWRITE_ATTEMPTS_MAX: usize = 32;
 /// document, 16 MiB, written as extended JSON; a file without line ends must
 /// not fill memory.
 pub const IMPORT_RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Batches of a `require`'s backfill after which the store may clean up. Measured,
+/// the heap stays flat so.
+pub const FILL_BATCHES_PER_TIDYING: usize = 10;

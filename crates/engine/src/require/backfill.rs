@@ -9,6 +9,7 @@ use shearwater_core::evolve::{FillCheckpoint, FillRange};
 use shearwater_core::journal::Event;
 use shearwater_core::lifecycle::BackfillTotals;
 use shearwater_core::lifecycle::require::{Filling, Step};
+use shearwater_core::limits::FILL_BATCHES_PER_TIDYING;
 
 use super::{Helm, patiently};
 use crate::brake::{LOOK_INTERVAL, too_much};
@@ -20,10 +21,6 @@ use crate::throttle::Throttle;
 
 /// Ranges of a run: enough that a checkpoint names its place well.
 pub const RANGES: usize = 8;
-
-/// Batches after which the store may clean up: measured, the heap stays flat and
-/// the rate as it is.
-const TIDY_EVERY: usize = 10;
 
 /// Runs over the whole table at most: rows that came without a value while one
 /// ran are few, and the write default leaves none in the second.
@@ -165,7 +162,7 @@ impl Filler {
         failpoint::hit("backfill-checkpointed");
         self.progress.add(next.read - at.read, next.filled - at.filled, 0).await?;
         self.took.push(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        if self.took.len().is_multiple_of(TIDY_EVERY)
+        if self.took.len().is_multiple_of(FILL_BATCHES_PER_TIDYING)
             && let Err(error) = evolve.tidy().await
         {
             tracing::warn!(code = error.code(), "the store could not clean up: {}", error.message);

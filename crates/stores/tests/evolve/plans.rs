@@ -1,6 +1,6 @@
 //! That a plan's statements are those that are run, and that its copy is one.
 
-use shearwater_core::evolve::{CopyPlace, Stage};
+use shearwater_core::evolve::{CopyPlace, FillCheckpoint, Stage};
 
 use crate::place::{KINDS, Kind, Place};
 
@@ -56,6 +56,32 @@ async fn a_backfill_of_postgres_is_printed_with_its_blocks() {
     assert!(printed.sql.contains("ctid >= '(0,0)'::tid AND ctid < '(1,0)'::tid"), "{}", printed.sql);
     assert!((1..208).contains(&filled.parse::<u64>().unwrap()), "{filled}: one batch, not the table");
     assert_eq!(wanting.backfill("run", 60).await, 208 - filled.parse::<u64>().unwrap());
+}
+
+/// Each row is written again, and the room of its old version is used by those
+/// that come after: the table does not grow twofold.
+#[tokio::test]
+async fn a_backfill_of_postgres_uses_the_room_that_it_leaves() {
+    let place = Place::new(Kind::Postgres);
+    place.run("ALTER TABLE users SET (autovacuum_enabled = off)");
+    place.run("INSERT INTO users (id, name, active) SELECT n, 'somebody ' || n, true FROM generate_series(1, 20000) n");
+    let wanting = place.wanting("status", "text", BY_ACTIVITY).await;
+    let range = wanting.evolve.fill_ranges(1).await.unwrap().remove(0);
+    let told = wanting.evolve.fill_statement(&range, 1_000).await.unwrap().bounds;
+    let told = told.split(": ").last().unwrap();
+    assert!(told.starts_with("VACUUM"), "{told}");
+    place.run(told);
+    wanting.stage(Stage::Expand).await;
+    let blocks =
+        || place.rows("SELECT pg_relation_size('users') / 8192")[0][0].clone().unwrap().parse::<u64>().unwrap();
+    let before = blocks();
+    let mut at = FillCheckpoint { range: range.id, ..FillCheckpoint::default() };
+    while !at.done {
+        at = wanting.evolve.fill("run", &range, &at, 1_000).await.unwrap();
+        wanting.evolve.tidy().await.unwrap();
+    }
+    assert_eq!(at.filled, 20_000);
+    assert!(blocks() < before * 13 / 10, "{before} blocks became {}", blocks());
 }
 
 #[tokio::test]

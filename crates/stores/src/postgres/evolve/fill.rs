@@ -3,6 +3,7 @@
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{FillCheckpoint, FillRange, FillStatement, Wanted};
+use shearwater_core::limits::FILL_BATCHES_PER_TIDYING;
 use shearwater_core::shape::FieldType;
 use shearwater_core::store::Cursor;
 use shearwater_core::value::Uuid;
@@ -88,6 +89,13 @@ fn update(sql: &Sql, low: i64, to: &Blocks) -> String {
     format!("UPDATE {table} SET {column} = {fill} WHERE {places} AND {column} IS NULL")
 }
 
+/// What gives the room of old versions back between batches, so that the heap does
+/// not grow twofold. The entries of indexes wait for the server's own VACUUM: each
+/// time to read every index whole takes longer than the batches do.
+pub(super) fn tidying(sql: &Sql) -> String {
+    format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP FALSE, TRUNCATE FALSE) {}", sql.table)
+}
+
 /// The statement of a range's first batch, over the blocks that are there now.
 pub(super) async fn statement(
     session: &Session,
@@ -99,8 +107,10 @@ pub(super) async fn statement(
     Ok(FillStatement {
         sql: update(sql, block(&range.low)?, &first),
         bounds: format!(
-            "the first batch; the next begins at block {}, the last ends where the table ended when the backfill began",
-            first.end
+            "the first batch; the next begins at block {}, the last ends where the table ended when the backfill \
+             began; after every {FILL_BATCHES_PER_TIDYING} batches: {}",
+            first.end,
+            tidying(sql)
         ),
         lock: format!("ROW EXCLUSIVE, and the rows of one batch; waits for a row {ROW_LOCK_MS_MAX} ms at most"),
     })

@@ -299,7 +299,7 @@ impl Evolve for Evolving {
 
     async fn tidy(&self) -> StoreResult<()> {
         let session = self.pool.lease().await?;
-        Ok(session.batch(&format!("VACUUM (SKIP_LOCKED) {}", self.sql.table)).await?)
+        Ok(session.batch(&fill::tidying(&self.sql)).await?)
     }
 
     async fn count_missing(&self) -> StoreResult<u64> {
