@@ -4,6 +4,7 @@
 mod clients;
 mod direct;
 mod http;
+mod plan;
 mod scene;
 
 use shearwater_testbed::Server;
