@@ -48,6 +48,17 @@ async fn the_fence_waits_for_our_own_writer() {
 /// beside an older put of the same key, that one's row would stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_does_not_pass_an_older_put_on_its_way() {
+    a_deletion_waits_for(Stamp::new(1, 3)).await;
+}
+
+/// What was never written while it was captured is copied without a mark, which
+/// a deletion could wait for neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_does_not_pass_a_copy_on_its_way() {
+    a_deletion_waits_for(Stamp::ZERO).await;
+}
+
+async fn a_deletion_waits_for(older: Stamp) {
     const GATE: i64 = 4712;
     let url = shearwater_testbed::postgres().database("deletion");
     let client = direct(&url).await;
@@ -63,7 +74,7 @@ async fn a_deletion_does_not_pass_an_older_put_on_its_way() {
     client.execute("SELECT pg_advisory_lock($1)", &[&GATE]).await.unwrap();
     let putting = tokio::spawn({
         let store = store.clone();
-        async move { store.apply(1, vec![Put { stamp: Stamp::new(1, 3), ..put(1, 1, "a") }], None).await }
+        async move { store.apply(1, vec![Put { stamp: older, ..put(1, 1, "a") }], None).await }
     });
     waiting(&client, WAITS).await;
     let deleting = tokio::spawn({
@@ -83,4 +94,40 @@ async fn a_deletion_does_not_pass_an_older_put_on_its_way() {
     let found = store.fetch(&key(1)).await.unwrap();
     assert_eq!((found.image, found.stamp), (None, Some(Stamp::new(1, 5))));
     until(&client, "SELECT count(*) = 0 FROM accounts").await;
+}
+
+/// Two puts of a record that has no mark yet: neither sees the other's. The older
+/// one waits for the row, and must see at the mark what came before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_put_does_not_undo_a_later_one() {
+    const GATE: i64 = 4713;
+    let url = shearwater_testbed::postgres().database("twins");
+    let client = direct(&url).await;
+    client.batch_execute(TABLE).await.unwrap();
+    let store = open(&url, accounts()).await;
+    store.install(fence(Role::Follower, 1)).await.unwrap();
+    let marks = "_shearwater.\"public.accounts_marks\"";
+    let gate = format!(
+        "CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           PERFORM pg_advisory_xact_lock_shared({GATE}); RETURN NEW; END $$;
+         CREATE TRIGGER gate BEFORE INSERT ON {marks} FOR EACH ROW WHEN (NEW.counter = 5) EXECUTE FUNCTION gate();
+         ALTER TABLE {marks} ENABLE ALWAYS TRIGGER gate;"
+    );
+    client.batch_execute(&gate).await.unwrap();
+    client.execute("SELECT pg_advisory_lock($1)", &[&GATE]).await.unwrap();
+    let putting = |n: i64, counter: u64| {
+        let (store, put) = (store.clone(), Put { stamp: Stamp::new(1, counter), ..put(1, n, "a") });
+        tokio::spawn(async move { store.apply(1, vec![put], None).await.unwrap() })
+    };
+    let later = putting(5, 5);
+    waiting(&client, WAITS).await;
+    let older = putting(3, 3);
+    waiting(&client, "wait_event = 'transactionid'").await;
+    client.execute("SELECT pg_advisory_unlock($1)", &[&GATE]).await.unwrap();
+    assert_eq!(later.await.unwrap(), [Applied::Changed]);
+    let answers = older.await.unwrap();
+    assert!(matches!(answers[..], [Applied::Stale { .. }]), "{answers:?}");
+    let found = store.fetch(&key(1)).await.unwrap();
+    assert_eq!(found.stamp, Some(Stamp::new(1, 5)));
+    assert_eq!(found.image.unwrap().record.get("n"), Some(&5_i64.into()));
 }
