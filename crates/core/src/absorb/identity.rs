@@ -29,7 +29,17 @@ pub struct Identity {
     /// Its type.
     pub ty: FieldType,
     /// The crosswalk.
+    pub pairs: Pairs,
+    /// Whether the crosswalk outlives the migration, for the references of others.
+    pub is_kept: bool,
+}
+
+/// The rows of a crosswalk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pairs {
     table: String,
+    /// Of the target's keys.
+    ty: FieldType,
     /// Fields of the source's key.
     parts: usize,
 }
@@ -38,9 +48,16 @@ impl Identity {
     pub(super) fn of(spec: &AbsorbSpec) -> Option<Identity> {
         let field = spec.base.target.key.first()?.clone();
         let ty = spec.base.fields.iter().find(|rule| rule.name == field)?.ty;
+        let pairs = Pairs::of(&spec.base.migration, ty, spec.base.source.key.len());
+        Some(Identity { assign: spec.identity?, field, ty, pairs, is_kept: spec.keep_keys })
+    }
+}
+
+impl Pairs {
+    /// Those of a migration, which assigns keys of a type to keys of so many fields.
+    pub fn of(migration: &str, ty: FieldType, parts: usize) -> Pairs {
         // The name is the migration's, and no longer than any store's names are.
-        let table = format!("shearwater_keys_{:016x}", Key::single(spec.base.migration.as_str()).hash());
-        Some(Identity { assign: spec.identity?, field, ty, table, parts: spec.base.source.key.len() })
+        Pairs { table: format!("shearwater_keys_{:016x}", Key::single(migration).hash()), ty, parts }
     }
 
     /// The crosswalk's layout, a table of its own in the target's store.

@@ -18,10 +18,12 @@ use crate::{Key, Stamp};
 
 use identity::Identity;
 pub use origin::{ChangedValue, Origin};
+pub use references::Reference;
 
 pub mod identity;
 pub mod merge;
 mod origin;
+mod references;
 pub mod stitch;
 
 /// The one name of ours beside a record, in the sidecar of either store.
@@ -78,6 +80,7 @@ pub struct Shapes {
     scope: Scope,
     collation: Collation,
     identity: Option<Identity>,
+    references: Vec<Reference>,
 }
 
 /// A compiled [`Conflict`].
@@ -119,7 +122,8 @@ impl Shapes {
         let conflicts = spec.conflicts.iter().map(compile).collect::<Result<_, MappingError>>()?;
         let (flag, require, scope) = (spec.flag.clone(), spec.require.clone(), spec.scope);
         let (collation, identity) = (spec.lists.collation, Identity::of(spec));
-        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope, collation, identity })
+        let references = spec.references.iter().map(|rule| Reference::of(rule, &spec.base.migration)).collect();
+        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope, collation, identity, references })
     }
 
     /// The mapping between the shapes, for keys and paths.
@@ -207,11 +211,20 @@ impl Shapes {
         image
     }
 
-    /// v1 → v2.
+    /// v1 → v2, whose assigned key and references were looked up.
+    ///
+    /// # Errors
+    /// As [`Mapping::forward`] and [`Shapes::referred`].
+    pub fn forward(&self, v1: &Image) -> Result<Parted, MappingError> {
+        self.referred(v1)?;
+        self.forward_unreferred(v1)
+    }
+
+    /// The same before references were looked up.
     ///
     /// # Errors
     /// As [`Mapping::forward`].
-    pub fn forward(&self, v1: &Image) -> Result<Parted, MappingError> {
+    pub fn forward_unreferred(&self, v1: &Image) -> Result<Parted, MappingError> {
         let mut v2 = self.mapping.forward(v1)?.record;
         let rest = match v2.remove(REST) {
             Some(Value::Document(rest)) => rest,
@@ -253,7 +266,9 @@ impl Shapes {
             }
         }
         let rest = self.forward(row)?.rest;
-        self.reverse(&Parted { v2, rest })
+        let mut v1 = self.reverse(&Parted { v2, rest })?;
+        self.keep_strays(row, &mut v1);
+        Ok(v1)
     }
 
     /// A record of the target in shape v1 where the source's row is gone, after the end.

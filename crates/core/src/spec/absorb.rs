@@ -10,6 +10,7 @@ use super::lists::{Lists, read_lists};
 use super::literal::constant;
 use super::merge::{self, Merge};
 use super::read::{Item, Reader, Section};
+use super::references::{self, KeyReference};
 use super::stores::{Draft, Head, Which, read_gates, read_pace, read_store, required_text};
 use super::{FieldRule, Kind, RuleFrom, Spec, Unmapped};
 use crate::path::Path;
@@ -45,6 +46,11 @@ pub struct AbsorbSpec {
     /// How records get a key of the target that no rule computes; `None`: a
     /// rule computes it.
     pub identity: Option<Assign>,
+    /// Whether the table of assigned keys stays after the end, for the
+    /// references of other migrations.
+    pub keep_keys: bool,
+    /// Fields that name records whose keys were assigned.
+    pub references: Vec<KeyReference>,
     /// What becomes of records that nobody updates.
     pub stragglers: Option<Stragglers>,
 }
@@ -119,7 +125,9 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
     let conflicts = read_conflicts(reader, &mut root, &target.key, &fields);
     let scope = read_scope(reader, &mut root);
     let lists = read_lists(reader, &mut root, &fields);
-    let identity = identity::read(reader, &mut root, &target.key, &fields);
+    let (identity, keep_keys) = identity::read(reader, &mut root, &target.key, &fields).unzip();
+    let keep_keys = keep_keys.unwrap_or(false);
+    let references = references::read(reader, &mut root, &source, &target.key, &mut fields);
     let stragglers = read_stragglers(reader, &mut root, &fields, &require);
     let gates = read_gates(reader, &mut root);
     let pace = read_pace(reader, &mut root);
@@ -139,7 +147,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
         let hint = "name the flag otherwise: flag = \"moved_to_us\"".to_owned();
         reader.problem("spec/duplicate", rule.span, message, Some(hint));
     }
-    AbsorbSpec { base, flag, require, conflicts, scope, lists, identity, stragglers }
+    AbsorbSpec { base, flag, require, conflicts, scope, lists, identity, keep_keys, references, stragglers }
 }
 
 fn source_column<'s>(spec: &'s Spec, name: &str) -> Option<&'s FieldRule> {

@@ -52,13 +52,14 @@ impl Assign {
     }
 }
 
-/// Reads `[identity]`, which must be there exactly where the target's key is `target_only`.
+/// Reads `[identity]`, which must be there exactly where the target's key is
+/// `target_only`: how keys are assigned, and whether their table is kept.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     root: &mut Section<'_>,
     key: &[String],
     fields: &[FieldRule],
-) -> Option<Assign> {
+) -> Option<(Assign, bool)> {
     let in_key: Vec<&FieldRule> = fields.iter().filter(|rule| key.contains(&rule.name)).collect();
     let assigned = in_key.iter().find(|rule| rule.from == RuleFrom::TargetOnly);
     let Some(item) = root.take("identity") else {
@@ -73,6 +74,7 @@ pub(super) fn read(
     let mut section = reader.section(item, "[identity]")?;
     let span = section.span;
     let assign = read_assign(reader, &mut section);
+    let keep = section.take("keep").and_then(|item| reader.flag(&item)).unwrap_or(false);
     section.refuse_rest(reader);
     let assign = assign?;
     match (in_key.as_slice(), assigned) {
@@ -92,7 +94,7 @@ pub(super) fn read(
             reader.problem("spec/key", span, message, Some(hint));
         }
     }
-    Some(assign)
+    Some((assign, keep))
 }
 
 fn read_assign(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Assign> {
@@ -162,6 +164,8 @@ mod tests {
         let number = "{ target_only = true, type = \"int\" }";
         assert_eq!(read(number, "[identity]\nassign = \"next\""), Ok(Some(Assign::Next { first: 1 })));
         assert_eq!(read(number, "[identity]\nassign = \"next\"\nfirst = 90"), Ok(Some(Assign::Next { first: 90 })));
+        let kept = "[identity]\nassign = \"next\"\nkeep = true";
+        assert_eq!(read(number, kept), Ok(Some(Assign::Next { first: 1 })));
         let uuid = "[identity]\nassign = \"uuid5\"\nnamespace = \"6ba7b811-9dad-11d1-80b4-00c04fd430c8\"";
         let found = read("{ target_only = true, type = \"text\" }", uuid).unwrap().unwrap();
         // As any other implementation of version 5 has it.
@@ -177,6 +181,7 @@ mod tests {
         wrong(number, "[identity]\nassign = \"guess\"", "spec/identity: keys cannot be assigned by \"guess\"");
         wrong(number, "[identity]\nassign = \"next\"\nnamespace = \"x\"", "spec/conflict: `namespace` says nothing");
         wrong(number, "[identity]\nassign = \"next\"\nfirst = 0", "spec/range");
+        wrong(number, "[identity]\nassign = \"next\"\nkeep = 1", "spec/type");
         wrong(number, "[identity]\nassign = \"uuid5\"\nnamespace = \"x\"", "spec/value: the namespace is no UUID");
         wrong(number, "[identity]\nassign = \"uuid5\"", "spec/missing: [identity] has no `namespace`");
     }

@@ -8,6 +8,7 @@ use shearwater_core::lifecycle::absorb::State;
 use shearwater_core::query::{Filter, Keyset, ListQuery};
 use shearwater_core::store::Side;
 
+use super::carry::stamp_of;
 use super::place::Place;
 use super::write::persist;
 use super::{BATCH, Carrier, Fault};
@@ -71,12 +72,21 @@ impl Bulk<'_> {
         let carrier = self.carrier;
         let shapes = &carrier.setup.shapes;
         let place = carrier.locate(state, line.shape, &line.key).await?;
-        let held = match &place {
-            Place::Source { held, .. } => held,
+        let (row, held) = match &place {
+            Place::Source { row, held } => (row, held),
             Place::Target { .. } | Place::Deleted { .. } | Place::Own { .. } => return Ok(Moved::Already),
             Place::Nowhere { .. } => return Err(ServeError::NotFound),
         };
-        let v2 = shapes.forward(&held.v1).map_err(crate::records::unprocessable)?.v2;
+        let v2 = match shapes.forward(&held.v1) {
+            Ok(parted) => parted.v2,
+            // It cannot be shown in v2, whatever a line says of it.
+            Err(error) => {
+                if self.mode == Mode::Apply {
+                    carrier.bury(&row.key, stamp_of(row), error.code, &error.to_string()).await?;
+                }
+                return Err(crate::records::unprocessable(error));
+            }
+        };
         if !self.only.matches(&v2) {
             return Ok(Moved::LeftAlone);
         }

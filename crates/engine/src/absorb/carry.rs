@@ -315,6 +315,9 @@ impl Carrier {
                 return Ok(Some(Refused::taken(&self.setup.shapes.shape(Side::Target).key_fields().join(", "))));
             }
         }
+        if let Some(refused) = self.unmoved(v2, None, key).await? {
+            return Ok(Some(refused));
+        }
         match self.taken_field(v2, key).await? {
             Some(field) if self.setup.shapes.settle_conflict(&field, v2)?.is_none() => Ok(Some(Refused::taken(&field))),
             _ => Ok(None),

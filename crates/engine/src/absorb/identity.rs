@@ -10,8 +10,8 @@
 use std::sync::Arc;
 
 use shearwater_core::absorb::Held;
-use shearwater_core::absorb::identity::{Identity, TARGET};
-use shearwater_core::error::{StoreError, StoreErrorKind};
+use shearwater_core::absorb::identity::{Identity, Pairs, TARGET};
+use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::lifecycle::absorb::State;
 use shearwater_core::path::Path;
 use shearwater_core::query::{Collation, CompareOp, Filter, Keyset, ListQuery, Literal, OrderTerm};
@@ -25,33 +25,70 @@ use crate::records::turns;
 /// Attempts at assigning keys while others assign the same numbers.
 const ASSIGN_ATTEMPTS_MAX: usize = 64;
 
-/// The table of pairs.
+/// The table of pairs, read; also another migration's.
+pub struct Pairing {
+    pairs: Pairs,
+    store: Arc<dyn Store>,
+}
+
+impl Pairing {
+    /// Over the store of the pairs, opened with [`Pairs::layout`].
+    pub fn new(pairs: Pairs, store: Arc<dyn Store>) -> Pairing {
+        Pairing { pairs, store }
+    }
+
+    /// The keys in the target of keys of the source, as far as they have one.
+    pub async fn known(&self, keys: &[Key]) -> StoreResult<Vec<Option<Key>>> {
+        let rows: Vec<Key> = keys.iter().map(|key| self.pairs.row_key(key)).collect();
+        let found = self.store.fetch_many(&rows).await?;
+        Ok(found.into_iter().map(|row| Some(self.pairs.pair(&row.image?)?.1)).collect())
+    }
+
+    /// The source's key of one of the target.
+    pub async fn source_of(&self, key: &Key) -> StoreResult<Option<Key>> {
+        let [value] = key.values() else { return Ok(None) };
+        let literal = Literal::Typed(self.pairs.stored(value));
+        let filter = Filter::Compare { path: Path::field(TARGET), op: CompareOp::Eq, literal };
+        let query = ListQuery { filter, order: vec![], after: None, limit: 1 };
+        let page = self.store.list(&query).await?;
+        let pair = page.records.into_iter().find_map(|row| self.pairs.pair(&row.image?));
+        Ok(pair.filter(|(_, target)| target == key).map(|(source, _)| source))
+    }
+}
+
+/// The table of pairs, in which keys are assigned.
 pub struct Crosswalk {
     identity: Identity,
-    pairs: Arc<dyn Store>,
+    pairing: Pairing,
     target: Arc<dyn Store>,
 }
 
 impl Crosswalk {
     /// Over the store of the pairs, opened with [`Identity::layout`], and the target.
     pub fn new(identity: Identity, pairs: Arc<dyn Store>, target: Arc<dyn Store>) -> Arc<Crosswalk> {
-        Arc::new(Crosswalk { identity, pairs, target })
+        let pairing = Pairing::new(identity.pairs.clone(), pairs);
+        Arc::new(Crosswalk { identity, pairing, target })
     }
 
     /// Makes the table.
     pub async fn install(&self) -> Result<(), Fault> {
-        if self.pairs.flags().is_none() {
-            let message = format!("{} keeps no table of keys", self.pairs.kind());
+        if self.pairing.store.flags().is_none() {
+            let message = format!("{} keeps no table of keys", self.pairing.store.kind());
             let error = StoreError::new(StoreErrorKind::Unsupported, message);
             return Err(Fault::target(error.with_hint("compute the key by a rule with `back` instead of [identity]")));
         }
-        self.pairs.provision().await.map_err(Fault::target)?;
+        self.pairing.store.provision().await.map_err(Fault::target)?;
         Ok(())
+    }
+
+    /// Whether the table stays after the end, for the references of others.
+    pub fn is_kept(&self) -> bool {
+        self.identity.is_kept
     }
 
     /// Removes the table, if it is there.
     pub async fn remove(&self) -> Result<(), Fault> {
-        match self.pairs.flags() {
+        match self.pairing.store.flags() {
             Some(flags) => flags.drop_own_table().await.map_err(Fault::target),
             None => Ok(()),
         }
@@ -59,20 +96,12 @@ impl Crosswalk {
 
     /// The keys in the target of keys of the source, as far as they have one.
     pub async fn known(&self, keys: &[Key]) -> Result<Vec<Option<Key>>, Fault> {
-        let rows: Vec<Key> = keys.iter().map(|key| self.identity.row_key(key)).collect();
-        let found = self.pairs.fetch_many(&rows).await.map_err(Fault::target)?;
-        Ok(found.into_iter().map(|row| Some(self.identity.pair(&row.image?)?.1)).collect())
+        self.pairing.known(keys).await.map_err(Fault::target)
     }
 
     /// The source's key of one of the target.
     pub async fn source_of(&self, key: &Key) -> Result<Option<Key>, Fault> {
-        let [value] = key.values() else { return Ok(None) };
-        let literal = Literal::Typed(self.identity.stored(value));
-        let filter = Filter::Compare { path: Path::field(TARGET), op: CompareOp::Eq, literal };
-        let query = ListQuery { filter, order: vec![], after: None, limit: 1 };
-        let page = self.pairs.list(&query).await.map_err(Fault::target)?;
-        let pair = page.records.into_iter().find_map(|row| self.identity.pair(&row.image?));
-        Ok(pair.filter(|(_, target)| target == key).map(|(source, _)| source))
+        self.pairing.source_of(key).await.map_err(Fault::target)
     }
 
     /// The keys in the target of different keys of the source, assigned now
@@ -110,12 +139,12 @@ impl Crosswalk {
                     value
                 }
             };
-            let image = Some(self.identity.row(key, &value));
-            changes.push(Change { key: self.identity.row_key(key), image, expect: Expect::Absent });
+            let image = Some(self.identity.pairs.row(key, &value));
+            changes.push(Change { key: self.identity.pairs.row_key(key), image, expect: Expect::Absent });
         }
-        for some in changes.chunks(self.pairs.changes_max().max(1)) {
+        for some in changes.chunks(self.pairing.store.changes_max().max(1)) {
             let write = Write { epoch: None, changes: some.to_vec(), idempotency: None };
-            self.pairs.write(write).await.map_err(Fault::target)?;
+            self.pairing.store.write(write).await.map_err(Fault::target)?;
         }
         Ok(())
     }
@@ -123,7 +152,7 @@ impl Crosswalk {
     /// The number above all that the target has and that were assigned.
     async fn next_free(&self, first: i64) -> Result<i64, Fault> {
         let mut next = first;
-        let highest = [(&self.pairs, TARGET), (&self.target, self.identity.field.as_str())];
+        let highest = [(&self.pairing.store, TARGET), (&self.target, self.identity.field.as_str())];
         for (store, field) in highest {
             let order = vec![OrderTerm {
                 path: Path::field(field),
@@ -193,19 +222,21 @@ impl Carrier {
         Ok(page.records.into_iter().next().map(|found| found.key))
     }
 
-    /// Gives records that were read from the source the keys that they have in
-    /// the target, where those are assigned.
+    /// Gives records that were read from the source the keys that they, and
+    /// those that they name, have in the target, where those are assigned.
     pub async fn with_keys(&self, records: &mut [Fetched]) -> Result<(), Fault> {
-        let Some(crosswalk) = &self.setup.crosswalk else { return Ok(()) };
-        for some in records.chunks_mut(BATCH) {
-            let keys: Vec<Key> = some.iter().map(|found| found.key.clone()).collect();
-            for (found, key) in some.iter_mut().zip(crosswalk.assign(&keys).await?) {
-                if let Some(image) = &mut found.image {
-                    self.setup.shapes.with_key(image, &key);
+        if let Some(crosswalk) = &self.setup.crosswalk {
+            for some in records.chunks_mut(BATCH) {
+                let keys: Vec<Key> = some.iter().map(|found| found.key.clone()).collect();
+                for (found, key) in some.iter_mut().zip(crosswalk.assign(&keys).await?) {
+                    if let Some(image) = &mut found.image {
+                        self.setup.shapes.with_key(image, &key);
+                    }
                 }
             }
         }
-        Ok(())
+        let mut rows: Vec<&mut Image> = records.iter_mut().filter_map(|found| found.image.as_mut()).collect();
+        self.refer(&mut rows).await
     }
 
     /// The same for one row.
@@ -214,7 +245,7 @@ impl Carrier {
             let key = self.target_key(key).await?;
             self.setup.shapes.with_key(&mut held.v1, &key);
         }
-        Ok(())
+        self.refer(&mut [&mut held.v1]).await
     }
 
     /// Gives every record of the source its key, so that v2 clients can name
@@ -243,6 +274,7 @@ impl Carrier {
             let key = self.target_key(key).await?;
             self.setup.shapes.with_key(&mut v1, &key);
         }
+        self.refer(&mut [&mut v1]).await?;
         Ok(Image::of(self.setup.shapes.forward(&v1)?.v2))
     }
 }

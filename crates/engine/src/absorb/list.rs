@@ -208,7 +208,7 @@ impl Carrier {
                 true => store.list_parked(&query).await.map_err(Fault::target)?,
                 false => store.list(&query).await.map_err(Fault::target)?,
             };
-            let rows = match shape {
+            let mut rows = match shape {
                 Shape::V1 if has_origins => self.rows_of(&page.records).await?,
                 Shape::V1 | Shape::V2 => HashMap::new(),
             };
@@ -219,7 +219,13 @@ impl Carrier {
                 if only_ours && origin.is_none() {
                     continue;
                 }
-                let shown = self.shown(shape, image, origin.as_ref(), &rows);
+                if let Some(row) = origin.as_ref().and_then(|origin| rows.get_mut(&origin.key)) {
+                    self.follow(row, &image.record).await?;
+                }
+                let shown = match (shape, &origin) {
+                    (Shape::V1, None) => self.shown_alone(image).await?,
+                    (shape, origin) => self.shown(shape, image, origin.as_ref(), &rows),
+                };
                 match shown.and_then(|image| image.map(|image| self.keyed(shape, image)).transpose()) {
                     Ok(Some((key, record))) => reading.offer(key, record, etag(Home::Target, found)),
                     Ok(None) => {}
@@ -250,14 +256,24 @@ impl Carrier {
     ) -> Result<Option<Image>, MappingError> {
         let shapes = &self.setup.shapes;
         Ok(match (shape, origin) {
-            (Shape::V2, _) => Some(Image::of(image.record.clone())),
             (Shape::V1, Some(origin)) => match rows.get(&origin.key) {
-                Some(row) => Some(shapes.together(row, &image.record, origin)?),
+                Some(row) => {
+                    shapes.sayable(row)?;
+                    Some(shapes.together(row, &image.record, origin)?)
+                }
                 None => None,
             },
-            // After the end: records that v1 has no words for are not its.
-            (Shape::V1, None) => shapes.alone(&image.record).ok(),
+            (Shape::V2, _) | (Shape::V1, None) => Some(Image::of(image.record.clone())),
         })
+    }
+
+    /// After the end: records that v1 has no words for are not its.
+    async fn shown_alone(&self, image: &Image) -> Result<Result<Option<Image>, MappingError>, Fault> {
+        match self.alone(&image.record).await {
+            Ok(v1) => Ok(Ok(Some(v1))),
+            Err(Fault::Mapping(_)) => Ok(Ok(None)),
+            Err(fault) => Err(fault),
+        }
     }
 
     fn keyed(&self, shape: Shape, image: Image) -> Result<(Key, Document), MappingError> {

@@ -23,6 +23,7 @@ pub mod identity;
 pub mod list;
 pub mod place;
 pub mod reconcile;
+pub mod references;
 pub mod report;
 pub mod returning;
 pub mod run;
@@ -34,6 +35,7 @@ pub mod write;
 pub use bulk::{Bulk, Line};
 pub use carry::Carrier;
 pub use identity::Crosswalk;
+pub use references::Referred;
 pub use serve::{Absorbing, Options};
 
 /// Records that background work reads at once: small beside a scan's chunk,
@@ -57,6 +59,8 @@ pub struct Setup {
     pub target: Arc<dyn Store>,
     /// The pairs of keys, where they are assigned.
     pub crosswalk: Option<Arc<Crosswalk>>,
+    /// The references to records whose keys were assigned.
+    pub referred: Arc<[Referred]>,
 }
 
 impl Setup {

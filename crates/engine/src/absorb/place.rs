@@ -91,8 +91,10 @@ impl Carrier {
             let Some(image) = row.image.clone() else { return self.own(shape, keys, Some(row)).await };
             let mut held = self.setup.shapes.held(image);
             if held.home == Home::Source {
-                if state.uses_sidecars() {
-                    self.with_own_key(source_key, &mut held).await?;
+                match state.uses_sidecars() {
+                    true => self.with_own_key(source_key, &mut held).await?,
+                    false if shape == Shape::V2 => self.refer(&mut [&mut held.v1]).await?,
+                    false => {}
                 }
                 return Ok(Place::Source { row, held });
             }
@@ -100,7 +102,12 @@ impl Carrier {
             let found = self.setup.target.fetch(target_key).await.map_err(Fault::target)?;
             let origin = found.image.as_ref().and_then(|image| Origin::of(&image.parked));
             match origin.filter(|origin| origin.key == row.key) {
-                Some(origin) => return Ok(Place::Target { row, held, found, origin }),
+                Some(origin) => {
+                    if let Some(image) = &found.image {
+                        self.follow(&mut held.v1, &image.record).await?;
+                    }
+                    return Ok(Place::Target { row, held, found, origin });
+                }
                 None if row.dirty || held.returning.is_some() => self.settle(state.epoch, source_key).await?,
                 // Between the two reads it may have come back.
                 None if self.is_as_it_was(&row).await? => return Ok(Place::Deleted { row, held, found }),
@@ -133,7 +140,7 @@ impl Carrier {
     }
 
     /// A record in a client's shape, with its version.
-    pub fn show(&self, shape: Shape, place: &Place) -> Result<Option<(Image, Etag)>, Fault> {
+    pub async fn show(&self, shape: Shape, place: &Place) -> Result<Option<(Image, Etag)>, Fault> {
         let shapes = &self.setup.shapes;
         Ok(match (place, shape) {
             (Place::Nowhere { .. } | Place::Deleted { .. }, _) => None,
@@ -147,7 +154,10 @@ impl Carrier {
             (Place::Target { held, found, origin, .. }, shape) => {
                 let Some(image) = &found.image else { return Ok(None) };
                 let shown = match shape {
-                    Shape::V1 => shapes.together(&held.v1, &image.record, origin)?,
+                    Shape::V1 => {
+                        shapes.sayable(&held.v1)?;
+                        shapes.together(&held.v1, &image.record, origin)?
+                    }
                     Shape::V2 => Image::of(image.record.clone()),
                 };
                 Some((shown, etag(Home::Target, found)))
@@ -155,7 +165,7 @@ impl Carrier {
             (Place::Own { found }, shape) => {
                 let Some(image) = &found.image else { return Ok(None) };
                 let shown = match shape {
-                    Shape::V1 => shapes.alone(&image.record)?,
+                    Shape::V1 => self.alone(&image.record).await?,
                     Shape::V2 => Image::of(image.record.clone()),
                 };
                 Some((shown, etag(Home::Target, found)))
@@ -164,8 +174,8 @@ impl Carrier {
     }
 
     /// A record as a client gets it.
-    pub fn got(&self, shape: Shape, place: &Place) -> Result<Option<Got>, Fault> {
-        let Some((image, etag)) = self.show(shape, place)? else { return Ok(None) };
+    pub async fn got(&self, shape: Shape, place: &Place) -> Result<Option<Got>, Fault> {
+        let Some((image, etag)) = self.show(shape, place).await? else { return Ok(None) };
         let key = self.setup.shapes.key_of(shape.side(), &image)?;
         Ok(Some(Got { key, record: image.record, etag }))
     }

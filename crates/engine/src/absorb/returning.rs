@@ -47,7 +47,7 @@ impl Carrier {
 
     /// Stages the target's record in its row of the source; one that was
     /// deleted in the target is deleted in the source.
-    async fn stage(&self, epoch: u64, row: &Fetched, held: Held) -> Result<(), Fault> {
+    async fn stage(&self, epoch: u64, row: &Fetched, mut held: Held) -> Result<(), Fault> {
         let shapes = &self.setup.shapes;
         let key = self.target_key(&row.key).await?;
         let found = self.setup.target.fetch(&key).await.map_err(Fault::target)?;
@@ -55,6 +55,11 @@ impl Carrier {
         let Some((image, origin)) = ours.filter(|(_, origin)| origin.key == row.key) else {
             return self.forget(epoch, row).await;
         };
+        let said_before = shapes.sayable(&held.v1).is_err();
+        self.follow(&mut held.v1, &image.record).await?;
+        if let (false, Err(error)) = (said_before, shapes.sayable(&held.v1)) {
+            self.bury(&row.key, stamp_of(row), error.code, &error.message).await?;
+        }
         let v1 = shapes.together(&held.v1, &image.record, &origin)?;
         let version = stamp_of(&found);
         let staged = Held { v1, home: Home::Target, left: held.left, returning: Some(version) };

@@ -313,6 +313,7 @@ impl Leading<'_> {
         let lease = self.ledger.lease().clone();
         let source = setup.source().await.map_err(Halt::store(Side::Source))?;
         let looking = Looking {
+            referred: &setup.referred,
             shapes: &setup.shapes,
             source: source.as_ref(),
             only: setup.shapes.lives_in(Home::Source),
@@ -406,8 +407,10 @@ impl Leading<'_> {
             flags.remove_flag(setup.shapes.flag()).await.map_err(Halt::store(Side::Source))?;
         }
         failpoint::hit("absorb-flag-removed");
-        if let (Some(crosswalk), Phase::Complete | Phase::Withdrawn) = (&setup.crosswalk, to) {
-            crosswalk.remove().await?;
+        match (&setup.crosswalk, to) {
+            (Some(crosswalk), Phase::Complete) if crosswalk.is_kept() => {}
+            (Some(crosswalk), Phase::Complete | Phase::Withdrawn) => crosswalk.remove().await?,
+            _ => {}
         }
         Ok(())
     }

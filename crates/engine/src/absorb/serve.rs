@@ -121,7 +121,7 @@ impl Serve for Absorbing {
             let reading = self.member.admit_read()?;
             let place = self.carrier.locate(&reading.view.state, shape, key).await;
             if self.member.confirm(&reading)? == Confirmed::Yes {
-                return Ok(self.carrier.got(shape, &place?)?);
+                return Ok(self.carrier.got(shape, &place?).await?);
             }
         }
         Err(super::write::later("phases change faster than the stores answer"))

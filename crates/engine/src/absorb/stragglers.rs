@@ -127,7 +127,15 @@ impl Carrier {
         let text = serde_json::to_string(&day).unwrap_or_default();
         self.setup.journal.set_note(DAY_NOTE, &text).await?;
         for found in chosen {
-            match self.deactivate_one(state, &stragglers, &found).await? {
+            let done = match self.deactivate_one(state, &stragglers, &found).await {
+                // One that cannot be shown in v2 does not hold up the others.
+                Err(Fault::Mapping(error)) => {
+                    self.bury(&found.key, stamp_of(&found), error.code, &error.to_string()).await?;
+                    Deactivated::Refused
+                }
+                done => done?,
+            };
+            match done {
                 Deactivated::Yes => round.deactivated += 1,
                 Deactivated::LeftAlone => round.left_alone += 1,
                 Deactivated::Refused => round.refused += 1,
@@ -165,7 +173,8 @@ impl Carrier {
         for (name, value) in stragglers.deactivate.iter() {
             v2.set(name, value.clone());
         }
-        let v1 = shapes.reverse(&Parted { v2, rest: parted.rest })?;
+        let mut v1 = shapes.reverse(&Parted { v2, rest: parted.rest })?;
+        shapes.keep_strays(&held.v1, &mut v1);
         let v2 = shapes.forward(&v1)?.v2;
         let key = self.target_key(&row.key).await?;
         if let Some(refused) = self.obstacle(&v2, &key).await? {

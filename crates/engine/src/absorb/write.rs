@@ -82,7 +82,7 @@ impl Carrier {
         place: &Place,
     ) -> Result<Planned, ServeError> {
         let shapes = &self.setup.shapes;
-        let shown = self.show(shape, place)?;
+        let shown = self.show(shape, place).await?;
         let (current, etag) = match &shown {
             Some((image, etag)) => (Some(image), Some(*etag)),
             None => (None, None),
@@ -92,8 +92,8 @@ impl Carrier {
             return Ok(Planned { outcome: left_alone, deleted: None, does: Does::Nothing });
         }
         let edited = edit::apply(shapes.shape(shape.side()), &change.key, current, &change.edit, Unsent::Keep)?;
-        let Some(edited) = edited else {
-            let deleted = self.got(shape, place)?;
+        let Some(mut edited) = edited else {
+            let deleted = self.got(shape, place).await?;
             return Ok(Planned { outcome: left_alone, deleted, does: self.delete(place)? });
         };
         if shapes.key_of(shape.side(), &edited).map_err(unprocessable)? != change.key {
@@ -101,7 +101,10 @@ impl Carrier {
         }
         let created = current.is_none();
         let (does, shown) = match shape {
-            Shape::V1 => self.plan_v1(state, place, edited)?,
+            Shape::V1 => {
+                self.refer(&mut [&mut edited]).await?;
+                self.plan_v1(state, place, edited).await?
+            }
             Shape::V2 => self.plan_v2(state, change, place, edited, created).await?,
         };
         let outcome = Outcome { key: change.key.clone(), record: Some(shown.record), created };
@@ -124,7 +127,7 @@ impl Carrier {
     }
 
     /// A write in shape v1 never moves a record.
-    fn plan_v1(&self, state: &State, place: &Place, v1: Image) -> Result<(Does, Image), ServeError> {
+    async fn plan_v1(&self, state: &State, place: &Place, v1: Image) -> Result<(Does, Image), ServeError> {
         let shapes = &self.setup.shapes;
         let shown = Image::of(v1.record.clone());
         let does = match place {
@@ -143,6 +146,7 @@ impl Carrier {
             Place::Target { row, held, found, origin } => {
                 let before = shapes.forward(&held.v1).map_err(unprocessable)?.rest;
                 let parted = shapes.forward(&v1).map_err(unprocessable)?;
+                self.may_name(&parted.v2, found).await?;
                 let image = landed_image(&parted, origin);
                 let record = to_target(found, Some(image));
                 if parted.rest == before {
@@ -193,18 +197,14 @@ impl Carrier {
             let change = Change { key: change.key.clone(), image, expect: Expect::Absent };
             return Ok((Does::Write { home: Home::Target, change }, Image::of(edited.record)));
         }
-        let rest = match place {
-            Place::Source { held, .. } | Place::Target { held, .. } | Place::Deleted { held, .. } => {
-                shapes.forward(&held.v1).map_err(unprocessable)?.rest
-            }
-            Place::Nowhere { .. } | Place::Own { .. } => shearwater_core::Document::new(),
-        };
+        let (named, rest) = self.named_by(place, &edited.record).await?;
         // There and back: what the rules compute is computed again.
         let parted = Parted { v2: edited.record, rest };
         let mut v1 = shapes.reverse(&parted).map_err(unprocessable)?;
         if let Place::Nowhere { row: Some(row) } = place {
             shapes.with_source_key(&mut v1, &row.key);
         }
+        shapes.keep_strays(&named, &mut v1);
         let v2 = shapes.forward(&v1).map_err(unprocessable)?.v2;
         let shown = Image::of(v2.clone());
         let moves = state.moves_forward() && lacks.is_empty();
@@ -221,6 +221,7 @@ impl Carrier {
                 Does::Write { home: Home::Source, change: self.to_source(row, Some(image)) }
             }
             Place::Target { found, origin, .. } => {
+                self.may_name(&v2, found).await?;
                 Does::Write { home: Home::Target, change: to_target(found, Some(kept_image(v2, origin))) }
             }
             // Somebody of the target's own has its key now.
@@ -328,7 +329,7 @@ impl Carrier {
     async fn as_landed(&self, state: &State, done: &mut WriteDone) -> Result<(), ServeError> {
         for got in done.records.iter_mut().flatten() {
             let place = self.locate(state, Shape::V2, &got.key).await?;
-            if let Some(now) = self.got(Shape::V2, &place)? {
+            if let Some(now) = self.got(Shape::V2, &place).await? {
                 *got = now;
             }
         }
@@ -458,7 +459,7 @@ impl Carrier {
         record: shearwater_core::Document,
     ) -> Result<Got, ServeError> {
         let place = self.locate(state, shape, &key).await?;
-        match self.got(shape, &place)? {
+        match self.got(shape, &place).await? {
             Some(now) if now.record == record => Ok(now),
             _ => {
                 let etag = Etag::Content(shearwater_core::value::hash::document(&record));

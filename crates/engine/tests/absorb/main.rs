@@ -8,5 +8,6 @@ mod identity;
 mod journey;
 mod kill;
 mod lists;
+mod references;
 mod stragglers;
 mod world;

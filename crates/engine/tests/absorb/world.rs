@@ -14,7 +14,7 @@ use shearwater_core::lifecycle::absorb::{Phase, State};
 use shearwater_core::query::{Filter, OrderTerm};
 use shearwater_core::spec::{self, Migration};
 use shearwater_core::{Document, Key, Value};
-use shearwater_engine::absorb::{Absorbing, Crosswalk, Flagged, Options, Protection, Setup, run};
+use shearwater_engine::absorb::{Absorbing, Crosswalk, Flagged, Options, Protection, Referred, Setup, run};
 use shearwater_engine::coordinator::CoordinatorOptions;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{ClientChange, Condition, Edit, Got, ListAsk, ServeError, Shape, WriteDone};
@@ -171,9 +171,10 @@ manager = {{ type = "text" }}
         let shapes = Arc::new(Shapes::compile(&spec).unwrap());
         let place = JournalPlace::File(self.dir.join("journal"));
         let journals = JournalStore::open(&place, Create::IfMissing).await.unwrap();
-        let journal = match journals.migration("bob").await {
+        let name = &spec.base.migration;
+        let journal = match journals.migration(name).await {
             Ok(journal) => journal,
-            Err(_) => journals.create("bob", &text, "test").await.unwrap(),
+            Err(_) => journals.create(name, &text, "test").await.unwrap(),
         };
         let open = |url: &str, layout: shearwater_core::shape::Layout| {
             let url = url.to_owned();
@@ -185,15 +186,23 @@ manager = {{ type = "text" }}
         let opened = open(&target, shapes.shape(Shape::V2.side()).clone()).await.unwrap();
         let crosswalk = match shapes.identity() {
             Some(identity) => {
-                let pairs = shearwater_stores::open(&target, identity.layout(), Create::IfMissing).await.unwrap();
+                let pairs = shearwater_stores::open(&target, identity.pairs.layout(), Create::IfMissing).await.unwrap();
                 Some(Crosswalk::new(identity.clone(), pairs, opened.clone()))
             }
             None => None,
         };
+        let mut referred = Vec::new();
+        for reference in shapes.references() {
+            let pairs = reference.pairs().layout();
+            let pairs = shearwater_stores::open(&target, pairs, Create::IfMissing).await.unwrap();
+            let records = open(&target, reference.layout()).await.unwrap();
+            referred.push(Referred::new(reference.clone(), pairs, records));
+        }
         Setup {
             plain: open(&source, shapes.shape(Shape::V1.side()).clone()).await.unwrap(),
             target: opened,
             crosswalk,
+            referred: referred.into(),
             flagged: Flagged::by(move || Box::pin(open(&source_url, flagged.clone()))),
             spec: Arc::new(spec),
             shapes,

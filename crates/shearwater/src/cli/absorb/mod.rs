@@ -11,7 +11,7 @@ use shearwater_core::lifecycle::absorb::{Phase, State, Step};
 use shearwater_core::shape::Layout;
 use shearwater_core::spec::{self, AbsorbSpec, Colour};
 use shearwater_core::store::{Side, Store};
-use shearwater_engine::absorb::{Absorbing, Crosswalk, Flagged, Options, Setup, run as engine};
+use shearwater_engine::absorb::{Absorbing, Crosswalk, Flagged, Options, Referred, Setup, run as engine};
 use shearwater_engine::coordinator::{Coordinator, CoordinatorOptions};
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::{Member, Serve};
@@ -101,7 +101,7 @@ pub async fn setup(journal: Arc<dyn Journal>, spec: &AbsorbFile) -> Outcome<Setu
     let target = open(spec, Side::Target, spec.shapes.shape(Side::Target)).await?;
     let crosswalk = match spec.shapes.identity() {
         Some(identity) => {
-            let pairs = open_as(spec, Side::Target, &identity.layout(), Create::IfMissing).await?;
+            let pairs = open_as(spec, Side::Target, &identity.pairs.layout(), Create::IfMissing).await?;
             Some(Crosswalk::new(identity.clone(), pairs, target.clone()))
         }
         None => None,
@@ -110,11 +110,24 @@ pub async fn setup(journal: Arc<dyn Journal>, spec: &AbsorbFile) -> Outcome<Setu
         plain: open(spec, Side::Source, spec.shapes.shape(Side::Source)).await?,
         target,
         crosswalk,
+        referred: referred(spec).await?.into(),
         flagged,
         spec: spec.spec.clone(),
         shapes: spec.shapes.clone(),
         journal,
     })
+}
+
+/// The references of a migration with the tables in which they are looked up.
+pub async fn referred(spec: &AbsorbFile) -> Outcome<Vec<Referred>> {
+    let mut referred = Vec::new();
+    for reference in spec.shapes.references() {
+        // The table may not be there yet: whoever needs it is told.
+        let pairs = open_as(spec, Side::Target, &reference.pairs().layout(), Create::IfMissing).await?;
+        let records = open(spec, Side::Target, &reference.layout()).await?;
+        referred.push(Referred::new(reference.clone(), pairs, records));
+    }
+    Ok(referred)
 }
 
 /// Opens one store; both have been there before us.

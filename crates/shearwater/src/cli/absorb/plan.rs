@@ -51,8 +51,16 @@ pub async fn look(spec: &AbsorbFile) -> Outcome<Planned> {
         let source = super::open(spec, Side::Source, spec.shapes.shape(Side::Source)).await?;
         let target = super::open(spec, Side::Target, spec.shapes.shape(Side::Target)).await?;
         planned.hazards.extend(super::lists::hazards(spec, &source, &target).await?);
-        let looking =
-            Looking { shapes: &spec.shapes, source: source.as_ref(), only: Filter::All, target: target.as_ref() };
+        // Those to records of this migration are looked up once it has assigned their keys.
+        let mut referred = super::referred(spec).await?;
+        referred.retain(|referred| !referred.reference().is_own());
+        let looking = Looking {
+            referred: &referred,
+            shapes: &spec.shapes,
+            source: source.as_ref(),
+            only: Filter::All,
+            target: target.as_ref(),
+        };
         planned.found = looking
             .census(|| Ok(()))
             .await

@@ -1,0 +1,193 @@
+//! References to records whose keys were assigned: a record of the source names
+//! another by its key there, and one of the target by the number or UUID that
+//! this was assigned. What was looked up stands beside the source's row, like an
+//! assigned key; so the mapping carries it like any field that only the target has.
+
+use super::Shapes;
+use super::identity::Pairs;
+use crate::mapping::MappingError;
+use crate::shape::{ColumnShape, Layout, TableShape};
+use crate::spec::KeyReference;
+use crate::store::Image;
+use crate::value::{Document, Value};
+
+/// Beside a record of the source: references that only the target can hold,
+/// because they name one of its own; each with what the source's row says
+/// meanwhile.
+const STRAYS: &str = "@references";
+
+/// One reference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
+    rule: KeyReference,
+    pairs: Pairs,
+    is_own: bool,
+}
+
+impl Reference {
+    pub(super) fn of(rule: &KeyReference, migration: &str) -> Reference {
+        let pairs = Pairs::of(&rule.migration, rule.ty, 1);
+        Reference { pairs, is_own: rule.migration == migration, rule: rule.clone() }
+    }
+
+    /// What the spec says.
+    pub fn rule(&self) -> &KeyReference {
+        &self.rule
+    }
+
+    /// The pairs of keys of the other migration.
+    pub fn pairs(&self) -> &Pairs {
+        &self.pairs
+    }
+
+    /// Whether it names records of its own migration.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// The table of the target with the records that are named, as far as is asked of it.
+    pub fn layout(&self) -> Layout {
+        Layout::Rows(TableShape {
+            table: self.rule.table.clone(),
+            key: vec![self.rule.key.clone()],
+            columns: vec![ColumnShape {
+                name: self.rule.key.clone(),
+                ty: self.rule.ty,
+                nullable: false,
+                unique: false,
+                native: None,
+                references: None,
+            }],
+            children: Vec::new(),
+            residue: None,
+            extras: Default::default(),
+        })
+    }
+
+    /// The key in its source of the record that a row of the source names.
+    pub fn named<'i>(&self, v1: &'i Image) -> Option<&'i Value> {
+        v1.record.get(&self.rule.from).filter(|value| !value.is_null())
+    }
+
+    /// The key in the target that was looked up for a row of the source.
+    pub fn found<'i>(&self, v1: &'i Image) -> Option<&'i Value> {
+        v1.parked.get(&self.rule.field).filter(|value| !value.is_null())
+    }
+
+    /// The key in the target that a record of the target names.
+    pub fn in_target<'d>(&self, v2: &'d Document) -> Option<&'d Value> {
+        v2.get(&self.rule.field).filter(|value| !value.is_null())
+    }
+
+    /// The record of the target's own that is named instead of what the row
+    /// says, if the row still says it.
+    pub fn strayed<'i>(&self, v1: &'i Image) -> Option<&'i Value> {
+        let Some(Value::Document(strays)) = v1.parked.get(STRAYS) else { return None };
+        let Some(Value::Document(stray)) = strays.get(&self.rule.field) else { return None };
+        let said = v1.record.get(&self.rule.from).unwrap_or(&Value::Null);
+        (stray.get("was") == Some(said)).then(|| stray.get("is")).flatten()
+    }
+
+    /// Puts what was looked up for a row of the source beside it.
+    pub fn set(&self, v1: &mut Image, found: Option<Value>) {
+        match found {
+            Some(value) => v1.parked.set(self.rule.field.as_str(), value),
+            None => v1.parked.remove(&self.rule.field),
+        };
+    }
+
+    /// A row of the source whose record names this one in the target now;
+    /// `named` is its key in its source, `None`: it is one of the target's own.
+    pub fn follow(&self, v1: &mut Image, now: Option<&Value>, named: Option<Value>) {
+        self.set(v1, now.cloned());
+        let mut strays = match v1.parked.remove(STRAYS) {
+            Some(Value::Document(strays)) => strays,
+            _ => Document::new(),
+        };
+        strays.remove(&self.rule.field);
+        match (named, now) {
+            (Some(named), _) => v1.record.set(self.rule.from.as_str(), named),
+            (None, None) => v1.record.set(self.rule.from.as_str(), Value::Null),
+            (None, Some(now)) => {
+                let mut stray = Document::with_capacity(2);
+                stray.set("was", v1.record.get(&self.rule.from).cloned().unwrap_or(Value::Null));
+                stray.set("is", now.clone());
+                strays.set(self.rule.field.as_str(), stray)
+            }
+        };
+        if !strays.is_empty() {
+            v1.parked.set(STRAYS, strays);
+        }
+    }
+
+    /// Whether a row of the source says what it names, if it must, and that was found.
+    ///
+    /// # Errors
+    /// `absorb/reference`, `mapping/required`.
+    pub fn is_found(&self, v1: &Image) -> Result<(), MappingError> {
+        let path = self.rule.field.clone();
+        match (self.named(v1), self.found(v1)) {
+            (_, Some(_)) => Ok(()),
+            (None, None) if !self.rule.required => Ok(()),
+            (None, None) => Err(MappingError {
+                code: "mapping/required",
+                message: format!("found nothing or null where field \"{path}\" requires a reference"),
+                path,
+                hint: None,
+            }),
+            (Some(_), None) => Err(MappingError {
+                code: "absorb/reference",
+                path,
+                message: format!(
+                    "it names a record to which migration \"{}\" has assigned no key",
+                    self.rule.migration
+                ),
+                hint: Some("mend the reference in the source, or bring the record that it names there".to_owned()),
+            }),
+        }
+    }
+
+    /// Why shape v1 cannot show a record.
+    pub fn unsayable(&self) -> MappingError {
+        MappingError {
+            code: "absorb/reference",
+            path: self.rule.from.clone(),
+            message: "it names a record of the target's own, which the source cannot name".to_owned(),
+            hint: Some("read it in shape v2; a rollback keeps the reference beside the source's row".to_owned()),
+        }
+    }
+}
+
+impl Shapes {
+    /// The fields that name records whose keys were assigned.
+    pub fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    /// Whether every reference of a row of the source was looked up.
+    ///
+    /// # Errors
+    /// `absorb/reference`, `mapping/required`: which was not found, or is not there.
+    pub fn referred(&self, v1: &Image) -> Result<(), MappingError> {
+        self.references.iter().try_for_each(|reference| reference.is_found(v1))
+    }
+
+    /// Whether shape v1 can say which records this one names.
+    ///
+    /// # Errors
+    /// `absorb/reference`: one of the target's own.
+    pub fn sayable(&self, v1: &Image) -> Result<(), MappingError> {
+        match self.references.iter().find(|reference| reference.strayed(v1).is_some()) {
+            Some(reference) => Err(reference.unsayable()),
+            None => Ok(()),
+        }
+    }
+
+    /// What stands beside a row of its references to the target's own, kept
+    /// when the row is made anew.
+    pub fn keep_strays(&self, from: &Image, to: &mut Image) {
+        if let Some(strays) = from.parked.get(STRAYS) {
+            to.parked.set(STRAYS, strays.clone());
+        }
+    }
+}
