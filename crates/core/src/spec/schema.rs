@@ -212,7 +212,23 @@ fn absorbing(moving: &Value) -> Value {
                     "enum": ["next", "uuid5"]
                 },
                 "first": { "description": "The lowest number that is assigned", "type": "integer", "minimum": 1, "default": 1 },
-                "namespace": { "description": "The namespace of the UUIDs", "type": "string", "format": "uuid" }
+                "namespace": { "description": "The namespace of the UUIDs", "type": "string", "format": "uuid" },
+                "keep": {
+                    "description": "The table of keys stays after the end, for the references of other migrations",
+                    "type": "boolean", "default": false
+                }
+            }
+        },
+        "references": {
+            "description": "Fields that name records whose keys were assigned, by this migration or another",
+            "type": "object",
+            "additionalProperties": {
+                "type": "object", "additionalProperties": false, "required": ["migration", "table", "key"],
+                "properties": {
+                    "migration": { "description": "The migration that assigned the keys", "type": "string" },
+                    "table": { "description": "The table of the target in which those records live", "type": "string" },
+                    "key": { "description": "Its key", "type": "string" }
+                }
             }
         },
         "stragglers": {

@@ -1,7 +1,8 @@
 //! Northwind's customers, whose keys are five letters, into Chinook's, whose
 //! keys are numbers: assigned once and kept through a rollback and the next
 //! move; with values that Chinook has already, texts that are too long for it,
-//! and records that it refuses only when they come.
+//! and records that it refuses only when they come. And their orders, which name
+//! them by either key.
 
 use std::fmt::Write as _;
 
@@ -168,4 +169,96 @@ fn northwinds_customers_into_chinooks() {
         let theirs = format!("SELECT count(*) {tables} AND table_name IN ('customers', 'customer')");
         assert_eq!(database.one(&theirs), columns.to_string());
     }
+}
+
+/// Northwind's orders of the first three months, each with what it came to.
+const ORDERS: &str = "DELETE FROM order_details WHERE order_id > 10320; DELETE FROM orders WHERE order_id > 10320;";
+
+#[test]
+fn northwinds_orders_follow_their_customers() {
+    let (source, target) = (northwind(), chinook_postgres());
+    // One order names nobody, which Chinook does not allow.
+    source.load(&format!("{ORDERS} UPDATE orders SET customer_id = NULL WHERE order_id = 10300;"));
+    let place = tempfile::tempdir().unwrap();
+    let absorb = Absorb { place: place.path(), source: &source, target: &target };
+    let spec = include_str!("../../../../examples/orders-absorb.toml");
+    let spec = spec.replace("postgres://localhost/northwind", "${SOURCE}");
+    absorb.write("orders.toml", &spec.replace("postgres://localhost/chinook", "${TARGET}"));
+    absorb.write("northwind.toml", &format!("{SPEC}keep = true\n"));
+    let orders = || {
+        source.rows("SELECT o.*::text FROM (SELECT order_id, customer_id, employee_id, order_date, required_date, \
+        shipped_date, ship_via, freight, ship_name, ship_address, ship_city, ship_region, ship_postal_code, ship_country \
+        FROM orders) o ORDER BY order_id")
+    };
+    let invoices = || target.rows("SELECT i.*::text FROM invoice i ORDER BY invoice_id");
+    let before = (orders(), invoices());
+    let early = absorb.run("plan orders.toml");
+    let told = String::from_utf8_lossy(&early.stderr);
+    assert!(told.contains("no keys of migration \"northwind\"") && told.contains("prepare that"), "{told}");
+
+    absorb.ok("start northwind.toml");
+    absorb.ok("advance --migration northwind");
+    let plan = absorb.ok("plan orders.toml");
+    assert_eq!((plan["records"].as_u64(), plan["refused"].as_u64()), (Some(73), Some(1)), "{plan}");
+    assert_eq!(plan["listed"][0]["field"], "customer_id (mapping/required)");
+    absorb.ok("start orders.toml");
+    absorb.ok("advance --migration northwind-orders");
+    let all = letters(&source.rows(NORTHWINDS));
+    let totals = source.rows(
+        "SELECT o.order_id, coalesce(round(sum(unit_price * quantity * (1 - discount))::numeric, 2), 0) \
+         FROM orders o LEFT JOIN order_details d USING (order_id) GROUP BY 1 ORDER BY 1",
+    );
+    let lines = totals.iter().fold("order_id,total\n".to_owned(), |mut csv, row| {
+        writeln!(csv, "{},{}", row[0].as_ref().unwrap(), row[1].as_ref().unwrap()).unwrap();
+        csv
+    });
+    absorb.write("orders.csv", &lines);
+    let bulk = |file: &str, migration: &str| -> serde_json::Value {
+        let output = absorb.run(&format!("bulk {migration} --by v1 --from {file} --json"));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let counts = |done: &serde_json::Value| ["moved", "already", "failed"].map(|name| done[name].as_u64().unwrap());
+
+    // Half of the customers, and the orders that name them; then the rest.
+    absorb.write("half.csv", &self::lines(&all[..45]));
+    assert_eq!(counts(&bulk("half.csv", "northwind")), [45, 0, 0]);
+    let theirs = format!("SELECT count(*) FROM orders WHERE customer_id <= '{}'", all[44]);
+    let theirs: u64 = source.one(&theirs).parse().unwrap();
+    assert_eq!(counts(&bulk("orders.csv", "northwind-orders")), [theirs, 0, 73 - theirs]);
+    let kept = std::fs::read_to_string(place.path().join("orders.csv.errors.jsonl")).unwrap();
+    assert_eq!(kept.matches("move it first").count() as u64, 72 - theirs, "{kept}");
+    assert_eq!(absorb.ok("dead-letters --migration northwind-orders")["dead_letters"][0]["key"], "10300");
+    absorb.write("all.csv", &self::lines(&all));
+    assert_eq!(counts(&bulk("all.csv", "northwind")), [46, 45, 0]);
+    assert_eq!(counts(&bulk("orders.csv", "northwind-orders")), [72 - theirs, theirs, 1]);
+
+    // Each invoice names the customer that its order named.
+    let named = "SELECT i.invoice_id, upper(split_part(c.email, '@', 1)) FROM invoice i JOIN customer c USING (customer_id) \
+                 WHERE i.invoice_id > 10000 ORDER BY 1";
+    let of_orders = "SELECT order_id, customer_id FROM orders WHERE customer_id IS NOT NULL ORDER BY 1";
+    assert_eq!(target.rows(named), source.rows(of_orders));
+
+    // Chinook gives an invoice to another of Northwind's: that goes back too, in letters.
+    target.load("UPDATE invoice SET customer_id = 61 WHERE invoice_id = 10248;");
+    absorb.ok("rollback --migration northwind-orders");
+    let expect: Rows = before
+        .0
+        .iter()
+        .map(|row| vec![row[0].as_ref().map(|text| text.replace("(10248,VINET,", "(10248,ANATR,"))])
+        .collect();
+    assert_eq!((orders(), invoices()), (expect, before.1.clone()), "nothing is lost, and nothing else is changed");
+
+    // Again, and to the end, the customers first.
+    source.load("UPDATE orders SET customer_id = 'VINET' WHERE order_id IN (10248, 10300);");
+    absorb.ok("advance --migration northwind-orders");
+    assert_eq!(counts(&bulk("orders.csv", "northwind-orders")), [73, 0, 0]);
+    absorb.ok("dead-letters retry --migration northwind-orders");
+    for migration in ["northwind", "northwind-orders"] {
+        absorb.ok(&format!("advance --migration {migration}"));
+        let verified = absorb.ok(&format!("verify --migration {migration}"));
+        assert_eq!(verified["report"]["mismatches"].as_u64(), Some(0), "{verified}");
+        absorb.ok(&format!("complete --migration {migration}"));
+    }
+    assert_eq!(target.rows(named), source.rows(of_orders));
+    assert_eq!(invoices().len(), before.1.len() + 73);
 }

@@ -4,9 +4,11 @@
 use std::path::Path;
 
 use serde_json::json;
+use shearwater_core::error::StoreError;
 use shearwater_core::query::Filter;
 use shearwater_core::spec::locate;
 use shearwater_core::store::{InspectedTable, Inspection, Side};
+use shearwater_engine::absorb::Fault;
 use shearwater_engine::absorb::census::{Found, Looking};
 
 use super::AbsorbFile;
@@ -61,12 +63,18 @@ pub async fn look(spec: &AbsorbFile) -> Outcome<Planned> {
             only: Filter::All,
             target: target.as_ref(),
         };
-        planned.found = looking
-            .census(|| Ok(()))
-            .await
-            .map_err(|fault| Failure::new(Exit::Store, "plan/census", fault.to_string()))?;
+        planned.found = looking.census(|| Ok(())).await.map_err(untried)?;
     }
     Ok(planned)
+}
+
+/// Why the records could not be tried.
+fn untried(fault: Fault) -> Failure {
+    let failure = Failure::new(Exit::Store, "plan/census", fault.to_string());
+    match fault {
+        Fault::Store(_, StoreError { hint: Some(hint), .. }) => failure.hint(hint),
+        _ => failure,
+    }
 }
 
 fn find<'i>(inspection: &'i Inspection, table: &str) -> Option<&'i InspectedTable> {
