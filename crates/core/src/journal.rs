@@ -206,6 +206,11 @@ pub enum Command {
     Resume,
     /// Try the dead letters again.
     RetryDeadLetters,
+    /// Of an absorb: undo deactivations.
+    UndoDeactivations {
+        /// The records' keys in the source, as text; `None`: all.
+        keys: Option<Vec<String>>,
+    },
 }
 
 /// A command with its fate.

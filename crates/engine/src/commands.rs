@@ -125,6 +125,9 @@ impl Commands {
             Command::Pause => self.pause().await,
             Command::Resume => self.resume().await,
             Command::RetryDeadLetters => dead_letters::retry(&helm).await.map(Begun::Done),
+            Command::UndoDeactivations { .. } => {
+                Err(Halt::refused("kind/move", "a move deactivates nobody", "`deactivations` is for an absorb"))
+            }
         }
     }
 

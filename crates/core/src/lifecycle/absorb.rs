@@ -195,6 +195,11 @@ pub enum Step {
         /// How many.
         records: u64,
     },
+    /// Deactivations were undone.
+    Reactivated {
+        /// How many.
+        records: u64,
+    },
     /// Every moved record is back in the source.
     Returned {
         /// How many went back in this rollback.
@@ -213,6 +218,7 @@ impl Step {
             Step::Closing { .. } => "closing",
             Step::Aborted { .. } => "aborted",
             Step::Deactivated { .. } => "deactivated",
+            Step::Reactivated { .. } => "reactivated",
             Step::Returned { .. } => "returned",
         }
     }
@@ -311,6 +317,7 @@ impl State {
             | Step::Prepared { .. }
             | Step::Entering { .. }
             | Step::Deactivated { .. }
+            | Step::Reactivated { .. }
             | Step::Returned { .. } => self.settled(event)?,
         }
         match step {
@@ -323,8 +330,10 @@ impl State {
             Step::Entered { to } => self.entered(event, *to),
             Step::Aborted { epoch, .. } => self.aborted(event, *epoch),
             Step::Closing { epoch } => self.close(event, *epoch),
-            Step::Deactivated { .. } if self.moves_forward() => Ok(self.clone()),
-            Step::Deactivated { .. } => self.refuse(event, "records do not move in this phase"),
+            Step::Deactivated { .. } | Step::Reactivated { .. } if self.moves_forward() => Ok(self.clone()),
+            Step::Deactivated { .. } | Step::Reactivated { .. } => {
+                self.refuse(event, "records do not move in this phase")
+            }
             Step::Returned { .. } if self.phase == Phase::Rollback => Ok(State { returned: true, ..self.clone() }),
             Step::Returned { .. } => self.refuse(event, "records go back in rollback only"),
         }

@@ -105,8 +105,12 @@ impl Scope {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stragglers {
     /// The v1 field with the time of the last activity (a date, a timestamp or
-    /// an instant). A record without one is never deactivated.
+    /// an instant).
     pub activity: Path,
+    /// The v1 field by which a record without an activity is judged, of the
+    /// same type, for example when it was created; `None`: such a record is
+    /// never deactivated.
+    pub without_activity: Option<Path>,
     /// How long without activity, days.
     pub deactivate_after_days: u64,
     /// The v2 fields that a deactivated record is moved with.
@@ -287,6 +291,22 @@ fn read_scope(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Scope {
     }
 }
 
+/// What a record without an activity is judged by.
+fn read_without(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Option<Path>> {
+    let hint = "\"never\": it is never deactivated; { since = \"created_at\" }: as if it had been active then";
+    if let DeValue::Table(table) = item.value.get_ref() {
+        if let Some((_, since)) = table.iter().find(|(name, _)| name.get_ref() == "since").filter(|_| table.len() == 1)
+            && let DeValue::String(path) = since.get_ref()
+        {
+            return read_path(reader, path, item.span()).map(Some);
+        }
+    } else if reader.text(item)? == "never" {
+        return Some(None);
+    }
+    reader.problem("spec/value", item.span(), "`without_activity` says nothing known", Some(hint.to_owned()));
+    None
+}
+
 fn read_stragglers(
     reader: &mut Reader<'_>,
     root: &mut Section<'_>,
@@ -299,6 +319,7 @@ fn read_stragglers(
     let mut section = reader.section(item, "[stragglers]")?;
     let (activity, span) = required_text(reader, &mut section, "activity", "\"last_login_at\"");
     let activity = read_path(reader, &activity, span);
+    let without_activity = section.take("without_activity").and_then(|item| read_without(reader, &item));
     let days = match section.take("deactivate_after_days") {
         Some(item) => reader.number(&item, 1, DAYS_MAX, "days"),
         None => {
@@ -322,7 +343,13 @@ fn read_stragglers(
         reader.problem("spec/missing", span, message, None);
     }
     let per_day_max = per_day_max.unwrap_or(PER_DAY_MAX_DEFAULT);
-    Some(Stragglers { activity: activity?, deactivate_after_days: days?, deactivate, per_day_max })
+    Some(Stragglers {
+        activity: activity?,
+        without_activity: without_activity.flatten(),
+        deactivate_after_days: days?,
+        deactivate,
+        per_day_max,
+    })
 }
 
 /// Values of v2 fields, each of its field's type.

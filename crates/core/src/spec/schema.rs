@@ -237,6 +237,17 @@ fn absorbing(moving: &Value) -> Value {
             "required": ["activity", "deactivate_after_days", "deactivate"],
             "properties": {
                 "activity": { "description": "The v1 field with the time of the last activity", "type": "string" },
+                "without_activity": {
+                    "description": "What a record without an activity is judged by",
+                    "oneOf": [
+                        { "const": "never" },
+                        {
+                            "type": "object", "additionalProperties": false, "required": ["since"],
+                            "properties": { "since": { "description": "A v1 field of the same type", "type": "string" } }
+                        }
+                    ],
+                    "default": "never"
+                },
                 "deactivate_after_days": { "type": "integer", "minimum": 1, "maximum": 36_525 },
                 "deactivate": { "description": "The v2 fields that they are moved with", "type": "object" },
                 "per_day_max": number("Records deactivated in one day", 1, None, 1_000)

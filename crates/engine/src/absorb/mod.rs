@@ -29,6 +29,7 @@ pub mod returning;
 pub mod run;
 pub mod serve;
 pub mod stragglers;
+pub mod undo;
 pub mod verify;
 pub mod write;
 

@@ -249,6 +249,7 @@ impl Leading<'_> {
                 Ok(json!({ "status": "running" }))
             }
             Command::RetryDeadLetters => self.retry(&state).await,
+            Command::UndoDeactivations { keys } => self.undo(&state, keys.as_deref()).await,
             Command::Ramp { .. } | Command::Backfill | Command::Repair { .. } => Err(Halt::refused(
                 "kind/absorb",
                 "an absorb does not have this step",
@@ -465,6 +466,19 @@ impl Leading<'_> {
         }
         self.enter(Phase::Complete).await?;
         Ok(json!({ "phase": Phase::Complete.name() }))
+    }
+
+    /// Report: how many records came back.
+    async fn undo(&mut self, state: &State, keys: Option<&[String]>) -> Result<serde_json::Value, Halt> {
+        if !state.moves_forward() {
+            let message = format!("deactivations are undone in lazy and drain, and this is {}", state.phase.name());
+            return Err(Halt::refused("phase/not-possible", message, "a rollback takes every record back"));
+        }
+        let undone = self.carrier.undo(state, keys).await?;
+        if undone > 0 {
+            self.step(Step::Reactivated { records: undone }).await?;
+        }
+        Ok(json!({ "undone": undone }))
     }
 
     /// Looks at every dead letter again: those whose record moves or has moved

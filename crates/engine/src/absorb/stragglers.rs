@@ -4,12 +4,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shearwater_core::Key;
 use shearwater_core::absorb::{Home, Parted};
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::lifecycle::absorb::State;
-use shearwater_core::query::{CompareOp, Filter, ListQuery, Literal, OrderTerm};
+use shearwater_core::path::Path;
+use shearwater_core::query::{CompareOp, Filter, IsWhat, Keyset, ListQuery, Literal, OrderTerm};
 use shearwater_core::shape::FieldType;
 use shearwater_core::spec::Stragglers;
 use shearwater_core::store::{Expect, Fetched, Side};
@@ -17,24 +18,11 @@ use shearwater_core::value::{Date, Instant, LocalTimestamp, Value};
 
 use super::carry::{Landed, stamp_of, unchanged};
 use super::place::Place;
+use super::undo::Day;
 use super::{BATCH, Carrier, Fault, Protection};
 use crate::records::Shape;
 
-/// The note with today's deactivations.
-const DAY_NOTE: &str = "absorb-deactivated";
-
 const MICROS_PER_DAY: i64 = 86_400_000_000;
-
-/// Today's deactivations, kept before they are done: a crash counts too many
-/// and never too few.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Day {
-    /// Days since 1970.
-    pub day: i64,
-    /// Keys of records that were, or were about to be, deactivated today. Those of
-    /// days before are not kept.
-    pub keys: Vec<String>,
-}
 
 /// What a round did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,7 +65,18 @@ pub fn inactive(stragglers: &Stragglers, ty: Option<FieldType>, now_micros: i64)
         Some(FieldType::Timestamp) => Value::Local(LocalTimestamp::Micros(until)),
         _ => Value::Instant(Instant::Micros(until)),
     };
-    Filter::Compare { path: stragglers.activity.clone(), op: CompareOp::Lt, literal: Literal::Typed(literal) }
+    let before = |path: &Path| {
+        let literal = Literal::Typed(literal.clone());
+        Filter::Compare { path: path.clone(), op: CompareOp::Lt, literal }
+    };
+    let inactive = before(&stragglers.activity);
+    match &stragglers.without_activity {
+        None => inactive,
+        Some(since) => {
+            let never = Filter::Is { path: stragglers.activity.clone(), what: IsWhat::Null };
+            Filter::Or(vec![inactive, Filter::And(vec![never, before(since)])])
+        }
+    }
 }
 
 impl Carrier {
@@ -88,15 +87,13 @@ impl Carrier {
 
     /// Today's deactivations so far.
     pub async fn day(&self) -> Result<Day, Fault> {
-        let fresh = Day { day: today(), keys: Vec::new() };
-        let Some(text) = self.setup.journal.note(DAY_NOTE).await? else { return Ok(fresh) };
-        Ok(serde_json::from_str::<Day>(&text).ok().filter(|day| day.day == fresh.day).unwrap_or(fresh))
+        self.day_of(today()).await
     }
 
     /// Which records the next round would deactivate.
     pub async fn preview(&self) -> Result<Preview, Fault> {
         let Some(stragglers) = &self.setup.spec.stragglers else { return Ok(Preview::default()) };
-        let left_today = stragglers.per_day_max.saturating_sub(self.day().await?.keys.len() as u64);
+        let left_today = stragglers.per_day_max.saturating_sub(self.day().await?.entries.len() as u64);
         let found = self.stragglers(stragglers, left_today).await?;
         Ok(Preview { next: found.iter().map(|found| found.key.to_text()).collect(), left_today })
     }
@@ -107,10 +104,23 @@ impl Carrier {
             return Ok(Vec::new());
         }
         let filter = Filter::And(vec![self.setup.shapes.lives_in(Home::Source), self.inactive_now(stragglers)]);
-        let by_activity = OrderTerm::by(stragglers.activity.clone());
-        let query = ListQuery { filter, order: vec![by_activity], after: None, limit };
-        let source = self.setup.source().await.map_err(Fault::source)?;
-        Ok(source.list(&query).await.map_err(Fault::source)?.records)
+        let order = vec![OrderTerm::by(stragglers.activity.clone())];
+        let (source, spared) = (self.setup.source().await.map_err(Fault::source)?, self.spared().await?);
+        let (mut chosen, mut after) = (Vec::new(), None);
+        loop {
+            let query = ListQuery { filter: filter.clone(), order: order.clone(), after, limit: BATCH };
+            let page = source.list(&query).await.map_err(Fault::source)?;
+            after = page.records.last().map(|last| {
+                let record = last.image.as_ref().map(|image| &image.record);
+                let activity = record.and_then(|record| stragglers.activity.get(record)).cloned();
+                Keyset { values: vec![activity.unwrap_or(Value::Null)], key: last.key.clone() }
+            });
+            chosen.extend(page.records.into_iter().filter(|found| !spared.contains(&found.key.to_text())));
+            if chosen.len() >= limit || !page.more || after.is_none() {
+                chosen.truncate(limit);
+                return Ok(chosen);
+            }
+        }
     }
 
     /// Deactivates the next stragglers, as many as today still allows.
@@ -118,14 +128,15 @@ impl Carrier {
         let mut round = Round::default();
         let Some(stragglers) = self.setup.spec.stragglers.clone() else { return Ok(round) };
         let mut day = self.day().await?;
-        let left = stragglers.per_day_max.saturating_sub(day.keys.len() as u64);
+        let left = stragglers.per_day_max.saturating_sub(day.entries.len() as u64);
         let chosen = self.stragglers(&stragglers, left).await?;
         if chosen.is_empty() {
             return Ok(round);
         }
-        day.keys.extend(chosen.iter().map(|found| found.key.to_text()));
-        let text = serde_json::to_string(&day).unwrap_or_default();
-        self.setup.journal.set_note(DAY_NOTE, &text).await?;
+        for found in &chosen {
+            day.entries.push(self.entry(found)?);
+        }
+        self.note_day(&day).await?;
         for found in chosen {
             let done = match self.deactivate_one(state, &stragglers, &found).await {
                 // One that cannot be shown in v2 does not hold up the others.
@@ -165,6 +176,10 @@ impl Carrier {
             },
         };
         if again && !self.inactive_now(stragglers).matches(&held.v1.record) {
+            return Ok(Deactivated::LeftAlone);
+        }
+        // It is written down as it was chosen: another version is for the next round.
+        if again && stamp_of(&row) != stamp_of(chosen) {
             return Ok(Deactivated::LeftAlone);
         }
         self.with_own_key(&row.key, &mut held).await?;

@@ -84,6 +84,8 @@ enum Verb {
     Complete(steps::Complete),
     /// Move records of an absorb in bulk: from a file's lines, or by a rule
     Bulk(absorb::bulk::BulkArgs),
+    /// Who was deactivated for inactivity in an absorb, and the way to undo it
+    Deactivations(absorb::deactivations::DeactivationsArgs),
     /// Give the migration up, and remove what Shearwater put into the stores
     Withdraw(steps::Withdraw),
     /// Compare every record of both stores
@@ -211,7 +213,7 @@ async fn run(console: Console, cli: Cli) -> Outcome<Exit> {
         Verb::Ramp(args) => steps::ramp(&context, args).await,
         Verb::Rollback(_) => steps::rollback(&context).await,
         Verb::Complete(_) => steps::complete(&context).await,
-        Verb::Bulk(_) => Err(absorb::bulk::only_absorb()),
+        Verb::Bulk(_) | Verb::Deactivations(_) => Err(absorb::bulk::only_absorb()),
         Verb::Withdraw(_) => steps::withdraw(&context).await,
         Verb::Verify(_) => verify::verify(&context).await,
         Verb::Repair(args) => verify::repair(&context, args).await,

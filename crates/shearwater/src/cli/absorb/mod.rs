@@ -23,6 +23,7 @@ use crate::render::amount;
 use crate::wiring;
 
 pub mod bulk;
+pub mod deactivations;
 pub mod lists;
 pub mod plan;
 pub mod start;
@@ -65,6 +66,7 @@ pub(super) async fn run(context: &Context, verb: &Verb) -> Outcome<Option<Exit>>
         Verb::Start(args) => return start::run(context, &args.spec).await,
         Verb::Status(args) => return status::run(context, args).await,
         Verb::Bulk(args) => return bulk::run(context, args).await.map(Some),
+        Verb::Deactivations(args) => return deactivations::run(context, args).await.map(Some),
         Verb::Advance(_) => Command::Advance,
         Verb::Rollback(_) => Command::Rollback,
         Verb::Complete(_) => Command::Complete,
@@ -270,6 +272,8 @@ pub fn step_text(step: &Step) -> String {
         Step::Entered { to } => to.name().to_owned(),
         Step::Closing { epoch } => format!("epoch {epoch}"),
         Step::Aborted { reason, epoch } => format!("{reason}; epoch {epoch}"),
-        Step::Deactivated { records } | Step::Returned { records } => amount::counted(*records, "record", "records"),
+        Step::Deactivated { records } | Step::Reactivated { records } | Step::Returned { records } => {
+            amount::counted(*records, "record", "records")
+        }
     }
 }
