@@ -195,6 +195,12 @@ pub enum Step {
         /// How many.
         records: u64,
     },
+    /// Deactivations are about to be undone: records go both ways, and members
+    /// read lists so, under this epoch.
+    Undoing {
+        /// The new epoch.
+        epoch: u64,
+    },
     /// Deactivations were undone.
     Reactivated {
         /// How many.
@@ -218,6 +224,7 @@ impl Step {
             Step::Closing { .. } => "closing",
             Step::Aborted { .. } => "aborted",
             Step::Deactivated { .. } => "deactivated",
+            Step::Undoing { .. } => "undoing",
             Step::Reactivated { .. } => "reactivated",
             Step::Returned { .. } => "returned",
         }
@@ -243,6 +250,9 @@ pub struct State {
     pub closing: bool,
     /// Whether every record is known to be back, so that the rollback may end.
     pub returned: bool,
+    /// Whether deactivated records go back one by one, while others move.
+    #[serde(default)]
+    pub undoing: bool,
     /// The last finished verification, and the entry at which it finished.
     pub verified: Option<(u64, VerifyTotals)>,
 }
@@ -273,6 +283,7 @@ impl State {
             (Phase::Prepare, Some(Phase::Planned | Phase::Withdrawn)) => ListOrder::SourceOnly,
             (Phase::Planned | Phase::Withdrawn, _) => ListOrder::SourceOnly,
             (Phase::Rollback, None) => ListOrder::TargetFirst,
+            (Phase::Lazy | Phase::Drain, _) if self.undoing => ListOrder::SourceTwice,
             (Phase::Prepare | Phase::Lazy | Phase::Drain, None | Some(Phase::Lazy | Phase::Drain)) => {
                 ListOrder::SourceFirst
             }
@@ -297,6 +308,13 @@ impl State {
         self.entering.is_none() && self.phase == Phase::Drain && self.status == Status::Running
     }
 
+    /// Whether deactivations may be undone now: also after a rollback, where
+    /// what they set is left beside the records.
+    pub fn undoes(&self) -> bool {
+        let has_begun = matches!(self.phase, Phase::Prepare | Phase::Lazy | Phase::Drain);
+        has_begun && self.entering.is_none() && self.uses_sidecars()
+    }
+
     fn refuse<T>(&self, event: &Event, why: impl Into<String>) -> Result<T, Illegal> {
         Err(Illegal { event: event.name().to_owned(), phase: self.phase.name(), why: why.into() })
     }
@@ -317,6 +335,7 @@ impl State {
             | Step::Prepared { .. }
             | Step::Entering { .. }
             | Step::Deactivated { .. }
+            | Step::Undoing { .. }
             | Step::Reactivated { .. }
             | Step::Returned { .. } => self.settled(event)?,
         }
@@ -330,8 +349,10 @@ impl State {
             Step::Entered { to } => self.entered(event, *to),
             Step::Aborted { epoch, .. } => self.aborted(event, *epoch),
             Step::Closing { epoch } => self.close(event, *epoch),
-            Step::Deactivated { .. } | Step::Reactivated { .. } if self.moves_forward() => Ok(self.clone()),
-            Step::Deactivated { .. } | Step::Reactivated { .. } => {
+            Step::Deactivated { .. } if self.moves_forward() => Ok(self.clone()),
+            Step::Undoing { epoch } if self.moves_forward() => self.undo(event, *epoch),
+            Step::Reactivated { .. } if self.undoes() => Ok(State { undoing: false, ..self.clone() }),
+            Step::Deactivated { .. } | Step::Undoing { .. } | Step::Reactivated { .. } => {
                 self.refuse(event, "records do not move in this phase")
             }
             Step::Returned { .. } if self.phase == Phase::Rollback => Ok(State { returned: true, ..self.clone() }),
@@ -353,6 +374,16 @@ impl State {
             return self.refuse(event, "not every record is back");
         }
         Ok(State { entering: Some(to), epoch, returned: false, ..self.clone() })
+    }
+
+    fn undo(&self, event: &Event, epoch: u64) -> Result<State, Illegal> {
+        if self.undoing {
+            return self.refuse(event, "deactivations are being undone");
+        }
+        if epoch != self.epoch + 1 {
+            return self.refuse(event, format!("epoch {} must come after {}, not {epoch}", self.epoch + 1, self.epoch));
+        }
+        Ok(State { undoing: true, epoch, ..self.clone() })
     }
 
     fn close(&self, event: &Event, epoch: u64) -> Result<State, Illegal> {
@@ -386,7 +417,7 @@ impl State {
         let prepared = self.prepared && !gone;
         // What was verified before records went back says nothing later.
         let verified = if matches!(to, Phase::Rollback) { None } else { self.verified };
-        Ok(State { phase: to, entering: None, prepared, closing: false, verified, ..self.clone() })
+        Ok(State { phase: to, entering: None, prepared, closing: false, undoing: false, verified, ..self.clone() })
     }
 }
 
@@ -401,6 +432,7 @@ impl Lifecycle for State {
             census: None,
             closing: false,
             returned: false,
+            undoing: false,
             verified: None,
         }
     }

@@ -137,6 +137,9 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
     let pace = read_pace(reader, &mut root);
     root.refuse_rest(reader);
     let unmapped = Unmapped::KeepIn(REST.to_owned());
+    if let Some(stragglers) = &stragglers {
+        same_time(reader, &source.layout, stragglers);
+    }
     let Head { migration, entity } = head;
     let draft = Draft {
         spec: Spec { migration, kind: Kind::Absorb, entity, source, target, fields, unmapped, gates, pace },
@@ -288,6 +291,26 @@ fn read_scope(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Scope {
             reader.problem("spec/scope", item.span(), format!("unknown scope `{word}`"), Some(hint));
             Scope::default()
         }
+    }
+}
+
+/// Both times are compared with one moment, so they must be of one type.
+fn same_time(reader: &mut Reader<'_>, layout: &super::LayoutSpec, stragglers: &Stragglers) {
+    let super::LayoutSpec::Rows { columns, .. } = layout else { return };
+    let column = |path: &Path| columns.iter().find(|column| Path::field(&column.name) == *path);
+    let (activity, since) = (column(&stragglers.activity), stragglers.without_activity.as_ref().and_then(column));
+    if let (Some(activity), Some(since)) = (activity, since)
+        && activity.ty != since.ty
+    {
+        let message = format!(
+            "`{}` is of type {}, and the activity `{}` of type {}",
+            since.name,
+            since.ty.name(),
+            activity.name,
+            activity.ty.name()
+        );
+        let hint = "`without_activity` takes a field of the same type".to_owned();
+        reader.problem("spec/type", since.span, message, Some(hint));
     }
 }
 

@@ -19,6 +19,7 @@ use crate::records::ServeError;
 pub mod bulk;
 pub mod carry;
 pub mod census;
+pub mod deactivations;
 pub mod identity;
 pub mod list;
 pub mod place;

@@ -169,7 +169,7 @@ pub async fn report(setup: &Setup) -> Result<Report, Halt> {
         drained_at_ms,
         census: state.census.clone(),
         oldest,
-        deactivated_today: carrier.day().await?.entries.len() as u64,
+        deactivated_today: carrier.today().await?.len() as u64,
         dead_letters: setup.journal.dead_letter_count().await?,
         verified: state.verified.map(|(_, totals)| totals),
         ways: info.ways.iter().map(|(command, to)| (*command, to.name())).collect(),

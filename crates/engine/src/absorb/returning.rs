@@ -61,10 +61,22 @@ impl Carrier {
             self.bury(&row.key, stamp_of(row), error.code, &error.message).await?;
         }
         let v1 = shapes.together(&held.v1, &image.record, &origin)?;
-        let version = stamp_of(&found);
+        self.stage_as(epoch, row, &held, v1, stamp_of(&found)).await
+    }
+
+    /// Stages a record in its row of the source, as it is to be there when the
+    /// target has given the version up.
+    pub(super) async fn stage_as(
+        &self,
+        epoch: u64,
+        row: &Fetched,
+        held: &Held,
+        v1: Image,
+        version: Stamp,
+    ) -> Result<(), Fault> {
         let staged = Held { v1, home: Home::Target, left: held.left, returning: Some(version) };
-        let change =
-            Change { key: row.key.clone(), image: Some(shapes.row(staged)), expect: Expect::Stamp(stamp_of(row)) };
+        let image = Some(self.setup.shapes.row(staged));
+        let change = Change { key: row.key.clone(), image, expect: Expect::Stamp(stamp_of(row)) };
         let source = self.setup.source().await.map_err(Fault::source)?;
         let write = Write { epoch: Some(epoch), changes: vec![change], idempotency: None };
         source.write(write).await.map_err(Fault::source)?;

@@ -17,6 +17,7 @@ use shearwater_core::store::{Fence, Role, Side, Store};
 
 use super::census::{CENSUS_NOTE, Looking};
 use super::place::Place;
+use super::stragglers::Tried;
 use super::{Carrier, Fault, Protection, Setup};
 use crate::coordinator::{Coordinator, CoordinatorOptions, Lead, Standby};
 use crate::failpoint;
@@ -25,6 +26,8 @@ use crate::interrupted::{self, Interrupted};
 use crate::ledger::{Halt, Lease, Ledger};
 use crate::member::Member;
 use crate::records::Shape;
+
+mod undoing;
 
 /// How often members' leases are looked at while they are waited for.
 const MEMBERS_POLL: Duration = Duration::from_millis(5);
@@ -66,6 +69,7 @@ impl Lead for Leader {
             ledger,
             seen: Stamp::ZERO,
             deactivated_at: None,
+            tried: Tried::default(),
             stop: leash.stop.clone(),
         };
         lead.run(leash).await
@@ -80,6 +84,7 @@ struct Leading<'a> {
     /// The youngest mark of the last round.
     seen: Stamp,
     deactivated_at: Option<Instant>,
+    tried: Tried,
     /// What a coordinator before us was doing.
     interrupted: Interrupted,
     stop: tokio::sync::watch::Receiver<bool>,
@@ -157,7 +162,7 @@ impl Leading<'_> {
             return self.return_all(&state).await;
         }
         if state.deactivates() && self.deactivated_at.is_none_or(|at| at.elapsed() >= DEACTIVATE_EVERY) {
-            let round = self.carrier.deactivate(&state).await?;
+            let round = self.carrier.deactivate(&state, &mut self.tried).await?;
             self.deactivated_at = Some(Instant::now());
             if round.deactivated > 0 {
                 self.step(Step::Deactivated { records: round.deactivated }).await?;
@@ -466,19 +471,6 @@ impl Leading<'_> {
         }
         self.enter(Phase::Complete).await?;
         Ok(json!({ "phase": Phase::Complete.name() }))
-    }
-
-    /// Report: how many records came back.
-    async fn undo(&mut self, state: &State, keys: Option<&[String]>) -> Result<serde_json::Value, Halt> {
-        if !state.moves_forward() {
-            let message = format!("deactivations are undone in lazy and drain, and this is {}", state.phase.name());
-            return Err(Halt::refused("phase/not-possible", message, "a rollback takes every record back"));
-        }
-        let undone = self.carrier.undo(state, keys).await?;
-        if undone > 0 {
-            self.step(Step::Reactivated { records: undone }).await?;
-        }
-        Ok(json!({ "undone": undone }))
     }
 
     /// Looks at every dead letter again: those whose record moves or has moved

@@ -2,6 +2,7 @@
 //! spec declares, after a time without activity; so many in a day, and each
 //! only if it is still inactive in the very write that moves it (H14).
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -17,8 +18,8 @@ use shearwater_core::store::{Expect, Fetched, Side};
 use shearwater_core::value::{Date, Instant, LocalTimestamp, Value};
 
 use super::carry::{Landed, stamp_of, unchanged};
+use super::deactivations::Noted;
 use super::place::Place;
-use super::undo::Day;
 use super::{BATCH, Carrier, Fault, Protection};
 use crate::records::Shape;
 
@@ -33,6 +34,13 @@ pub struct Round {
     pub left_alone: u64,
     /// Records that the target will not have.
     pub refused: u64,
+}
+
+/// Records that were tried on one day.
+#[derive(Clone, Debug, Default)]
+pub struct Tried {
+    day: i64,
+    keys: BTreeSet<String>,
 }
 
 /// Stragglers as they stand.
@@ -85,20 +93,26 @@ impl Carrier {
         inactive(stragglers, ty, now_micros())
     }
 
-    /// Today's deactivations so far.
-    pub async fn day(&self) -> Result<Day, Fault> {
-        self.day_of(today()).await
+    /// The keys of today's deactivations so far.
+    pub async fn today(&self) -> Result<Vec<String>, Fault> {
+        self.noted_on(today()).await
     }
 
     /// Which records the next round would deactivate.
     pub async fn preview(&self) -> Result<Preview, Fault> {
         let Some(stragglers) = &self.setup.spec.stragglers else { return Ok(Preview::default()) };
-        let left_today = stragglers.per_day_max.saturating_sub(self.day().await?.entries.len() as u64);
-        let found = self.stragglers(stragglers, left_today).await?;
+        let left_today = stragglers.per_day_max.saturating_sub(self.today().await?.len() as u64);
+        let found = self.stragglers(stragglers, left_today, &BTreeSet::new()).await?;
         Ok(Preview { next: found.iter().map(|found| found.key.to_text()).collect(), left_today })
     }
 
-    async fn stragglers(&self, stragglers: &Stragglers, records_max: u64) -> Result<Vec<Fetched>, Fault> {
+    /// The next ones, without those that are spared and those that were `tried`.
+    async fn stragglers(
+        &self,
+        stragglers: &Stragglers,
+        records_max: u64,
+        tried: &BTreeSet<String>,
+    ) -> Result<Vec<Fetched>, Fault> {
         let limit = usize::try_from(records_max).unwrap_or(BATCH).min(BATCH);
         if limit == 0 {
             return Ok(Vec::new());
@@ -115,7 +129,10 @@ impl Carrier {
                 let activity = record.and_then(|record| stragglers.activity.get(record)).cloned();
                 Keyset { values: vec![activity.unwrap_or(Value::Null)], key: last.key.clone() }
             });
-            chosen.extend(page.records.into_iter().filter(|found| !spared.contains(&found.key.to_text())));
+            chosen.extend(page.records.into_iter().filter(|found| {
+                let key = found.key.to_text();
+                !spared.contains(&key) && !tried.contains(&key)
+            }));
             if chosen.len() >= limit || !page.more || after.is_none() {
                 chosen.truncate(limit);
                 return Ok(chosen);
@@ -123,21 +140,23 @@ impl Carrier {
         }
     }
 
-    /// Deactivates the next stragglers, as many as today still allows.
-    pub async fn deactivate(&self, state: &State) -> Result<Round, Fault> {
+    /// Deactivates the next stragglers, as many as today still allows. One that
+    /// stays, whatever the reason, is tried once a day.
+    pub async fn deactivate(&self, state: &State, tried: &mut Tried) -> Result<Round, Fault> {
         let mut round = Round::default();
         let Some(stragglers) = self.setup.spec.stragglers.clone() else { return Ok(round) };
-        let mut day = self.day().await?;
-        let left = stragglers.per_day_max.saturating_sub(day.entries.len() as u64);
-        let chosen = self.stragglers(&stragglers, left).await?;
+        if tried.day != today() {
+            *tried = Tried { day: today(), keys: BTreeSet::new() };
+        }
+        let left = stragglers.per_day_max.saturating_sub(self.noted_on(tried.day).await?.len() as u64);
+        let chosen = self.stragglers(&stragglers, left, &tried.keys).await?;
         if chosen.is_empty() {
             return Ok(round);
         }
-        for found in &chosen {
-            day.entries.push(self.entry(found)?);
-        }
-        self.note_day(&day).await?;
+        let entries = chosen.iter().map(|found| self.entry(found)).collect();
+        self.note_down(&Noted { day: tried.day, entries }).await?;
         for found in chosen {
+            tried.keys.insert(found.key.to_text());
             let done = match self.deactivate_one(state, &stragglers, &found).await {
                 // One that cannot be shown in v2 does not hold up the others.
                 Err(Fault::Mapping(error)) => {

@@ -1,231 +1,209 @@
-//! The list of deactivations, by which they can be undone until the end.
+//! Undoing deactivations: the one way back, of one record. It returns to its
+//! source, and has again what it had where the deactivation set something.
 //!
-//! A record is written down before it is deactivated, with the values that it
-//! had; it is deactivated only as it was then. Undoing is the one way back, of
-//! one record: it returns to its source, and what the deactivation had set is
-//! as it was before. It is spared from then on: whoever undid it did not want it.
+//! Only what the deactivation itself moved goes back, and only while it still
+//! has what was set: one that somebody has moved otherwise or changed since is
+//! refused by its key. Each step holds at the version that was judged, so one
+//! that is written meanwhile is judged again. An undone record is spared from
+//! then on: whoever undid it did not want it.
 
-use serde::{Deserialize, Serialize};
-use shearwater_core::absorb::Held;
-use shearwater_core::error::StoreErrorKind;
-use shearwater_core::journal::Journal;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use shearwater_core::absorb::{Held, Parted};
+use shearwater_core::error::{StoreError, StoreErrorKind};
 use shearwater_core::lifecycle::absorb::State;
-use shearwater_core::store::{Fetched, Image};
+use shearwater_core::store::Image;
 use shearwater_core::value::{Value, json};
 use shearwater_core::{Document, Key};
 
 use super::carry::stamp_of;
+use super::deactivations::{Entry, damaged};
 use super::place::Place;
 use super::{Carrier, Fault};
 use crate::records::Shape;
 
-/// The note with the days of which there are lists.
-const DAYS_NOTE: &str = "absorb-deactivated-days";
-
-/// The note with records that were undone, which are spared.
-const SPARED_NOTE: &str = "absorb-spared";
-
 /// Attempts at undoing one deactivation while others write the record.
 const UNDO_ATTEMPTS_MAX: usize = 16;
 
-/// One deactivation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The record's key in the source, as text.
-    pub key: String,
-    /// What it had where the deactivation set something, as tagged JSON.
-    pub before: String,
-}
-
-/// The deactivations of one day.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Day {
-    /// Days since 1970.
-    pub day: i64,
-    /// Records that were, or were about to be, deactivated: a crash writes down
-    /// too many and never too few.
-    pub entries: Vec<Entry>,
-}
-
-impl Day {
-    /// The records' keys.
-    pub fn keys(&self) -> Vec<&str> {
-        self.entries.iter().map(|entry| entry.key.as_str()).collect()
-    }
-}
+/// Keys that a report names; all are counted.
+const NAMED_MAX: usize = 1_000;
 
 /// What has become of a deactivated record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Since {
-    /// It is in the target as the deactivation left it.
+    /// It is in the target as the deactivation left it: it can be undone.
     Deactivated,
-    /// It lives in the source: it was undone, or not deactivated after all.
+    /// It lives in the source: it was undone or rolled back, or not deactivated after all.
     InSource,
-    /// Somebody has changed what the deactivation set, or deleted it.
+    /// Somebody has moved it otherwise, changed what was set, or deleted it.
+    Changed,
+    /// Nothing is known any more: the migration is over, or not prepared.
+    Past,
+}
+
+/// What came of undoing one deactivation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// It is as it was before.
+    Back,
+    /// It was so already.
+    Already,
+    /// It stays as it is: somebody has changed it since.
     Changed,
 }
 
-async fn read<T: Default + for<'de> Deserialize<'de>>(journal: &dyn Journal, note: &str) -> Result<T, Fault> {
-    let Some(text) = journal.note(note).await? else { return Ok(T::default()) };
-    serde_json::from_str(&text).map_err(|error| {
-        Fault::Journal(shearwater_core::journal::JournalError::Damaged(format!("the note {note}: {error}")))
-    })
+/// What came of undoing some.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Undoing {
+    /// Records that came back now.
+    pub undone: u64,
+    /// Records that were back already.
+    pub already: u64,
+    /// Records that somebody has changed since, and that stay as they are.
+    pub changed: u64,
+    /// Their keys, the first of them.
+    pub changed_keys: Vec<String>,
+    /// Keys that were asked for and are not on the list.
+    pub unlisted: Vec<String>,
 }
 
-async fn write<T: Serialize>(journal: &dyn Journal, note: &str, value: &T) -> Result<(), Fault> {
-    Ok(journal.set_note(note, &serde_json::to_string(value).unwrap_or_default()).await?)
-}
-
-fn day_note(day: i64) -> String {
-    format!("absorb-deactivated-{day}")
+impl Undoing {
+    /// Counts one.
+    pub fn add(&mut self, key: &str, undone: Undone) {
+        match undone {
+            Undone::Back => self.undone += 1,
+            Undone::Already => self.already += 1,
+            Undone::Changed => {
+                self.changed += 1;
+                if self.changed_keys.len() < NAMED_MAX {
+                    self.changed_keys.push(key.to_owned());
+                }
+            }
+        }
+    }
 }
 
 impl Carrier {
-    fn journal(&self) -> &dyn Journal {
-        self.setup.journal.as_ref()
-    }
-
-    /// The deactivations of a day.
-    pub(super) async fn day_of(&self, day: i64) -> Result<Day, Fault> {
-        let found: Day = read(self.journal(), &day_note(day)).await?;
-        Ok(Day { day, ..found })
-    }
-
-    /// Writes down who is about to be deactivated.
-    pub(super) async fn note_day(&self, day: &Day) -> Result<(), Fault> {
-        let mut days: Vec<i64> = read(self.journal(), DAYS_NOTE).await?;
-        if !days.contains(&day.day) {
-            days.push(day.day);
-            write(self.journal(), DAYS_NOTE, &days).await?;
-        }
-        write(self.journal(), &day_note(day.day), day).await
-    }
-
-    /// Every deactivation, day by day.
-    pub async fn deactivations(&self) -> Result<Vec<Day>, Fault> {
-        let days: Vec<i64> = read(self.journal(), DAYS_NOTE).await?;
-        let mut all = Vec::with_capacity(days.len());
-        for day in days {
-            all.push(self.day_of(day).await?);
-        }
-        Ok(all)
-    }
-
-    /// The keys of records that are not deactivated (again).
-    pub(super) async fn spared(&self) -> Result<Vec<String>, Fault> {
-        read(self.journal(), SPARED_NOTE).await
-    }
-
-    /// A record with what it has where a deactivation sets something.
-    pub(super) fn entry(&self, found: &Fetched) -> Result<Entry, Fault> {
-        let image = found.image.clone().unwrap_or_default();
-        let v2 = self.setup.shapes.forward(&self.setup.shapes.held(image).v1)?.v2;
-        let before: Document = self
-            .sets()
-            .iter()
-            .map(|(name, _)| (name.to_owned(), v2.get(name).cloned().unwrap_or(Value::Null)))
-            .collect();
-        Ok(Entry { key: found.key.to_text(), before: json::to_string(&Value::Document(before)) })
-    }
-
-    fn sets(&self) -> Document {
-        self.setup.spec.stragglers.as_ref().map(|stragglers| stragglers.deactivate.clone()).unwrap_or_default()
-    }
-
-    fn has_what_was_set(&self, v2: &Document) -> bool {
-        self.sets().iter().all(|(name, value)| v2.get(name) == Some(value))
+    /// What the list says of these records, or of all, by key.
+    pub async fn listed(&self, keys: Option<&[String]>) -> Result<BTreeMap<String, Vec<Entry>>, Fault> {
+        let asked: Option<BTreeSet<&String>> = keys.map(|keys| keys.iter().collect());
+        let mut listed: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+        self.each_noted(|noted| {
+            let is_asked = |entry: &Entry| asked.as_ref().is_none_or(|asked| asked.contains(&entry.key));
+            for entry in noted.entries.into_iter().filter(is_asked) {
+                listed.entry(entry.key.clone()).or_default().push(entry);
+            }
+        })
+        .await?;
+        Ok(listed)
     }
 
     /// What has become of a deactivated record.
-    pub async fn since(&self, state: &State, entry: &Entry) -> Result<Since, Fault> {
-        Ok(match self.locate(state, Shape::V1, &self.key_of(entry)?).await? {
+    pub async fn since(&self, state: &State, key: &str, entries: &[Entry]) -> Result<Since, Fault> {
+        if !state.uses_sidecars() {
+            return Ok(Since::Past);
+        }
+        Ok(match self.locate(state, Shape::V1, &self.key_of(key)?).await? {
             Place::Source { .. } => Since::InSource,
-            Place::Target { found, .. } => match found.image {
-                Some(image) if self.has_what_was_set(&image.record) => Since::Deactivated,
-                _ => Since::Changed,
+            place @ Place::Target { .. } => match self.judged(&place, entries)? {
+                Some(_) => Since::Deactivated,
+                None => Since::Changed,
             },
             Place::Nowhere { .. } | Place::Deleted { .. } | Place::Own { .. } => Since::Changed,
         })
     }
 
-    fn key_of(&self, entry: &Entry) -> Result<Key, Fault> {
+    fn key_of(&self, text: &str) -> Result<Key, Fault> {
         let parts = self.setup.shapes.mapping().source().key_fields().len();
-        Key::from_text(&entry.key, parts).map_err(|error| damaged(&error.to_string()))
+        Key::from_text(text, parts).map_err(|error| damaged(&error.to_string()))
     }
 
-    /// Undoes the deactivations of these records, or of all; how many came back.
-    /// Doing it again does nothing more.
-    pub async fn undo(&self, state: &State, keys: Option<&[String]>) -> Result<u64, Fault> {
-        let all: Vec<Entry> = self.deactivations().await?.into_iter().flat_map(|day| day.entries).collect();
-        let asked = |entry: &Entry| keys.is_none_or(|keys| keys.contains(&entry.key));
-        // Of a record that was written down twice the last entry counts.
-        let mut entries: Vec<Entry> = Vec::new();
-        for entry in all.into_iter().filter(asked) {
-            entries.retain(|other| other.key != entry.key);
-            entries.push(entry);
-        }
-        let mut spared = self.spared().await?;
-        spared.extend(entries.iter().map(|entry| entry.key.clone()));
-        spared.sort();
-        spared.dedup();
-        write(self.journal(), SPARED_NOTE, &spared).await?;
-        let mut undone = 0;
-        for entry in &entries {
-            undone += u64::from(self.undo_one(state, entry).await?);
-        }
-        Ok(undone)
-    }
-
-    async fn undo_one(&self, state: &State, entry: &Entry) -> Result<bool, Fault> {
-        let key = self.key_of(entry)?;
+    /// Undoes what was written down of one record; doing it again does nothing more.
+    pub async fn undo(&self, state: &State, text: &str, entries: &[Entry]) -> Result<Undone, Fault> {
+        let key = self.key_of(text)?;
         let mut came = false;
         for _ in 0..UNDO_ATTEMPTS_MAX {
-            let step = match self.locate(state, Shape::V1, &key).await? {
-                Place::Target { found, .. } => {
-                    let is_set = found.image.is_some_and(|image| self.has_what_was_set(&image.record));
-                    if !is_set {
-                        return Ok(came);
+            let place = self.locate(state, Shape::V1, &key).await?;
+            let step = match &place {
+                Place::Target { row, held, found, .. } => {
+                    let Some(v1) = self.judged(&place, entries)? else { return Ok(Undone::Changed) };
+                    match (row.dirty, held.returning) {
+                        (_, Some(version)) => self.finish_return(state.epoch, row, held.clone(), version).await,
+                        (true, None) => self.settle(state.epoch, &key).await,
+                        (false, None) => self.stage_as(state.epoch, row, held, v1, stamp_of(found)).await,
                     }
-                    came = true;
-                    self.take_back(state.epoch, &key).await.map(drop)
                 }
-                Place::Source { row, held } => match self.as_before(&held, entry)? {
-                    Some(v1) => self.write_home(state.epoch, &key, stamp_of(&row), Held::at_home(v1)).await.map(drop),
-                    None => return Ok(came),
+                Place::Source { row, held } => match self.as_before(&held.v1, entries)? {
+                    Some(v1) => self.write_home(state.epoch, &key, stamp_of(row), Held::at_home(v1)).await.map(drop),
+                    None if came => return Ok(Undone::Back),
+                    None => return Ok(Undone::Already),
                 },
-                Place::Nowhere { .. } | Place::Deleted { .. } | Place::Own { .. } => return Ok(came),
+                Place::Nowhere { .. } | Place::Deleted { .. } | Place::Own { .. } => return Ok(Undone::Changed),
             };
             match step {
-                // Somebody else wrote it: look again.
+                // Somebody else wrote it: it is judged again.
                 Err(Fault::Store(_, error)) if matches!(error.kind, StoreErrorKind::ExpectFailed { .. }) => {}
-                step => step?,
+                Err(fault) => return Err(fault),
+                Ok(()) => came = true,
             }
         }
         let message = "a deactivated record is written by too many others";
-        Err(Fault::source(shearwater_core::error::StoreError::new(StoreErrorKind::Unavailable, message)))
+        Err(Fault::source(StoreError::new(StoreErrorKind::Unavailable, message)))
     }
 
-    /// A record of the source without what the deactivation set; `None`: it has nothing of that.
-    fn as_before(&self, held: &Held, entry: &Entry) -> Result<Option<Image>, Fault> {
-        let mut parted = self.setup.shapes.forward(&held.v1)?;
-        if !self.has_what_was_set(&parted.v2) {
+    /// A record of the target as it goes back; `None`: it is not as the
+    /// deactivation left it.
+    fn judged(&self, place: &Place, entries: &[Entry]) -> Result<Option<Image>, Fault> {
+        let Place::Target { held, found, origin, .. } = place else { return Ok(None) };
+        let Some(image) = &found.image else { return Ok(None) };
+        let is_its_move = held.left.is_some_and(|left| entries.iter().any(|entry| entry.left == left.to_string()));
+        if !is_its_move {
             return Ok(None);
         }
-        let Ok(Value::Document(before)) = json::parse(entry.before.as_bytes()) else {
-            return Err(damaged("what a record had before its deactivation is no record"));
-        };
-        let is_as_before = before.iter().all(|(name, value)| parted.v2.get(name) == Some(value));
-        if is_as_before {
+        // What only a program of the target's could have written, the deactivation did not.
+        let Ok(v1) = self.setup.shapes.together(&held.v1, &image.record, origin) else { return Ok(None) };
+        self.restored(&v1, &self.had_before(entries)?.unwrap_or_default())
+    }
+
+    /// A record of the source that still has what a deactivation set, as it was
+    /// before; `None`: it has not, or had it before.
+    fn as_before(&self, v1: &Image, entries: &[Entry]) -> Result<Option<Image>, Fault> {
+        match self.had_before(entries)? {
+            Some(before) => self.restored(v1, &before),
+            None => Ok(None),
+        }
+    }
+
+    /// What a record had before its deactivations, where that is not what they set.
+    fn had_before(&self, entries: &[Entry]) -> Result<Option<Document>, Fault> {
+        // One that was rolled back and deactivated again had what was set before the last time.
+        let mut before = None;
+        for entry in entries {
+            before = Some(had(entry)?).filter(|had| !had.is_empty() && !self.has_what_is_set(had)).or(before);
+        }
+        Ok(before)
+    }
+
+    /// A record that has what a deactivation sets, with what it had before;
+    /// `None`: it has something else.
+    fn restored(&self, v1: &Image, before: &Document) -> Result<Option<Image>, Fault> {
+        let Ok(Parted { mut v2, rest }) = self.setup.shapes.forward(v1) else { return Ok(None) };
+        if !self.has_what_is_set(&v2) {
             return Ok(None);
         }
         for (name, value) in before.iter() {
-            parted.v2.set(name, value.clone());
+            v2.set(name, value.clone());
         }
-        Ok(Some(self.setup.shapes.reverse(&parted)?))
+        Ok(Some(self.setup.shapes.reverse(&Parted { v2, rest })?))
     }
 }
 
-fn damaged(what: &str) -> Fault {
-    Fault::Journal(shearwater_core::journal::JournalError::Damaged(format!("the list of deactivations: {what}")))
+/// What a record had before.
+fn had(entry: &Entry) -> Result<Document, Fault> {
+    match json::parse(entry.before.as_bytes()) {
+        Ok(Value::Document(before)) => Ok(before),
+        _ => Err(damaged("what a record had before is no record")),
+    }
 }

@@ -10,4 +10,5 @@ mod kill;
 mod lists;
 mod references;
 mod stragglers;
+mod undo;
 mod world;

@@ -270,7 +270,7 @@ pub fn step_text(step: &Step) -> String {
         }
         Step::Entering { to, epoch } => format!("{}, epoch {epoch}", to.name()),
         Step::Entered { to } => to.name().to_owned(),
-        Step::Closing { epoch } => format!("epoch {epoch}"),
+        Step::Closing { epoch } | Step::Undoing { epoch } => format!("epoch {epoch}"),
         Step::Aborted { reason, epoch } => format!("{reason}; epoch {epoch}"),
         Step::Deactivated { records } | Step::Reactivated { records } | Step::Returned { records } => {
             amount::counted(*records, "record", "records")
