@@ -603,6 +603,26 @@ mod tests {
     }
 
     #[test]
+    fn while_deactivations_are_undone_lists_read_both_ways() {
+        let mut events = through(&[Phase::Prepare, Phase::Lazy, Phase::Drain]);
+        let drain = run(&events).unwrap();
+        assert!(drain.next(99, &step(Step::Undoing { epoch: 4 })).is_err(), "under a new epoch");
+        events.push(step(Step::Undoing { epoch: 5 }));
+        let undoing = run(&events).unwrap();
+        assert_eq!((undoing.epoch, undoing.list_order()), (5, ListOrder::SourceTwice));
+        assert!(undoing.moves_forward() && undoing.next(99, &step(Step::Undoing { epoch: 6 })).is_err());
+        let done = undoing.next(99, &step(Step::Reactivated { records: 1 })).unwrap();
+        assert_eq!((done.epoch, done.list_order()), (5, ListOrder::SourceFirst));
+        // Given up, it ends with the next phase at the latest.
+        let left = undoing.next(99, &step(Step::Entering { to: Phase::Rollback, epoch: 6 })).unwrap();
+        assert!(left.undoing && !left.next(99, &step(Step::Entered { to: Phase::Rollback })).unwrap().undoing);
+        // After a rollback none is in the target.
+        let prepare = run(&through(&[Phase::Prepare])).unwrap();
+        assert!(prepare.undoes() && prepare.next(99, &step(Step::Undoing { epoch: 3 })).is_err());
+        assert!(prepare.next(99, &step(Step::Reactivated { records: 1 })).is_ok());
+    }
+
+    #[test]
     fn a_failure_does_not_erase_the_place() {
         let mut events = through(&[Phase::Prepare, Phase::Lazy]);
         events.push(Event::Failed { reason: "disk".into() });

@@ -64,7 +64,7 @@ fn a_spec_of_an_absorb_with_every_problem_at_once() {
         .replace("collation = \"binary\"", "collation = \"german\"")
         .replace("\"email.desc.nullslast\"", "\"age\", \"a[\"")
         .replace("flag  = \"migrated\"", "flag  = \"vip\"")
-        .replace("deactivate_after_days = 180", "deactivate_after_days = 0")
+        .replace("deactivate_after_days = 180", "deactivate_after_days = 0\nwithout_activity = \"maybe\"")
         .replace("manager = \"nobody\" }", "manger = \"nobody\" }")
         .replace("[conflicts]\nemail", "[conflicts]\nmail")
         .replace(
@@ -90,4 +90,27 @@ fn what_keeps_an_absorb_from_starting() {
     t.fails("plan absorb.toml", 3);
     t.fails("start absorb.toml", 3);
     t.check("absorb_problems");
+}
+
+#[test]
+fn deactivations_are_listed_and_undone() {
+    let mut t = bob_and_alice();
+    t.ok("start absorb.toml");
+    t.ok("deactivations bob-into-alice");
+    t.ok("advance");
+    t.ok("advance");
+    t.ok("verify");
+    t.say("dan@x has not logged in for years");
+    t.ok("deactivations bob-into-alice");
+    t.ok("deactivations bob-into-alice --json");
+    t.fails("deactivations bob-into-alice --undo 4 1 --json", 1);
+    t.ok("deactivations bob-into-alice --undo 4");
+    t.ok("deactivations bob-into-alice");
+    t.say("spared: nobody deactivates it again, until it moves otherwise");
+    t.ok("verify");
+    t.ok("bulk bob-into-alice --set manager=Moe --where name=like.Dan*");
+    t.fails("deactivations bob-into-alice --undo-all", 1);
+    t.ok("history");
+    t.ok("deactivations --help");
+    t.check("absorb_deactivations");
 }

@@ -22,7 +22,7 @@ const MS_PER_DAY: i64 = 86_400_000;
 /// Arguments of `deactivations`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  shearwater deactivations bob\n  shearwater deactivations bob --undo 17 23\n  shearwater deactivations bob --undo-all\n\nKeys are those of v1. An undone record lives in the source again, with what it had before, and is spared from then\non: move it by an update or with `bulk` before `complete`. It still counts for the day's most. A record that somebody\nhas changed since stays as it is, and is named."
+    after_help = "Examples:\n  shearwater deactivations bob\n  shearwater deactivations bob --undo 17 23\n  shearwater deactivations bob --undo-all\n\nKeys are those of v1. An undone record lives in the source again, with what it had before, and is\nspared from then on: move it by an update or with `bulk` before `complete`. It still counts for the\nday's most. A record that somebody has changed since stays as it is, and is named."
 )]
 pub struct DeactivationsArgs {
     /// The migration
