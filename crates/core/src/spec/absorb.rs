@@ -391,3 +391,39 @@ fn read_values(reader: &mut Reader<'_>, item: Item<'_>, fields: &[FieldRule]) ->
     }
     Some(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Migration, parse};
+
+    fn without(stragglers: &str) -> Result<Option<Path>, String> {
+        let text = format!(
+            "migration = \"m\"\nkind = \"absorb\"\nentity = \"e\"\n\
+             [source]\nurl = \"sqlite:a.db\"\ntable = \"a\"\nkey = \"id\"\n\
+             [source.columns]\nid = \"int\"\nlogin = \"instant\"\ncreated = \"instant\"\nborn = \"date\"\n\
+             [target]\nurl = \"sqlite:b.db\"\ntable = \"b\"\nkey = \"id\"\n\
+             [fields]\nid = \"id\"\n[require]\nrep = {{ type = \"int\" }}\n\
+             [stragglers]\nactivity = \"login\"\ndeactivate_after_days = 9\ndeactivate = {{ rep = 1 }}\n{stragglers}"
+        );
+        match parse(&text, &|_| None) {
+            Ok(Migration::Absorb(spec)) => Ok(spec.stragglers.unwrap().without_activity),
+            Ok(other) => panic!("{other:?}"),
+            Err(problems) => {
+                Err(problems.into_iter().map(|problem| format!("{}: {}", problem.code, problem.message)).collect())
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_record_without_an_activity_is_judged_by() {
+        assert_eq!(without(""), Ok(None));
+        assert_eq!(without("without_activity = \"never\""), Ok(None));
+        assert_eq!(without("without_activity = { since = \"created\" }"), Ok(Some(Path::field("created"))));
+        let wrong = |text: &str, expect: &str| assert!(without(text).unwrap_err().starts_with(expect), "{text}");
+        wrong("without_activity = { since = \"born\" }", "spec/type: `born` is of type date, and the activity");
+        wrong("without_activity = { since = \"created\", or = \"x\" }", "spec/value");
+        wrong("without_activity = \"always\"", "spec/value");
+        wrong("without_activity = 7", "spec/type");
+    }
+}
