@@ -1,7 +1,16 @@
 //! `cargo xtask bench require [--quick] [--json]`: the backfill of a new
 //! required field in PostgreSQL, beside a hand-written range UPDATE of the same
-//! table, in one run: with serial keys, without statistics, with uuid keys.
+//! table, in one run: with serial keys, without statistics, with uuid keys; and
+//! what clients and a direct writer feel meanwhile, on PostgreSQL and MariaDB.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../../tests/live/door.rs"]
+#[allow(dead_code)]
+mod door;
+#[path = "../../tests/live/require/http.rs"]
+#[allow(dead_code)]
+mod http;
+mod traffic;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -9,7 +18,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use shearwater::bench::sheet::{Goal, Line, Sheet};
-use shearwater_testbed::{Options, Postgres};
+use shearwater_testbed::{Mariadb, Options, Postgres};
 use tokio_postgres::{Client, NoTls};
 
 /// Ours against the hand-written UPDATE.
@@ -27,7 +36,9 @@ const LIMITS: &str = "Server, our process and the hand-written UPDATE share this
 flushes as it does in production. By hand: UPDATE … WHERE id > a AND id <= b AND status IS NULL, 5,000 rows in a \
 transaction, over one connection, no triggers, no checkpoints, no pauses (for uuid keys the bounds are read from the \
 index first). Ours: the engine's own time of its backfill, with the write default's triggers in place, checkpoints, \
-VACUUM every ten batches, at a duty of 100 percent.";
+VACUUM every ten batches, at a duty of 100 percent. Under traffic: two clients of each shape and a direct writer, a \
+request every 4 ms each on random keys, for ten seconds without a migration, then through all phases, back, and \
+through all of them again, at the usual pace.";
 
 /// A table to fill.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,6 +68,9 @@ async fn main() {
         let what = format!("{name}, {rows}: longest lock of a statement, ms");
         sheet.add(Line::figure(&what, ours.lock_ms, Goal::AtMost(BATCH_P99_MS_MAX)));
     }
+    traffic::measure(&mut sheet, "PostgreSQL", &server, rows).await;
+    let mariadb = Mariadb::start(Options::new().setting("innodb_buffer_pool_size", "256M"));
+    traffic::measure(&mut sheet, "MariaDB", &mariadb, rows).await;
     let text = match words.iter().any(|word| word == "--json") {
         true => sheet.json().to_string() + "\n",
         false => format!("{}\n{LIMITS}\n", sheet.table()),

@@ -62,6 +62,11 @@ impl Line {
         Line { what: what.to_owned(), ours, against: Some((other.to_owned(), theirs)), goal: Goal::AtLeast(least) }
     }
 
+    /// A figure against another, where less is better; the goal is for their ratio.
+    pub fn ratio_at_most(what: &str, ours: f64, other: &str, theirs: f64, most: f64) -> Line {
+        Line { what: what.to_owned(), ours, against: Some((other.to_owned(), theirs)), goal: Goal::AtMost(most) }
+    }
+
     fn ratio_of(&self) -> Option<f64> {
         self.against.as_ref().map(|(_, theirs)| self.ours / theirs)
     }
