@@ -11,7 +11,7 @@ use crate::mapping::{Mapping, MappingError};
 use crate::path::Path;
 use crate::query::{Collation, CompareOp, Filter, Literal, OrderTerm};
 use crate::shape::{ColumnShape, FieldType, Layout};
-use crate::spec::{AbsorbSpec, Conflict, Merge, REST, Scope};
+use crate::spec::{AbsorbSpec, Conflict, Joins, Merge, REST, Scope};
 use crate::store::{Image, Side};
 use crate::value::{Document, Value};
 use crate::{Key, Stamp};
@@ -21,10 +21,12 @@ pub use origin::{ChangedValue, Origin};
 pub use references::Reference;
 
 pub mod identity;
+mod joins;
 pub mod merge;
 mod origin;
 mod references;
 pub mod stitch;
+mod strays;
 
 /// The one name of ours beside a record, in the sidecar of either store.
 const NOTE: &str = "@absorb";
@@ -81,6 +83,7 @@ pub struct Shapes {
     collation: Collation,
     identity: Option<Identity>,
     references: Vec<Reference>,
+    joins: Joins,
 }
 
 /// A compiled [`Conflict`].
@@ -123,7 +126,8 @@ impl Shapes {
         let (flag, require, scope) = (spec.flag.clone(), spec.require.clone(), spec.scope);
         let (collation, identity) = (spec.lists.collation, Identity::of(spec));
         let references = spec.references.iter().map(|rule| Reference::of(rule, &spec.base.migration)).collect();
-        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope, collation, identity, references })
+        let joins = spec.joins.clone();
+        Ok(Shapes { mapping, source, target, flag, require, conflicts, scope, collation, identity, references, joins })
     }
 
     /// The mapping between the shapes, for keys and paths.

@@ -3,18 +3,13 @@
 //! this was assigned. What was looked up stands beside the source's row, like an
 //! assigned key; so the mapping carries it like any field that only the target has.
 
-use super::Shapes;
 use super::identity::Pairs;
+use super::{Shapes, strays};
 use crate::mapping::MappingError;
 use crate::shape::{ColumnShape, Layout, TableShape};
 use crate::spec::KeyReference;
 use crate::store::Image;
 use crate::value::{Document, Value};
-
-/// Beside a record of the source: references that only the target can hold,
-/// because they name one of its own; each with what the source's row says
-/// meanwhile.
-const STRAYS: &str = "@references";
 
 /// One reference.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,10 +77,8 @@ impl Reference {
     /// The record of the target's own that is named instead of what the row
     /// says, if the row still says it.
     pub fn strayed<'i>(&self, v1: &'i Image) -> Option<&'i Value> {
-        let Some(Value::Document(strays)) = v1.parked.get(STRAYS) else { return None };
-        let Some(Value::Document(stray)) = strays.get(&self.rule.field) else { return None };
-        let said = v1.record.get(&self.rule.from).unwrap_or(&Value::Null);
-        (stray.get("was") == Some(said)).then(|| stray.get("is")).flatten()
+        let (was, is) = strays::of(v1, &self.rule.field)?;
+        (was == v1.record.get(&self.rule.from).unwrap_or(&Value::Null)).then_some(is)
     }
 
     /// Puts what was looked up for a row of the source beside it.
@@ -100,23 +93,18 @@ impl Reference {
     /// `named` is its key in its source, `None`: it is one of the target's own.
     pub fn follow(&self, v1: &mut Image, now: Option<&Value>, named: Option<Value>) {
         self.set(v1, now.cloned());
-        let mut strays = match v1.parked.remove(STRAYS) {
-            Some(Value::Document(strays)) => strays,
-            _ => Document::new(),
-        };
-        strays.remove(&self.rule.field);
+        strays::set(v1, &self.rule.field, None);
         match (named, now) {
-            (Some(named), _) => v1.record.set(self.rule.from.as_str(), named),
-            (None, None) => v1.record.set(self.rule.from.as_str(), Value::Null),
-            (None, Some(now)) => {
-                let mut stray = Document::with_capacity(2);
-                stray.set("was", v1.record.get(&self.rule.from).cloned().unwrap_or(Value::Null));
-                stray.set("is", now.clone());
-                strays.set(self.rule.field.as_str(), stray)
+            (Some(named), _) => {
+                v1.record.set(self.rule.from.as_str(), named);
             }
-        };
-        if !strays.is_empty() {
-            v1.parked.set(STRAYS, strays);
+            (None, None) => {
+                v1.record.set(self.rule.from.as_str(), Value::Null);
+            }
+            (None, Some(now)) => {
+                let was = v1.record.get(&self.rule.from).cloned().unwrap_or(Value::Null);
+                strays::set(v1, &self.rule.field, Some((was, now.clone())));
+            }
         }
     }
 
@@ -164,12 +152,13 @@ impl Shapes {
         &self.references
     }
 
-    /// Whether every reference of a row of the source was looked up.
+    /// Whether everything that must be looked up for a row of the source was found.
     ///
     /// # Errors
     /// `absorb/reference`, `mapping/required`: which was not found, or is not there.
     pub fn referred(&self, v1: &Image) -> Result<(), MappingError> {
-        self.references.iter().try_for_each(|reference| reference.is_found(v1))
+        self.references.iter().try_for_each(|reference| reference.is_found(v1))?;
+        self.joined(v1)
     }
 
     /// Whether shape v1 can say which records this one names.
@@ -183,11 +172,9 @@ impl Shapes {
         }
     }
 
-    /// What stands beside a row of its references to the target's own, kept
-    /// when the row is made anew.
+    /// What stands beside a row of values that only the target can hold in
+    /// looked-up fields, kept when the row is made anew.
     pub fn keep_strays(&self, from: &Image, to: &mut Image) {
-        if let Some(strays) = from.parked.get(STRAYS) {
-            to.parked.set(STRAYS, strays.clone());
-        }
+        strays::keep(from, to);
     }
 }

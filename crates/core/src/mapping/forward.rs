@@ -93,6 +93,9 @@ impl ObjectRules {
             if let Some(parked) = parked {
                 value = parked::column(column, value, parked);
                 value = column.checked(value, trail)?;
+                if let (Origin::TargetOnly, Some(why)) = (&column.origin, column.fit.misfit(&value)) {
+                    return Err(MappingError::new("mapping/unfit", column.place(trail), format!("found {why}")));
+                }
             }
             if value.is_null() && column.presence == Presence::Required {
                 return Err(column.missing(trail));

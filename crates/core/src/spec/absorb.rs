@@ -6,6 +6,7 @@ use toml::de::DeValue;
 use super::check;
 use super::fields::{read_path, read_rules, read_sql};
 use super::identity::{self, Assign};
+use super::joins::{self, Joins};
 use super::lists::{Lists, read_lists};
 use super::literal::constant;
 use super::merge::{self, Merge};
@@ -51,6 +52,8 @@ pub struct AbsorbSpec {
     pub keep_keys: bool,
     /// Fields that name records whose keys were assigned.
     pub references: Vec<KeyReference>,
+    /// Fields that are taken out of other tables of the source.
+    pub joins: Joins,
     /// What becomes of records that nobody updates.
     pub stragglers: Option<Stragglers>,
 }
@@ -132,6 +135,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
     let (identity, keep_keys) = identity::read(reader, &mut root, &target.key, &fields).unzip();
     let keep_keys = keep_keys.unwrap_or(false);
     let references = references::read(reader, &mut root, &source, &target.key, &mut fields);
+    let joins = joins::read(reader, &mut root, &source, &target.key, &mut fields);
     let stragglers = read_stragglers(reader, &mut root, &fields, &require);
     let gates = read_gates(reader, &mut root);
     let pace = read_pace(reader, &mut root);
@@ -154,7 +158,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
         let hint = "name the flag otherwise: flag = \"moved_to_us\"".to_owned();
         reader.problem("spec/duplicate", rule.span, message, Some(hint));
     }
-    AbsorbSpec { base, flag, require, conflicts, scope, lists, identity, keep_keys, references, stragglers }
+    AbsorbSpec { base, flag, require, conflicts, scope, lists, identity, keep_keys, references, joins, stragglers }
 }
 
 fn source_column<'s>(spec: &'s Spec, name: &str) -> Option<&'s FieldRule> {

@@ -231,6 +231,19 @@ fn absorbing(moving: &Value) -> Value {
                 }
             }
         },
+        "joins": {
+            "description": "Other tables of the source that records name; fields are made from \"join.column\"",
+            "type": "object",
+            "additionalProperties": {
+                "type": "object", "additionalProperties": false, "required": ["key", "by"],
+                "properties": {
+                    "table": { "description": "The table; else as the join is called", "type": "string" },
+                    "key": { "description": "Its key", "type": "string" },
+                    "type": { "$ref": "#/$defs/type" },
+                    "by": { "description": "The source's column with its key, or \"join.column\" of a join above", "type": "string" }
+                }
+            }
+        },
         "stragglers": {
             "description": "What becomes of records that nobody updates",
             "type": "object", "additionalProperties": false,

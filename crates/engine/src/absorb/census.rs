@@ -8,7 +8,7 @@ use shearwater_core::query::{Filter, Keyset, ListQuery, Literal};
 use shearwater_core::store::{Fetched, Image, Side, Store};
 use shearwater_core::{Document, Key};
 
-use super::references::{Referred, refer};
+use super::references::Lookups;
 use super::{BATCH, Fault};
 
 /// The note with the census's list.
@@ -68,8 +68,8 @@ struct Wanted {
 
 /// Looks at records of the source and for what the target has of them already.
 pub struct Looking<'a> {
-    /// The references, as far as they can be looked up already.
-    pub referred: &'a [Referred],
+    /// What is looked up, as far as that can be done already.
+    pub lookups: &'a Lookups,
     /// The compiled rules.
     pub shapes: &'a Shapes,
     /// The source.
@@ -95,7 +95,7 @@ impl Looking<'_> {
             };
             let mut page = self.source.list(&query).await.map_err(Fault::source)?;
             let mut rows: Vec<&mut Image> = page.records.iter_mut().filter_map(|found| found.image.as_mut()).collect();
-            refer(self.referred, &mut rows).await?;
+            self.lookups.refer(&mut rows).await?;
             after = page.records.last().map(|found| found.key.clone());
             let wanted: Vec<Wanted> =
                 page.records.into_iter().filter_map(|record| self.wanted(record, &mut found)).collect();
@@ -111,7 +111,8 @@ impl Looking<'_> {
         found.census.records += 1;
         let v1 = self.shapes.held(record.image?).v1;
         let mapped = self.shapes.forward_unreferred(&v1).and_then(|parted| {
-            self.referred.iter().try_for_each(|referred| referred.reference().is_found(&v1))?;
+            self.lookups.references.iter().try_for_each(|referred| referred.reference().is_found(&v1))?;
+            self.shapes.joined(&v1)?;
             let key = match self.shapes.identity() {
                 Some(_) => None,
                 None => Some(self.shapes.key_of(Side::Target, &Image::of(parted.v2.clone()))?),

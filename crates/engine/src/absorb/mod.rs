@@ -21,6 +21,7 @@ pub mod carry;
 pub mod census;
 pub mod deactivations;
 pub mod identity;
+pub mod joins;
 pub mod list;
 pub mod place;
 pub mod reconcile;
@@ -37,7 +38,8 @@ pub mod write;
 pub use bulk::{Bulk, Line};
 pub use carry::Carrier;
 pub use identity::Crosswalk;
-pub use references::Referred;
+pub use joins::Joined;
+pub use references::{Lookups, Referred};
 pub use serve::{Absorbing, Options};
 
 /// Records that background work reads at once: small beside a scan's chunk,
@@ -61,8 +63,8 @@ pub struct Setup {
     pub target: Arc<dyn Store>,
     /// The pairs of keys, where they are assigned.
     pub crosswalk: Option<Arc<Crosswalk>>,
-    /// The references to records whose keys were assigned.
-    pub referred: Arc<[Referred]>,
+    /// What is looked up for records of the source.
+    pub lookups: Arc<Lookups>,
 }
 
 impl Setup {

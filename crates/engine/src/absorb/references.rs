@@ -16,6 +16,7 @@ use shearwater_core::{Document, Key, Value};
 
 use super::carry::Refused;
 use super::identity::Pairing;
+use super::joins::Joined;
 use super::place::Place;
 use super::{BATCH, Carrier, Fault};
 use crate::records::{ServeError, unprocessable};
@@ -33,15 +34,27 @@ pub struct Referred {
     records: Arc<dyn Store>,
 }
 
-/// Looks the references of rows of the source up; what has no pair is left out.
-///
-/// # Errors
-/// The pairs of the other migration are not there, or its store is not.
-pub async fn refer(references: &[Referred], rows: &mut [&mut Image]) -> Result<(), Fault> {
-    for referred in references {
-        referred.refer(rows).await?;
+/// What is looked up for records of the source, before they are shown in shape
+/// v2 or move.
+#[derive(Default)]
+pub struct Lookups {
+    /// The references to records whose keys were assigned.
+    pub references: Vec<Referred>,
+    /// The fields out of other tables of the source.
+    pub joined: Joined,
+}
+
+impl Lookups {
+    /// Looks up what rows of the source need; what is not found is left out.
+    ///
+    /// # Errors
+    /// The pairs of another migration are not there, or a store is not.
+    pub async fn refer(&self, rows: &mut [&mut Image]) -> Result<(), Fault> {
+        for referred in &self.references {
+            referred.refer(rows).await?;
+        }
+        self.joined.look(rows).await
     }
-    Ok(())
 }
 
 impl Referred {
@@ -135,7 +148,7 @@ impl Carrier {
     /// Looks up the references of rows of the source. What a record of this
     /// migration's own is named by has its key assigned now, if it has none.
     pub(super) async fn refer(&self, rows: &mut [&mut Image]) -> Result<(), Fault> {
-        for referred in self.setup.referred.iter().filter(|referred| referred.reference.is_own()) {
+        for referred in self.setup.lookups.references.iter().filter(|referred| referred.reference.is_own()) {
             let Some(crosswalk) = &self.setup.crosswalk else { continue };
             let named = referred.named(rows);
             let known = referred.known(named.clone()).await?;
@@ -144,13 +157,13 @@ impl Carrier {
             let there: Vec<Key> = unknown.into_iter().zip(there).filter_map(|(key, is)| is.then_some(key)).collect();
             crosswalk.assign(&there).await?;
         }
-        refer(&self.setup.referred, rows).await
+        self.setup.lookups.refer(rows).await
     }
 
     /// Brings the row of a moved record to the references that its record has
     /// in the target now.
     pub(super) async fn follow(&self, v1: &mut Image, v2: &Document) -> Result<(), Fault> {
-        for referred in self.setup.referred.iter() {
+        for referred in self.setup.lookups.references.iter() {
             let reference = &referred.reference;
             let now = reference.in_target(v2);
             if now == reference.found(v1) {
@@ -162,13 +175,16 @@ impl Carrier {
             };
             reference.follow(v1, now, named);
         }
+        for field in &self.setup.shapes.joins().fields {
+            field.follow(v1, v2);
+        }
         Ok(())
     }
 
     /// A record in shape v1 whose row in the source is gone, after the end.
     pub(super) async fn alone(&self, v2: &Document) -> Result<Image, Fault> {
         let mut v1 = self.setup.shapes.alone(v2)?;
-        for referred in self.setup.referred.iter() {
+        for referred in self.setup.lookups.references.iter() {
             referred.reference.set(&mut v1, None);
         }
         self.follow(&mut v1, v2).await?;
@@ -218,7 +234,7 @@ impl Carrier {
         before: Option<&Document>,
         key: &Key,
     ) -> Result<Option<Refused>, Fault> {
-        for referred in self.setup.referred.iter() {
+        for referred in self.setup.lookups.references.iter() {
             let (reference, rule) = (&referred.reference, referred.reference.rule());
             let Some(value) = reference.in_target(v2) else { continue };
             let is_as_before = before.and_then(|before| reference.in_target(before)) == Some(value);

@@ -60,6 +60,7 @@ impl Carrier {
         if let (false, Err(error)) = (said_before, shapes.sayable(&held.v1)) {
             self.bury(&row.key, stamp_of(row), error.code, &error.message).await?;
         }
+        self.setup.lookups.joined.settle(&mut held.v1).await?;
         let v1 = shapes.together(&held.v1, &image.record, &origin)?;
         self.stage_as(epoch, row, &held, v1, stamp_of(&found)).await
     }

@@ -319,7 +319,7 @@ impl Leading<'_> {
         let lease = self.ledger.lease().clone();
         let source = setup.source().await.map_err(Halt::store(Side::Source))?;
         let looking = Looking {
-            referred: &setup.referred,
+            lookups: &setup.lookups,
             shapes: &setup.shapes,
             source: source.as_ref(),
             only: setup.shapes.lives_in(Home::Source),

@@ -103,6 +103,9 @@ impl Carrier {
         let (does, shown) = match shape {
             Shape::V1 => {
                 self.refer(&mut [&mut edited]).await?;
+                if let (Place::Target { .. }, Some(before)) = (place, current) {
+                    shapes.joins().keep(before, &mut edited);
+                }
                 self.plan_v1(state, place, edited).await?
             }
             Shape::V2 => self.plan_v2(state, change, place, edited, created).await?,

@@ -14,7 +14,9 @@ use shearwater_core::lifecycle::absorb::{Phase, State};
 use shearwater_core::query::{Filter, OrderTerm};
 use shearwater_core::spec::{self, Migration};
 use shearwater_core::{Document, Key, Value};
-use shearwater_engine::absorb::{Absorbing, Crosswalk, Flagged, Options, Protection, Referred, Setup, run};
+use shearwater_engine::absorb::{
+    Absorbing, Crosswalk, Flagged, Joined, Lookups, Options, Protection, Referred, Setup, run,
+};
 use shearwater_engine::coordinator::CoordinatorOptions;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{ClientChange, Condition, Edit, Got, ListAsk, ServeError, Shape, WriteDone};
@@ -191,18 +193,23 @@ manager = {{ type = "text" }}
             }
             None => None,
         };
-        let mut referred = Vec::new();
+        let (mut references, mut tables) = (Vec::new(), Vec::new());
         for reference in shapes.references() {
             let pairs = reference.pairs().layout();
             let pairs = shearwater_stores::open(&target, pairs, Create::IfMissing).await.unwrap();
             let records = open(&target, reference.layout()).await.unwrap();
-            referred.push(Referred::new(reference.clone(), pairs, records));
+            references.push(Referred::new(reference.clone(), pairs, records));
         }
+        let joins = shapes.joins();
+        for join in &joins.tables {
+            tables.push(open(&source, joins.layout(join)).await.unwrap());
+        }
+        let joins = joins.clone();
         Setup {
             plain: open(&source, shapes.shape(Shape::V1.side()).clone()).await.unwrap(),
             target: opened,
             crosswalk,
-            referred: referred.into(),
+            lookups: Arc::new(Lookups { references, joined: Joined::new(joins.clone(), tables) }),
             flagged: Flagged::by(move || Box::pin(open(&source_url, flagged.clone()))),
             spec: Arc::new(spec),
             shapes,

@@ -169,14 +169,5 @@ manager = {{ type = "text" }}
         store
     };
     let (plain, target) = (open(&urls[0], Side::Source).await, open(&urls[1], Side::Target).await);
-    Setup {
-        plain,
-        target,
-        crosswalk: None,
-        referred: Vec::new().into(),
-        flagged,
-        spec: Arc::new(spec),
-        shapes,
-        journal,
-    }
+    Setup { plain, target, crosswalk: None, lookups: Arc::default(), flagged, spec: Arc::new(spec), shapes, journal }
 }

@@ -79,7 +79,7 @@ async fn setup(dir: &std::path::Path) -> Setup {
         plain: open(&spec.base.source.url, Side::Source).await,
         target: open(&spec.base.target.url, Side::Target).await,
         crosswalk: None,
-        referred: Vec::new().into(),
+        lookups: Arc::default(),
         flagged,
         spec: Arc::new(spec),
         shapes: shapes.clone(),

@@ -1,5 +1,6 @@
 //! Sakila's customers (MariaDB) into Chinook's (PostgreSQL), whose sales
-//! representative is what Sakila's do not have: with renumbered keys, e-mails
+//! representative is what Sakila's do not have: with addresses out of three other
+//! tables, renumbered keys, e-mails
 //! that both have, names that are too long there, programs that write directly,
 //! a rollback in the middle, and the last exit.
 
@@ -37,6 +38,16 @@ first_name = { from = "first_name", type = "text" }
 last_name = { from = "last_name", type = "text", chars_max = 20, unfit = "cut" }
 email = { from = "email", type = "text", unique = true }
 company = { target_only = true, type = "text" }
+address = { from = "address.address", type = "text", chars_max = 70 }
+city = { from = "city.city", type = "text", chars_max = 40 }
+state = { from = "address.district", type = "text", chars_max = 40 }
+country = { from = "country.country", type = "text", chars_max = 40, required = true }
+postal_code = { from = "address.postal_code", type = "text", chars_max = 10 }
+phone = { from = "address.phone", type = "text", chars_max = 24 }
+[joins]
+address = { key = "address_id", by = "address_id" }
+city = { key = "city_id", by = "address.city_id" }
+country = { key = "country_id", by = "city.country_id" }
 [require]
 support_rep_id = { type = "int" }
 [conflicts]
@@ -87,6 +98,18 @@ impl Absorb<'_> {
         [self.source.rows(customers), self.target.rows("SELECT c.*::text FROM customer c ORDER BY customer_id")]
     }
 
+    /// Where Sakila's customers live, as its tables say or as Chinook has it.
+    fn addresses(&self, up_to: u32) -> [Vec<Vec<Option<String>>>; 2] {
+        let source = format!(
+            "SELECT customer_id + 10000, address, city, district, country, postal_code, phone FROM customer \
+             JOIN address USING (address_id) JOIN city USING (city_id) JOIN country USING (country_id) \
+             WHERE customer_id <= {up_to} ORDER BY 1"
+        );
+        let target = "SELECT customer_id, address, city, state, country, postal_code, phone FROM customer \
+                      WHERE customer_id > 10000 ORDER BY 1";
+        [self.source.rows(&source), self.target.rows(target)]
+    }
+
     fn in_target(&self) -> usize {
         self.target.one("SELECT count(*) FROM customer WHERE customer_id > 10000").parse().unwrap()
     }
@@ -124,14 +147,22 @@ fn sakilas_customers_into_chinooks() {
     assert_eq!(absorb.in_target(), 300);
     assert_eq!(target.one("SELECT email FROM customer WHERE customer_id = 10001"), format!("sakila+{mary}"));
     assert_eq!(target.one("SELECT last_name FROM customer WHERE customer_id = 10007"), "Featherstonehaugh-Ch");
+    let [expected, found] = absorb.addresses(300);
+    assert_eq!(found, expected);
     assert_eq!(absorb.ok("verify")["report"]["mismatches"].as_u64(), Some(0));
+    let tables = || ["address", "city", "country"].map(|table| source.rows(&format!("CHECKSUM TABLE {table}")));
+    let normalised = tables();
 
     // Chinook's own programs write what came from Sakila too, and it goes back with that.
-    target.load("UPDATE customer SET first_name = 'DIRECT', company = 'By hand' WHERE customer_id = 10005;");
+    target.load("UPDATE customer SET first_name = 'DIRECT', company = 'By hand', city = 'Elsewhere' WHERE customer_id IN (10005, 10006);");
     absorb.ok("rollback");
     let mut expect = before.clone();
     expect[0][4][2] = Some("DIRECT".to_owned());
+    expect[0][5][2] = Some("DIRECT".to_owned());
     assert_eq!(absorb.theirs(), expect, "nothing is lost, and nothing else is changed");
+    assert_eq!(tables(), normalised, "other customers may live there too");
+    // Customer 6 has moved house since, as far as Sakila knows.
+    source.load("UPDATE customer SET address_id = 5, last_update = last_update WHERE customer_id = 6;");
 
     absorb.ok("advance");
     std::fs::write(place.path().join("all.csv"), lines(1..=599)).unwrap();
@@ -139,6 +170,9 @@ fn sakilas_customers_into_chinooks() {
     absorb.ok("advance");
     let status = absorb.ok("status");
     assert_eq!(status["counts"].to_string(), r#"{"moved":599,"remaining":0}"#);
+    let [mut expected, found] = absorb.addresses(599);
+    expected[4][2] = Some("Elsewhere".to_owned());
+    assert_eq!(found, expected, "what Chinook wrote came back, unless Sakila says otherwise since");
     absorb.ok("complete");
     assert_eq!(absorb.in_target(), 599);
     assert_eq!(target.one("SELECT first_name FROM customer WHERE customer_id = 10005"), "DIRECT");

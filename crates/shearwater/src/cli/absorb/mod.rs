@@ -11,7 +11,9 @@ use shearwater_core::lifecycle::absorb::{Phase, State, Step};
 use shearwater_core::shape::Layout;
 use shearwater_core::spec::{self, AbsorbSpec, Colour};
 use shearwater_core::store::{Side, Store};
-use shearwater_engine::absorb::{Absorbing, Crosswalk, Flagged, Options, Referred, Setup, run as engine};
+use shearwater_engine::absorb::{
+    Absorbing, Crosswalk, Flagged, Joined, Lookups, Options, Referred, Setup, run as engine,
+};
 use shearwater_engine::coordinator::{Coordinator, CoordinatorOptions};
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::{Member, Serve};
@@ -112,7 +114,7 @@ pub async fn setup(journal: Arc<dyn Journal>, spec: &AbsorbFile) -> Outcome<Setu
         plain: open(spec, Side::Source, spec.shapes.shape(Side::Source)).await?,
         target,
         crosswalk,
-        referred: referred(spec).await?.into(),
+        lookups: Arc::new(lookups(spec).await?),
         flagged,
         spec: spec.spec.clone(),
         shapes: spec.shapes.clone(),
@@ -120,16 +122,20 @@ pub async fn setup(journal: Arc<dyn Journal>, spec: &AbsorbFile) -> Outcome<Setu
     })
 }
 
-/// The references of a migration with the tables in which they are looked up.
-pub async fn referred(spec: &AbsorbFile) -> Outcome<Vec<Referred>> {
-    let mut referred = Vec::new();
+/// What is looked up for a migration's records, with the tables that are asked.
+pub async fn lookups(spec: &AbsorbFile) -> Outcome<Lookups> {
+    let (mut references, mut tables) = (Vec::new(), Vec::new());
     for reference in spec.shapes.references() {
         // The table may not be there yet: whoever needs it is told.
         let pairs = open_as(spec, Side::Target, &reference.pairs().layout(), Create::IfMissing).await?;
         let records = open(spec, Side::Target, &reference.layout()).await?;
-        referred.push(Referred::new(reference.clone(), pairs, records));
+        references.push(Referred::new(reference.clone(), pairs, records));
     }
-    Ok(referred)
+    let joins = spec.shapes.joins();
+    for join in &joins.tables {
+        tables.push(open(spec, Side::Source, &joins.layout(join)).await?);
+    }
+    Ok(Lookups { references, joined: Joined::new(joins.clone(), tables) })
 }
 
 /// Opens one store; both have been there before us.

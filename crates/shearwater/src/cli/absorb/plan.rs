@@ -54,10 +54,10 @@ pub async fn look(spec: &AbsorbFile) -> Outcome<Planned> {
         let target = super::open(spec, Side::Target, spec.shapes.shape(Side::Target)).await?;
         planned.hazards.extend(super::lists::hazards(spec, &source, &target).await?);
         // Those to records of this migration are looked up once it has assigned their keys.
-        let mut referred = super::referred(spec).await?;
-        referred.retain(|referred| !referred.reference().is_own());
+        let mut lookups = super::lookups(spec).await?;
+        lookups.references.retain(|referred| !referred.reference().is_own());
         let looking = Looking {
-            referred: &referred,
+            lookups: &lookups,
             shapes: &spec.shapes,
             source: source.as_ref(),
             only: Filter::All,

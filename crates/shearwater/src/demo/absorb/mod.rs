@@ -246,7 +246,7 @@ async fn setup(options: &DemoOptions, stand: Stand<'_>, estate: &mut stores::Est
         shapes: shapes.clone(),
         journal,
         crosswalk: None,
-        referred: Vec::new().into(),
+        lookups: Arc::default(),
     })
 }
 
