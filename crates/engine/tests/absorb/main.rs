@@ -5,6 +5,7 @@
 mod collisions;
 mod holes;
 mod identity;
+mod joins;
 mod journey;
 mod kill;
 mod lists;
