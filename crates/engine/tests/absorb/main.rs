@@ -10,6 +10,7 @@ mod journey;
 mod kill;
 mod lists;
 mod references;
+mod servers;
 mod stragglers;
 mod undo;
 mod world;
