@@ -32,6 +32,8 @@ pub const FAILPOINTS: &[&str] = &[
     "absorb-undoing",
     "absorb-undone",
     "absorb-flag-added",
+    "absorb-keys-installed",
+    "absorb-keys-assigned",
     "absorb-departed",
     "absorb-landed",
     "absorb-letter-buried",

@@ -20,6 +20,7 @@ use shearwater_core::store::{Change, Expect, Fetched, Image, Store, Write};
 use shearwater_core::{Key, Value};
 
 use super::{BATCH, Carrier, Fault};
+use crate::failpoint;
 use crate::records::turns;
 
 /// Attempts at assigning keys while others assign the same numbers.
@@ -145,6 +146,7 @@ impl Crosswalk {
         for some in changes.chunks(self.pairing.store.changes_max().max(1)) {
             let write = Write { epoch: None, changes: some.to_vec(), idempotency: None };
             self.pairing.store.write(write).await.map_err(Fault::target)?;
+            failpoint::hit("absorb-keys-assigned");
         }
         Ok(())
     }

@@ -312,6 +312,7 @@ impl Leading<'_> {
         failpoint::hit("capture-target-installed");
         if let Some(crosswalk) = &setup.crosswalk {
             crosswalk.install().await?;
+            failpoint::hit("absorb-keys-installed");
             let lease = self.ledger.lease().clone();
             self.carrier.assign_all(|| lease.check().map_err(|_| lost())).await?;
             self.go_on()?;

@@ -9,7 +9,7 @@ use shearwater_engine::records::{Edit, ServeError, Shape};
 
 use crate::world::{Process, World, document, v1, v2};
 
-const MERGE: &str = "[conflicts]\nid = { merge = { name = \"source\", status = \"non-null\" } }\n";
+pub const MERGE: &str = "[conflicts]\nid = { merge = { name = \"source\", status = \"non-null\" } }\n";
 
 /// Alice's own record under the key that Bob's third user comes to.
 const HERS: &str = "bob-3|a3@alice.example|Own 3|boss|-";

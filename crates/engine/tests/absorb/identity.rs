@@ -60,7 +60,7 @@ rep = {{ type = "int" }}
     world
 }
 
-fn numbered() -> World {
+pub fn numbered() -> World {
     world("int", "assign = \"next\"", "")
 }
 

@@ -8,6 +8,7 @@ mod identity;
 mod joins;
 mod journey;
 mod kill;
+mod kill_keys;
 mod lists;
 mod references;
 mod servers;

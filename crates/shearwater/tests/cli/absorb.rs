@@ -5,6 +5,28 @@ use crate::transcript::Transcript;
 
 const EXAMPLE: &str = include_str!("../../../../examples/users-absorb.toml");
 
+/// Nobody listens there: it is refused before anybody is asked.
+const ASSIGNED: &str = r#"migration = "assigned"
+kind = "absorb"
+entity = "users"
+[source]
+url = "sqlite:bob.db"
+table = "users"
+key = "id"
+[source.columns]
+id = "int"
+[target]
+url = "mongodb://127.0.0.1:1/alice"
+table = "people"
+key = "id"
+[fields]
+id = { target_only = true, type = "int" }
+[require]
+manager = { type = "text" }
+[identity]
+assign = "next"
+"#;
+
 fn bob_and_alice() -> Transcript {
     let t = Transcript::new();
     let sqlite = |file: &str, sql: &str| rusqlite::Connection::open(t.path(file)).unwrap().execute_batch(sql).unwrap();
@@ -113,4 +135,15 @@ fn deactivations_are_listed_and_undone() {
     t.ok("history");
     t.ok("deactivations --help");
     t.check("absorb_deactivations");
+}
+
+#[test]
+fn keys_are_not_assigned_where_there_are_no_tables() {
+    let mut t = Transcript::new();
+    t.write("assigned.toml", ASSIGNED);
+    t.fails("plan assigned.toml", 3);
+    t.fails("start assigned.toml", 3);
+    t.write("assigned.toml", &ASSIGNED.replace("mongodb://127.0.0.1:1/alice", "dynamodb://127.0.0.1:1"));
+    t.fails("plan assigned.toml --json", 3);
+    t.check("absorb_assigned");
 }

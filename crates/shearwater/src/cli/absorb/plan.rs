@@ -7,7 +7,7 @@ use serde_json::json;
 use shearwater_core::error::StoreError;
 use shearwater_core::query::Filter;
 use shearwater_core::spec::locate;
-use shearwater_core::store::{InspectedTable, Inspection, Side};
+use shearwater_core::store::{Form, InspectedTable, Inspection, Side};
 use shearwater_engine::absorb::Fault;
 use shearwater_engine::absorb::census::{Found, Looking};
 
@@ -46,8 +46,17 @@ pub async fn look(spec: &AbsorbFile) -> Outcome<Planned> {
             .await
             .map_err(|error| Failure::from(error).within(&format!("{name} {}", store.shown_url)))
     };
-    let (source, target) = (inspect("source", &base.source).await?, inspect("target", &base.target).await?);
     let mut planned = Planned { problems: Vec::new(), hazards: Vec::new(), found: Found::default() };
+    if spec.shapes.identity().is_some() && shearwater_stores::form(&base.target.url)? == Form::Documents {
+        // Whatever else there is to say of the stores: no record could have a key.
+        planned.problems.push(
+            "the target keeps no tables, so [identity] has no place for the keys that it assigns; compute the key by \
+             a rule with `back` instead"
+                .to_owned(),
+        );
+        return Ok(planned);
+    }
+    let (source, target) = (inspect("source", &base.source).await?, inspect("target", &base.target).await?);
     planned.looks(spec, &source, &target);
     if planned.problems.is_empty() {
         let source = super::open(spec, Side::Source, spec.shapes.shape(Side::Source)).await?;

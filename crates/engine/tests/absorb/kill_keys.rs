@@ -1,0 +1,168 @@
+//! The process dies where keys are assigned and records are merged; the next
+//! one goes on: back, both stores are as they were before, and every record has
+//! the key that it was given first; then to the end, where nothing is left.
+//!
+//! The child is this test binary itself, running `kill_keys::child` with a
+//! directory, a goal and a failpoint in its environment.
+#![cfg(debug_assertions)]
+
+use std::path::Path;
+use std::process::{Command as Program, Stdio};
+use std::time::Duration;
+
+use shearwater_core::Value;
+use shearwater_core::journal::Command;
+use shearwater_core::lifecycle::absorb::Phase;
+use shearwater_core::query::Filter;
+use shearwater_engine::absorb::bulk::Mode;
+use shearwater_engine::absorb::{Bulk, Line};
+use shearwater_engine::failpoint::FAILPOINT_ENV;
+use shearwater_engine::records::Shape;
+
+use crate::world::{Process, World, document, rows};
+use crate::{collisions, identity};
+
+const DIR_ENV: &str = "SHEARWATER_KEYS_KILL_DIR";
+const GOAL_ENV: &str = "SHEARWATER_KEYS_KILL_GOAL";
+
+/// On the way there and back.
+const BACK: &[(&str, u32)] = &[
+    ("capture-target-installed", 1),
+    ("absorb-departed", 1),
+    ("absorb-departed", 3),
+    ("absorb-landed", 1),
+    ("absorb-landed", 3),
+    ("absorb-staged", 1),
+    ("absorb-staged", 3),
+    ("absorb-given-up", 1),
+    ("absorb-given-up", 3),
+];
+
+/// And where keys are assigned.
+const ASSIGNED: &[(&str, u32)] = &[("absorb-keys-installed", 1), ("absorb-keys-assigned", 1)];
+
+/// From there to the end.
+const END: &[(&str, u32)] = &[("absorb-landed", 2), ("remove-target", 1), ("absorb-flag-removed", 1)];
+
+async fn give_all(process: &Process) {
+    let state = process.state().await;
+    let bulk = Bulk { carrier: process.served.carrier(), mode: Mode::Apply, only: Filter::All };
+    let required = process.setup.shapes.require()[0].clone();
+    let value = if required == "rep" { Value::Int(3) } else { "m".into() };
+    for key in bulk.next_unmoved(None).await.unwrap() {
+        let line = Line { key, shape: Shape::V1, fields: document(&[(required.as_str(), value.clone())]) };
+        bulk.line(&state, &line).await;
+    }
+}
+
+/// Goes on from wherever it is.
+async fn drive(world: &World, goal: &str) {
+    let process = world.process("p").await;
+    let there = world.dir.join("there");
+    for _ in 0..200 {
+        for _ in 0..4_000 {
+            if process.setup.journal.open_requests().await.unwrap().is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        process.until("settled", |state| state.entering.is_none() && state.phase != Phase::Rollback).await;
+        let command = match (process.state().await.phase, goal, there.exists()) {
+            (Phase::Prepare, "back", true) | (Phase::Complete, ..) => return process.stop().await,
+            (Phase::Lazy, "back", _) => {
+                give_all(&process).await;
+                std::fs::write(&there, b"").unwrap();
+                Command::Rollback
+            }
+            (Phase::Drain, ..) => {
+                give_all(&process).await;
+                process.reconciled().await;
+                Command::Complete
+            }
+            _ => Command::Advance,
+        };
+        let _ = process.ask(command).await;
+    }
+    panic!("it never gets there");
+}
+
+#[tokio::test]
+async fn child() {
+    let Ok(dir) = std::env::var(DIR_ENV) else { return };
+    let mut world = World::at(Path::new(&dir));
+    world.whole = Some(std::fs::read_to_string(world.dir.join("spec.toml")).unwrap());
+    drive(&world, &std::env::var(GOAL_ENV).unwrap()).await;
+}
+
+fn run(dir: &Path, goal: &str, failpoint: Option<&str>) -> bool {
+    let mut child = Program::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "kill_keys::child", "--nocapture"]).env(DIR_ENV, dir).env(GOAL_ENV, goal);
+    child.stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some(failpoint) = failpoint {
+        child.env(FAILPOINT_ENV, failpoint);
+    }
+    child.status().unwrap().success()
+}
+
+/// What both programs see, row by row.
+fn theirs(world: &World, tables: [&str; 2]) -> [Vec<String>; 2] {
+    let all = |table: &str, columns: &str| format!("SELECT {columns} FROM {table} ORDER BY 1");
+    let columns = match tables[0] {
+        "users" => ["id, email, first, last, vip, last_login", "id, email, name, manager, status"],
+        _ => ["code, name, fax", "id, name, rep"],
+    };
+    [rows(&world.bob(), &all(tables[0], columns[0])), rows(&world.alice(), &all(tables[1], columns[1]))]
+}
+
+fn killed_on_the_way(world: impl Fn() -> World, tables: [&str; 2], back: &[(&str, u32)], expect: &[&str]) {
+    let cut = |goal: &str, (point, nth): (&str, u32)| {
+        let world = world();
+        std::fs::write(world.dir.join("spec.toml"), world.spec()).unwrap();
+        let before = theirs(&world, tables);
+        let failpoint = format!("{point}:{nth}");
+        if goal == "end" {
+            assert!(run(&world.dir, "back", None));
+        }
+        assert!(!run(&world.dir, goal, Some(&failpoint)), "{failpoint} was never reached");
+        if goal == "back" {
+            assert!(run(&world.dir, goal, None), "{failpoint}: the next process does not get back");
+            assert_eq!(theirs(&world, tables), before, "{failpoint}: back");
+        }
+        assert!(run(&world.dir, "end", None), "{failpoint}: the next process does not get to the end");
+        assert_eq!(theirs(&world, tables)[1], expect, "{failpoint}: in the end");
+        let ours = "SELECT name FROM sqlite_schema WHERE name LIKE '%shearwater%' OR sql LIKE '%migrated%'";
+        for connection in [world.bob(), world.alice()] {
+            assert_eq!(rows(&connection, ours), Vec::<String>::new(), "{failpoint}: what is left");
+        }
+    };
+    for point in back {
+        cut("back", *point);
+    }
+    for point in END {
+        cut("end", *point);
+    }
+}
+
+#[test]
+fn killed_while_keys_are_assigned() {
+    let points: Vec<(&str, u32)> = BACK.iter().chain(ASSIGNED).copied().collect();
+    let expect = ["7|Own|1", "8|Number|3", "9|Alfreds|3", "10|Berglunds|3", "11|Chop-suey|3"];
+    killed_on_the_way(identity::numbered, ["customers", "customer"], &points, &expect);
+}
+
+#[test]
+fn killed_while_records_are_merged() {
+    let world = || {
+        let world = World::new(4).with(collisions::MERGE);
+        world.alice().execute_batch("DELETE FROM people WHERE id = 'a2'").unwrap();
+        world
+    };
+    let expect = [
+        "a1|a1@alice.example|Own 1|boss|ACTIVE",
+        "bob-1|u1@bob.example|F1 L001|m|-",
+        "bob-2|u2@bob.example|F2 L002|m|-",
+        "bob-3|a3@alice.example|F3 L003|boss|-",
+        "bob-4|u4@bob.example|F4 L004|m|-",
+    ];
+    killed_on_the_way(world, ["users", "people"], BACK, &expect);
+}
