@@ -124,6 +124,18 @@ pub struct Context {
     migration: Option<String>,
 }
 
+impl Context {
+    /// The same for a migration that a command names itself.
+    fn naming(&self, migration: &str) -> Context {
+        Context {
+            console: self.console,
+            journal: self.journal.clone(),
+            journal_flag: self.journal_flag.clone(),
+            migration: Some(migration.to_owned()),
+        }
+    }
+}
+
 /// The journal when neither the command line nor the environment names one.
 const JOURNAL_DEFAULT: &str = "./shearwater.journal";
 

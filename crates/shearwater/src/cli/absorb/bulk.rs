@@ -77,13 +77,7 @@ type Task = Result<Line, String>;
 
 /// Moves records in bulk.
 pub async fn run(context: &Context, args: &BulkArgs) -> Outcome<Exit> {
-    let named = Context {
-        console: context.console,
-        journal: context.journal.clone(),
-        journal_flag: context.journal_flag.clone(),
-        migration: Some(args.name.clone()),
-    };
-    let Some(opened) = opened(&named).await? else { return Err(only_absorb()) };
+    let Some(opened) = opened(&context.naming(&args.name)).await? else { return Err(only_absorb()) };
     let setup = &opened.setup;
     if !state(setup.journal.as_ref()).await?.moves_forward() {
         return Err(Failure::new(Exit::Failed, "phase/not-possible", "records do not move in this phase")

@@ -40,13 +40,7 @@ pub struct DeactivationsArgs {
 
 /// Lists deactivations, or undoes them.
 pub async fn run(context: &Context, args: &DeactivationsArgs) -> Outcome<Exit> {
-    let named = Context {
-        console: context.console,
-        journal: context.journal.clone(),
-        journal_flag: context.journal_flag.clone(),
-        migration: Some(args.name.clone()),
-    };
-    let Some(opened) = opened(&named).await? else { return Err(only_absorb()) };
+    let Some(opened) = opened(&context.naming(&args.name)).await? else { return Err(only_absorb()) };
     match args.undo.is_empty() && !args.undo_all {
         true => list(context, args, &opened).await,
         false => undo(context, args, &opened).await,

@@ -7,19 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use shearwater_testbed::Server;
 
-const SPEC: &str = r#"
-migration = "users-status"
-kind = "require"
-entity = "users"
-[store]
-url = "${STORE}"
-table = "users"
-key = "id"
-[field]
-name = "status"
-type = "text"
-value = { sql = '''CASE WHEN active THEN 'ACTIVE' ELSE 'INACTIVE' END''', fallback = "ACTIVE" }
-"#;
+use super::scene::SPEC;
 
 /// Enough that a plan takes long enough to be killed within.
 const ROWS: u64 = 20_000;

@@ -29,7 +29,8 @@ const GROUPS: i64 = 2;
 /// What everybody does before the next phase: enough for each kind of request.
 const TURNS: u64 = 40;
 
-const SPEC: &str = r#"
+/// A field made from another one.
+pub const SPEC: &str = r#"
 migration = "users-status"
 kind = "require"
 entity = "users"
