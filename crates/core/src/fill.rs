@@ -159,6 +159,28 @@ impl Fill {
         Ok(Fill { ty: field.ty, source, types })
     }
 
+    /// The fill of a field of documents, whose other fields have any type and may
+    /// be missing, but for those of the key. A value of another type than the
+    /// field's is found when it is made: see [`Fill::value`].
+    ///
+    /// # Errors
+    /// As [`Fill::compile`], but that a field is not there is nothing wrong.
+    pub fn of_documents(field: &NewField, key: &[String]) -> Result<Fill, FillError> {
+        let source = match &field.value {
+            ValueSpec::Constant(value) => Source::Constant(value.clone()),
+            ValueSpec::Sql { sql, fallback } => {
+                let expr = read_expression(sql)?;
+                refuse_itself(&expr, field)?;
+                if let Some(found) = type_given(&expr, &[])? {
+                    check_given(found, field.ty)?;
+                }
+                check_null(&expr, fallback.as_ref(), &|path| !key.iter().any(|name| name == path.root()))?;
+                Source::Expression { expr, fallback: fallback.clone() }
+            }
+        };
+        Ok(Fill { ty: field.ty, source, types: Vec::new() })
+    }
+
     /// How it is to be done.
     pub fn class(&self) -> FillClass {
         match self.source {
@@ -205,7 +227,22 @@ impl Fill {
         match (expr.eval(record)?, fallback) {
             (Value::Null, Some(fallback)) => Ok(fallback.clone()),
             (Value::Null, None) => Err(EvalError("the fill is null, and has no fallback".to_owned())),
+            (value, _) if !self.takes(&value) => {
+                let (found, wanted) = (value.type_name(), self.ty.name());
+                Err(EvalError(format!("the fill is {found}, the field is {wanted}")))
+            }
             (value, _) => Ok(value),
+        }
+    }
+
+    /// Whether a value is of the field's type.
+    pub fn takes(&self, value: &Value) -> bool {
+        match self.ty {
+            FieldType::Text => matches!(value, Value::Text(_)),
+            FieldType::Int => matches!(value, Value::Int(_) | Value::UInt(_)),
+            FieldType::Bool => matches!(value, Value::Bool(_)),
+            // The spec has no field of another type.
+            _ => true,
         }
     }
 
@@ -247,12 +284,17 @@ fn constant(value: &Value, words: &dyn Words) -> Result<String, FillError> {
     }
 }
 
+fn refuse_itself(expr: &Expr, field: &NewField) -> Result<(), FillError> {
+    if expr.fields().contains(&field.name) {
+        let (name, hint) = (&field.name, "it is made from the record's other fields");
+        return Err(FillError::new("fill/expression", format!("the fill of `{name}` reads `{name}`"), hint));
+    }
+    Ok(())
+}
+
 fn check_fields(expr: &Expr, field: &NewField, columns: &[ColumnShape]) -> Result<(), FillError> {
+    refuse_itself(expr, field)?;
     for name in expr.fields() {
-        if name == field.name {
-            let hint = "it is made from the record's other fields";
-            return Err(FillError::new("fill/expression", format!("the fill of `{name}` reads `{name}`"), hint));
-        }
         if !columns.iter().any(|column| column.name == name) {
             let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
             let message = format!("the expression reads `{name}`, which the table does not have");
@@ -262,17 +304,24 @@ fn check_fields(expr: &Expr, field: &NewField, columns: &[ColumnShape]) -> Resul
     Ok(())
 }
 
-fn check_type(expr: &Expr, ty: FieldType, types: &[(String, FieldType)]) -> Result<(), FillError> {
+/// The type that the expression gives, when it is known.
+fn type_given(expr: &Expr, types: &[(String, FieldType)]) -> Result<Option<FieldType>, FillError> {
     let type_of = |path: &Path| types.iter().find(|(name, _)| name == path.root()).map(|(_, ty)| *ty);
-    let found = expr
-        .check(&type_of)
-        .map_err(|error| FillError::new("fill/expression", error.message, error.hint.unwrap_or_default()))?;
-    match found {
-        Some(found) if found == ty => Ok(()),
-        Some(found) => {
-            let message = format!("the expression gives {}, the field is {}", found.name(), ty.name());
-            Err(FillError::new("fill/expression", message, "make the two types one"))
-        }
+    expr.check(&type_of)
+        .map_err(|error| FillError::new("fill/expression", error.message, error.hint.unwrap_or_default()))
+}
+
+fn check_given(found: FieldType, ty: FieldType) -> Result<(), FillError> {
+    if found == ty {
+        return Ok(());
+    }
+    let message = format!("the expression gives {}, the field is {}", found.name(), ty.name());
+    Err(FillError::new("fill/expression", message, "make the two types one"))
+}
+
+fn check_type(expr: &Expr, ty: FieldType, types: &[(String, FieldType)]) -> Result<(), FillError> {
+    match type_given(expr, types)? {
+        Some(found) => check_given(found, ty),
         None => {
             let message = "the type that the expression gives is not known".to_owned();
             Err(FillError::new("fill/expression", message, "give each branch a value of the field's type"))
@@ -283,7 +332,11 @@ fn check_type(expr: &Expr, ty: FieldType, types: &[(String, FieldType)]) -> Resu
 /// A fill that can be NULL would leave records without the field.
 fn check_total(expr: &Expr, fallback: Option<&Value>, columns: &[ColumnShape]) -> Result<(), FillError> {
     let nullable = |path: &Path| columns.iter().find(|c| c.name == path.root()).is_none_or(|column| column.nullable);
-    if fallback.is_some() || !expr.can_be_null(&nullable) {
+    check_null(expr, fallback, &nullable)
+}
+
+fn check_null(expr: &Expr, fallback: Option<&Value>, nullable: &dyn Fn(&Path) -> bool) -> Result<(), FillError> {
+    if fallback.is_some() || !expr.can_be_null(nullable) {
         return Ok(());
     }
     Err(FillError::new(

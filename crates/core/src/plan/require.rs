@@ -3,9 +3,9 @@
 
 use crate::evolve::Wanted;
 use crate::fill::{Fill, FillError};
-use crate::shape::{ColumnShape, FieldType, Layout, TableShape};
+use crate::shape::{ColumnShape, DocumentLayout, FieldType, Layout, TableShape};
 use crate::spec::RequireSpec;
-use crate::store::{InspectedColumn, InspectedTable, Inspection};
+use crate::store::{Form, InspectedColumn, InspectedTable, Inspection};
 
 /// What a spec comes to with its table.
 #[derive(Clone, Debug)]
@@ -28,6 +28,9 @@ pub struct Required {
 /// `require/no-table`, `require/key`, `require/column`, and those of [`Fill::compile`].
 pub fn required(spec: &RequireSpec, inspection: &Inspection) -> Result<Required, FillError> {
     let table = table_of(spec, inspection)?;
+    if table.form == Form::Documents {
+        return of_documents(spec, table);
+    }
     let mut hazards = Vec::new();
     let mut columns = Vec::new();
     for column in &table.columns {
@@ -72,6 +75,33 @@ pub fn required(spec: &RequireSpec, inspection: &Inspection) -> Result<Required,
     Ok(Required { v1: layout(columns), v2: layout(with_field), fill, wanted, hazards })
 }
 
+/// Documents have one layout in both shapes: the field is in them or not.
+fn of_documents(spec: &RequireSpec, table: &InspectedTable) -> Result<Required, FillError> {
+    check_key(spec, table)?;
+    if spec.field.native.is_some() {
+        return Err(FillError {
+            code: "require/column",
+            message: format!("`{}` holds documents, whose fields have no declared type", table.name),
+            hint: "take `native` out of [field]".to_owned(),
+        });
+    }
+    let fill = Fill::of_documents(&spec.field, &spec.store.key)?;
+    let layout = Layout::Document(DocumentLayout {
+        table: table.name.clone(),
+        key: spec.store.key.clone(),
+        document: "doc".to_owned(),
+    });
+    let wanted = Wanted {
+        table: table.name.clone(),
+        key: spec.store.key.iter().map(|name| (name.clone(), FieldType::Json)).collect(),
+        column: spec.field.name.clone(),
+        native: None,
+        fill: fill.clone(),
+    };
+    let hazards = table.hazards.clone();
+    Ok(Required { v1: layout.clone(), v2: layout, fill, wanted, hazards })
+}
+
 fn table_of<'i>(spec: &RequireSpec, inspection: &'i Inspection) -> Result<&'i InspectedTable, FillError> {
     inspection.tables.iter().find(|table| table.name == spec.store.table).ok_or_else(|| {
         let known: Vec<&str> = inspection.tables.iter().map(|table| table.name.as_str()).collect();
@@ -102,11 +132,7 @@ fn shape_of(column: &InspectedColumn) -> Result<ColumnShape, FillError> {
 }
 
 /// The key must be the table's own: a row is found, and noted, by it.
-fn key_of(
-    spec: &RequireSpec,
-    table: &InspectedTable,
-    columns: &[ColumnShape],
-) -> Result<Vec<(String, FieldType)>, FillError> {
+fn check_key(spec: &RequireSpec, table: &InspectedTable) -> Result<(), FillError> {
     let is_unique = |names: &[String]| {
         names.len() == spec.store.key.len() && names.iter().all(|name| spec.store.key.contains(name))
     };
@@ -117,6 +143,15 @@ fn key_of(
             hint: format!("the primary key: {}", table.key.join(", ")),
         });
     }
+    Ok(())
+}
+
+fn key_of(
+    spec: &RequireSpec,
+    table: &InspectedTable,
+    columns: &[ColumnShape],
+) -> Result<Vec<(String, FieldType)>, FillError> {
+    check_key(spec, table)?;
     spec.store
         .key
         .iter()
