@@ -85,11 +85,7 @@ pub async fn open_evolve(url: &str, wanted: Wanted) -> StoreResult<Arc<dyn Evolv
         #[cfg(feature = "dynamodb")]
         Kind::DynamoDb => Err(dynamodb::without_columns()),
         #[cfg(feature = "mongodb")]
-        Kind::MongoDb => Err(StoreError::new(
-            StoreErrorKind::Unsupported,
-            "MongoDB: a new required field cannot be rolled out here yet",
-        )
-        .with_hint("this version does it in sqlite, postgres, mysql and mariadb")),
+        Kind::MongoDb => Ok(Arc::new(mongodb::evolve::open(url, wanted).boxed().await?)),
     }
 }
 

@@ -96,7 +96,8 @@ pub(super) async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Valu
             return Err(Halt::refused(
                 "backfill/never-ends",
                 format!("after {ROUNDS_MAX} runs over the table there are records without a value again"),
-                "a program empties the field beside the write default, or its triggers are switched off; find it",
+                "a program empties the field beside the write default, or its triggers are switched off, or the store has \
+                 none and a program writes it past the gateway; find it",
             ));
         }
         // Another name: these ranges are others, and so are their checkpoints.

@@ -7,9 +7,10 @@ use std::time::Instant;
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::lifecycle::require::State;
 use shearwater_core::limits::REWRITE_ATTEMPTS_MAX;
+use shearwater_core::shape::Layout;
 use shearwater_core::store::{Change, Expect, Image, Write, Written};
 use shearwater_core::value::hash;
-use shearwater_core::{Document, Key};
+use shearwater_core::{Document, Key, Value};
 
 use super::serve::{DataPath, key_of};
 use crate::member::Admission;
@@ -122,7 +123,7 @@ impl DataPath {
             prepared.done.created.push(false);
             return Ok(());
         };
-        let whole = self.with_field(state, shape, change, stored.as_ref(), edited.record)?;
+        let whole = self.setup.old.kept(self.with_field(state, shape, change, stored.as_ref(), edited.record)?);
         let key = key_of(self.layout(shape), &whole).map_err(|error| ServeError::Unprocessable {
             code: error.code.to_owned(),
             field: error.path,
@@ -159,6 +160,7 @@ impl DataPath {
         mut edited: Document,
     ) -> Result<Document, ServeError> {
         let field = self.field();
+        self.check_sent(shape, change)?;
         match shape {
             Shape::V1 => {
                 let held = stored.and_then(|record| record.get(field)).filter(|value| !value.is_null()).cloned();
@@ -173,7 +175,7 @@ impl DataPath {
                 edited.set(field, value);
             }
             Shape::V2 => {
-                if edited.get(field).is_none_or(shearwater_core::Value::is_null) {
+                if edited.get(field).is_none_or(Value::is_null) {
                     return Err(self.must_be_sent("every record has it from now on"));
                 }
                 if !state.has_field() && sends(&change.edit, field) {
@@ -185,6 +187,30 @@ impl DataPath {
             }
         }
         Ok(edited)
+    }
+
+    /// A layout of columns knows what each shape has and of which type; documents
+    /// take everything, so what is sent of the field is looked at here.
+    fn check_sent(&self, shape: Shape, change: &ClientChange) -> Result<(), ServeError> {
+        let field = self.field();
+        let Some(value) = sent(&change.edit, field).filter(|_| matches!(self.layout(shape), Layout::Document(_)))
+        else {
+            return Ok(());
+        };
+        let refused = |code: &str, message: String| ServeError::Unprocessable {
+            code: code.to_owned(),
+            field: field.to_owned(),
+            message,
+            hint: None,
+        };
+        match shape {
+            Shape::V1 => Err(refused("record/unknown-field", "this shape has no such field".to_owned())),
+            Shape::V2 if value.is_null() || self.setup.fill.takes(value) => Ok(()),
+            Shape::V2 => {
+                let (found, wanted) = (value.type_name(), self.setup.fill.ty().name());
+                Err(refused("record/type", format!("found {found} where {wanted} was expected")))
+            }
+        }
     }
 
     fn must_be_sent(&self, why: &str) -> ServeError {
@@ -199,12 +225,17 @@ impl DataPath {
 
 /// Whether a client sent the field.
 fn sends(edit: &Edit, field: &str) -> bool {
+    sent(edit, field).is_some()
+}
+
+/// What a client sent of the field.
+fn sent<'e>(edit: &'e Edit, field: &str) -> Option<&'e Value> {
     match edit {
         Edit::Insert(record)
         | Edit::Replace(record)
         | Edit::InsertIfAbsent(record)
         | Edit::InsertOrSet(record)
-        | Edit::MergePatch(record) => record.contains(field),
-        Edit::Delete => false,
+        | Edit::MergePatch(record) => record.get(field),
+        Edit::Delete => None,
     }
 }

@@ -55,7 +55,8 @@ pub(super) async fn abandon(
     keys: Vec<Key>,
 ) -> Result<serde_json::Value, Halt> {
     // Left behind, the check would refuse every write to those rows, of other columns too.
-    if helm.setup.evolve.alterations(stage).contains(&Alteration::DropCheck) {
+    let drops = |stage: Stage| helm.setup.evolve.alterations(stage).contains(&Alteration::DropCheck);
+    if drops(stage) || (stage == Stage::Enforce && drops(Stage::Back)) {
         match climb(helm, Alteration::DropCheck).await? {
             Climbed::Made { .. } => {}
             Climbed::Violated(_) => return Err(Halt::Broken("a check cannot be dropped".to_owned())),

@@ -110,6 +110,10 @@ async fn compare(helm: &Helm, leash: &mut Leash, chunk: Chunk, found: &mut Found
                 found.totals.refused += 1;
                 found.keep(Some(&key), "refused");
             }
+            (Some(value), _) if !helm.setup.fill.takes(value) => {
+                found.totals.refused += 1;
+                found.keep(Some(&key), "refused");
+            }
             (Some(value), Ok(expected)) if *value == expected => {}
             (Some(_), Ok(_)) => deviating.push(key),
         }

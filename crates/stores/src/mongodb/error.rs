@@ -20,6 +20,8 @@ pub(super) mod code {
     pub(in crate::mongodb) const VALIDATION: i32 = 121;
     pub(in crate::mongodb) const NO_SUCH_TRANSACTION: i32 = 251;
     pub(in crate::mongodb) const DUPLICATE_KEY: i32 = 11_000;
+    /// Somebody uses the collection, or builds an index on it.
+    pub(in crate::mongodb) const IS_IN_USE: [i32; 4] = [LOCK_TIMEOUT, MAX_TIME_EXPIRED, WRITE_CONFLICT, 12_587];
     pub(in crate::mongodb) const OUT_OF_DISK: i32 = 14_031;
 }
 

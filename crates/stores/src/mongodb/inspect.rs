@@ -32,6 +32,11 @@ pub(super) struct Collection {
 }
 
 impl Collection {
+    /// What it was made with, and what was changed of that since.
+    pub(super) fn options(&self) -> &Document {
+        &self.options
+    }
+
     /// Refuses what is no collection of documents that can be read and written one by one.
     pub(super) fn check(&self) -> StoreResult<()> {
         let refuse = |what: &str, hint: &str| {
@@ -85,7 +90,7 @@ pub(super) async fn validated(server: &Server, name: &str) -> StoreResult<Valida
     Ok(if has { Validated::Yes } else { Validated::No })
 }
 
-async fn indexes(server: &Server, name: &str) -> StoreResult<Vec<Document>> {
+pub(super) async fn indexes(server: &Server, name: &str) -> StoreResult<Vec<Document>> {
     match server.database().run_cursor_command(doc! { "listIndexes": name }).await {
         Ok(cursor) => cursor.try_collect().await.map_err(failed),
         Err(error) => match failure("looking at indexes", &error) {

@@ -17,6 +17,7 @@ mod config;
 mod decimal;
 mod encode;
 mod error;
+pub(crate) mod evolve;
 mod fence;
 mod inspect;
 mod intent;

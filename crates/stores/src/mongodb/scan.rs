@@ -51,18 +51,18 @@ fn bad_position(what: &str) -> StoreError {
 }
 
 /// A place among the `_id`s as text: the bytes of the document of the bound.
-fn position(id: &[u8]) -> String {
+pub(super) fn position(id: &[u8]) -> String {
     hex(id)
 }
 
-fn bound_of(text: &str, what: &str) -> StoreResult<Vec<u8>> {
+pub(super) fn bound_of(text: &str, what: &str) -> StoreResult<Vec<u8>> {
     let bytes: Option<Vec<u8>> = (text.len().is_multiple_of(2) && text.is_ascii())
         .then(|| (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect())
         .flatten();
     bytes.filter(|bytes| find(bytes, ID).is_some()).ok_or_else(|| bad_position(what))
 }
 
-fn bound(id: Element<'_>) -> Vec<u8> {
+pub(super) fn bound(id: Element<'_>) -> Vec<u8> {
     let mut doc = Doc::new();
     doc.put(ID, id);
     doc.end()

@@ -98,6 +98,11 @@ impl Server {
         &self.database
     }
 
+    /// The database in which a server tells of itself.
+    pub(super) fn admin(&self) -> Database {
+        self.client.database("admin")
+    }
+
     /// A collection, its documents as they are.
     pub(super) fn collection(&self, name: &str) -> Collection<RawDocumentBuf> {
         self.database.collection(name)

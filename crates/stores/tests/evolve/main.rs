@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod agree;
+#[cfg(feature = "mongodb")]
+mod documents;
 mod hazards;
 mod locks;
 mod place;
