@@ -64,6 +64,12 @@ pub(super) async fn walk(of: &Evolving, walk: &Walk<'_>) -> StoreResult<Vec<RawD
     let wanted = usize::try_from(walk.documents_max.max(1)).unwrap_or(usize::MAX);
     // The one to go on after comes again.
     let limit = i64::try_from(wanted.saturating_add(1)).unwrap_or(i64::MAX);
+    let after = walk.after.map(|after| bound_of(after, "cursor")).transpose()?;
+    let skipped = after.as_deref().and_then(|after| find(after, ID));
+    if skipped.is_some_and(|skipped| skipped.ty == ty::MAX_KEY) {
+        // Nothing is higher, and the server takes no such bounds.
+        return Ok(Vec::new());
+    }
     let alone = !walk.low.is_empty() && walk.low == walk.high;
     let condition = if alone {
         filter(bound_of(walk.low, "range")?)?
@@ -82,9 +88,8 @@ pub(super) async fn walk(of: &Evolving, walk: &Walk<'_>) -> StoreResult<Vec<RawD
         }
     }
     let mut found: Vec<RawDocumentBuf> = scan.await.map_err(failed)?.try_collect().await.map_err(failed)?;
-    if let Some(after) = walk.after {
-        let skipped = bound_of(after, "cursor")?;
-        found.retain(|raw| find(raw.as_bytes(), ID) != find(&skipped, ID));
+    if skipped.is_some() {
+        found.retain(|raw| find(raw.as_bytes(), ID) != skipped);
     }
     found.truncate(wanted);
     Ok(found)
