@@ -8,6 +8,7 @@
 
 use std::process::{Command as Program, Stdio};
 
+use mongodb::bson::doc as bson;
 use shearwater_core::journal::{Command, Event};
 use shearwater_core::lifecycle::require::{Filling, Phase, Step};
 use shearwater_engine::failpoint::{FAILPOINT_ENV, REQUIRE_FAILPOINTS};
@@ -85,6 +86,12 @@ fn run_child(world: &World, failpoint: Option<&str>) -> Ended {
 
 /// What is left in the end: the catalogue, and every row.
 fn outcome(world: &World) -> (Vec<String>, Option<String>) {
+    if world.is_mongodb() {
+        let options = bson! { "listCollections": 1 };
+        let named = world.answer(options).into_iter().map(|one| one.split("\"info\"").next().unwrap().to_owned());
+        let users = bson! { "find": "users", "sort": { "_id": 1 }, "batchSize": 1_000 };
+        return (named.collect(), Some(world.answer(users).join(",")));
+    }
     let text = match world.is_sqlite() {
         true => "SELECT group_concat(id || name || active || status) FROM users",
         false => "SELECT string_agg(id::text || name || active::text || status, ',' ORDER BY id) FROM users",
@@ -149,4 +156,12 @@ fn at_every_statement_on_postgres() {
     let cases: Vec<String> =
         (1..=20).flat_map(|n| [format!("alter-journalled:{n}"), format!("alter-made:{n}")]).collect();
     assert_eq!(missed(&|| World::postgres(USERS, BY_ACTIVITY), cases), Vec::<String>::new(), "never reached");
+}
+
+#[test]
+fn at_every_statement_on_mongodb() {
+    let mut cases: Vec<String> = REQUIRE_FAILPOINTS.iter().map(|name| (*name).to_owned()).collect();
+    cases.extend(["backfill-checkpointed", "backfill-checkpointed:2"].map(str::to_owned));
+    cases.extend((2..=10).flat_map(|n| [format!("alter-journalled:{n}"), format!("alter-made:{n}")]));
+    assert_eq!(missed(&|| World::mongodb(USERS, BY_ACTIVITY), cases), Vec::<String>::new(), "never reached");
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mongodb::bson::doc as bson;
 use shearwater_core::error::StoreResult;
 use shearwater_core::journal::{Command, Entry, Journal, Refusal};
 use shearwater_core::lifecycle::Lifecycle;
@@ -70,6 +71,17 @@ impl World {
         world
     }
 
+    /// A collection of a MongoDB database with so many users.
+    pub fn mongodb(users: usize, value: &str) -> World {
+        let temp = tempfile::tempdir().unwrap();
+        let url = shearwater_testbed::mongodb().database("require");
+        let world =
+            World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
+        let user = |n: usize| bson! { "_id": n as i64, "name": format!("user {n}"), "active": n % 3 != 0, "age": (n % 90) as i64 };
+        world.command(bson! { "insert": "users", "documents": (1..=users).map(user).collect::<Vec<_>>() });
+        world
+    }
+
     /// The same place, as another process sees it.
     pub fn at(dir: &Path, url: &str, value: &str) -> World {
         World { dir: dir.to_owned(), url: url.to_owned(), value: value.to_owned(), quiet_hours: 0, _temp: None }
@@ -95,6 +107,25 @@ impl World {
 
     pub fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres")
+    }
+
+    pub fn is_mongodb(&self) -> bool {
+        self.url.starts_with("mongodb")
+    }
+
+    /// Runs a command of MongoDB as a program does that has never heard of us;
+    /// the server's numbers of what it refused.
+    pub fn command(&self, command: mongodb::bson::Document) -> Vec<i32> {
+        let answer = shearwater_testbed::mongodb().run(&self.url, command);
+        let errors = answer.get_array("writeErrors").cloned().unwrap_or_default();
+        errors.iter().map(|error| error.as_document().unwrap().get_i32("code").unwrap()).collect()
+    }
+
+    /// What a command with a cursor answers at once.
+    pub fn answer(&self, command: mongodb::bson::Document) -> Vec<String> {
+        let answer = shearwater_testbed::mongodb().run(&self.url, command);
+        let found = answer.get_document("cursor").unwrap().get_array("firstBatch").unwrap().clone();
+        found.iter().map(ToString::to_string).collect()
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -179,9 +210,12 @@ impl World {
     pub fn spec(&self) -> String {
         format!(
             "migration = \"status\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"{}\"\ntable = \"users\"\n\
-             key = \"id\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {}\n\
+             key = \"{}\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {}\n\
              [contract]\noutdated_writes_quiet_hours = {}\n[pace]\nduty_percent_max = 100\n",
-            self.url, self.value, self.quiet_hours
+            self.url,
+            if self.is_mongodb() { "_id" } else { "id" },
+            self.value,
+            self.quiet_hours
         )
     }
 
