@@ -19,6 +19,9 @@ const SOURCE: &str = "source_key";
 /// The crosswalk's column with the target's key.
 pub const TARGET: &str = "target_key";
 
+/// The column with the names of the migrations that claim a crosswalk.
+pub const CLAIMANT: &str = "migration";
+
 /// How keys are assigned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
@@ -37,7 +40,8 @@ pub struct Identity {
 /// The rows of a crosswalk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pairs {
-    table: String,
+    /// The migration, in names that are no longer than any store's are.
+    of: u64,
     /// Of the target's keys.
     ty: FieldType,
     /// Fields of the source's key.
@@ -56,28 +60,23 @@ impl Identity {
 impl Pairs {
     /// Those of a migration, which assigns keys of a type to keys of so many fields.
     pub fn of(migration: &str, ty: FieldType, parts: usize) -> Pairs {
-        // The name is the migration's, and no longer than any store's names are.
-        Pairs { table: format!("shearwater_keys_{:016x}", Key::single(migration).hash()), ty, parts }
+        Pairs { of: Key::single(migration).hash(), ty, parts }
     }
 
     /// The crosswalk's layout, a table of its own in the target's store.
     pub fn layout(&self) -> Layout {
-        let column = |name: &str, ty| ColumnShape {
-            name: name.to_owned(),
-            ty,
-            nullable: false,
-            unique: name == TARGET,
-            native: None,
-            references: None,
-        };
-        Layout::Rows(TableShape {
-            table: self.table.clone(),
-            key: vec![SOURCE.to_owned()],
-            columns: vec![column(SOURCE, FieldType::Text), column(TARGET, self.key_type())],
-            children: Vec::new(),
-            residue: None,
-            extras: Default::default(),
-        })
+        own_table(
+            format!("shearwater_keys_{:016x}", self.of),
+            vec![
+                own_column(SOURCE, FieldType::Text),
+                ColumnShape { unique: true, ..own_column(TARGET, self.key_type()) },
+            ],
+        )
+    }
+
+    /// The layout of the claims on the crosswalk, a table beside it.
+    pub fn claims(&self) -> Layout {
+        own_table(format!("shearwater_keys_{:016x}_claims", self.of), vec![own_column(CLAIMANT, FieldType::Text)])
     }
 
     /// UUIDs as text have a length that every store can index.
@@ -120,6 +119,17 @@ impl Pairs {
         };
         Some((Key::from_text(source, self.parts).ok()?, Key::single(target)))
     }
+}
+
+/// A table of ours, whose key is its first column.
+fn own_table(table: String, columns: Vec<ColumnShape>) -> Layout {
+    let key = columns.first().map(|column| column.name.clone()).into_iter().collect();
+    let (children, residue, extras) = (Vec::new(), None, Default::default());
+    Layout::Rows(TableShape { table, key, columns, children, residue, extras })
+}
+
+fn own_column(name: &str, ty: FieldType) -> ColumnShape {
+    ColumnShape { name: name.to_owned(), ty, nullable: false, unique: false, native: None, references: None }
 }
 
 impl Shapes {

@@ -19,7 +19,7 @@ use shearwater_core::spec::Assign;
 use shearwater_core::store::{Change, Expect, Fetched, Image, Store, Write};
 use shearwater_core::{Key, Value};
 
-use super::{BATCH, Carrier, Fault};
+use super::{BATCH, Carrier, Claims, Fault};
 use crate::failpoint;
 use crate::records::turns;
 
@@ -61,14 +61,16 @@ impl Pairing {
 pub struct Crosswalk {
     identity: Identity,
     pairing: Pairing,
+    claims: Claims,
     target: Arc<dyn Store>,
 }
 
 impl Crosswalk {
-    /// Over the store of the pairs, opened with [`Identity::layout`], and the target.
-    pub fn new(identity: Identity, pairs: Arc<dyn Store>, target: Arc<dyn Store>) -> Arc<Crosswalk> {
+    /// Over the store of the pairs, opened with [`Pairs::layout`], the claims on
+    /// them, and the target.
+    pub fn new(identity: Identity, pairs: Arc<dyn Store>, claims: Claims, target: Arc<dyn Store>) -> Arc<Crosswalk> {
         let pairing = Pairing::new(identity.pairs.clone(), pairs);
-        Arc::new(Crosswalk { identity, pairing, target })
+        Arc::new(Crosswalk { identity, pairing, claims, target })
     }
 
     /// Makes the table.
@@ -85,6 +87,11 @@ impl Crosswalk {
     /// Whether the table stays after the end, for the references of others.
     pub fn is_kept(&self) -> bool {
         self.identity.is_kept
+    }
+
+    /// The other migrations that still translate by the table.
+    pub async fn claimants(&self) -> Result<Vec<String>, Fault> {
+        self.claims.all().await.map_err(Fault::target)
     }
 
     /// Removes the table, if it is there.

@@ -19,6 +19,7 @@ use crate::records::ServeError;
 pub mod bulk;
 pub mod carry;
 pub mod census;
+pub mod claims;
 pub mod deactivations;
 pub mod identity;
 pub mod joins;
@@ -37,6 +38,7 @@ pub mod write;
 
 pub use bulk::{Bulk, Line};
 pub use carry::Carrier;
+pub use claims::Claims;
 pub use identity::Crosswalk;
 pub use joins::Joined;
 pub use references::{Lookups, Referred};

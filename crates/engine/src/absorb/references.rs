@@ -15,6 +15,7 @@ use shearwater_core::store::{Fetched, Image, Store};
 use shearwater_core::{Document, Key, Value};
 
 use super::carry::Refused;
+use super::claims::Claims;
 use super::identity::Pairing;
 use super::joins::Joined;
 use super::place::Place;
@@ -31,6 +32,7 @@ const UNMOVED: &str = "absorb/unmoved-reference";
 pub struct Referred {
     reference: Reference,
     pairing: Pairing,
+    claims: Claims,
     records: Arc<dyn Store>,
 }
 
@@ -58,16 +60,32 @@ impl Lookups {
 }
 
 impl Referred {
-    /// Over the stores of the pairs and of the records that are named, opened
-    /// with the reference's layouts.
-    pub fn new(reference: Reference, pairs: Arc<dyn Store>, records: Arc<dyn Store>) -> Referred {
+    /// Over the stores of the pairs, of the claims on them, and of the records
+    /// that are named, opened with the reference's layouts.
+    pub fn new(reference: Reference, pairs: Arc<dyn Store>, claims: Claims, records: Arc<dyn Store>) -> Referred {
         let pairing = Pairing::new(reference.pairs().clone(), pairs);
-        Referred { reference, pairing, records }
+        Referred { reference, pairing, claims, records }
     }
 
     /// What it is that is looked up.
     pub fn reference(&self) -> &Reference {
         &self.reference
+    }
+
+    /// From here on the other migration's keys are needed.
+    pub(super) async fn claim(&self, migration: &str) -> Result<(), Fault> {
+        match self.reference.is_own() {
+            true => Ok(()),
+            false => self.claims.make(migration).await.map_err(Fault::target),
+        }
+    }
+
+    /// They are needed no more.
+    pub(super) async fn give_up(&self, migration: &str) -> Result<(), Fault> {
+        match self.reference.is_own() {
+            true => Ok(()),
+            false => self.claims.give_up(migration).await.map_err(Fault::target),
+        }
     }
 
     async fn refer(&self, rows: &mut [&mut Image]) -> Result<(), Fault> {

@@ -310,6 +310,9 @@ impl Leading<'_> {
         self.go_on()?;
         setup.target.install_for_parked(fence).await.map_err(Halt::store(Side::Target))?;
         failpoint::hit("capture-target-installed");
+        for referred in &setup.lookups.references {
+            referred.claim(setup.journal.migration()).await?;
+        }
         if let Some(crosswalk) = &setup.crosswalk {
             crosswalk.install().await?;
             failpoint::hit("absorb-keys-installed");
@@ -414,6 +417,9 @@ impl Leading<'_> {
             flags.remove_flag(setup.shapes.flag()).await.map_err(Halt::store(Side::Source))?;
         }
         failpoint::hit("absorb-flag-removed");
+        for referred in &setup.lookups.references {
+            referred.give_up(setup.journal.migration()).await?;
+        }
         match (&setup.crosswalk, to) {
             (Some(crosswalk), Phase::Complete) if crosswalk.is_kept() => {}
             (Some(crosswalk), Phase::Complete | Phase::Withdrawn) => crosswalk.remove().await?,
@@ -469,6 +475,12 @@ impl Leading<'_> {
                 message,
                 "see `dead-letters`; mend them, then `dead-letters retry`",
             ));
+        }
+        if let Some(crosswalk) = self.carrier.setup.crosswalk.as_ref().filter(|crosswalk| !crosswalk.is_kept()) {
+            let claimants = crosswalk.claimants().await?;
+            if !claimants.is_empty() {
+                return Err(claimed(&claimants));
+            }
         }
         self.enter(Phase::Complete).await?;
         Ok(json!({ "phase": Phase::Complete.name() }))
@@ -546,6 +558,13 @@ fn remain(reason: &str) -> Refusal {
         message: reason.to_owned(),
         hint: Some("move them, then complete again".into()),
     }
+}
+
+/// Others would stand without the keys that they translate by.
+fn claimed(claimants: &[String]) -> Halt {
+    let message = format!("the keys that were assigned are needed by the references of: {}", claimants.join(", "));
+    let hint = "complete or withdraw those first; with keep = true in [identity] the table of keys would have stayed";
+    Halt::refused("gate/claimed", message, hint)
 }
 
 fn lost() -> Fault {

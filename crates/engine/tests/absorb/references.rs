@@ -296,6 +296,47 @@ async fn the_numbers_outlive_their_migration_only_where_the_spec_says_so() {
     }
 }
 
+#[tokio::test]
+async fn a_migration_does_not_end_while_others_need_its_keys() {
+    let (bobs, world) = worlds("");
+    let customers = bobs.in_phase(Phase::Lazy).await;
+    let orders = world.in_phase(Phase::Lazy).await;
+    for number in [8, 9, 10] {
+        bring_customer(&customers, number).await;
+    }
+    customers.forward_to(Phase::Drain).await;
+    let refusal = customers.refused(Command::Complete, "gate/claimed").await;
+    assert!(refusal.message.ends_with(": orders"), "{refusal}");
+    world.bob().execute_batch("DELETE FROM orders WHERE id = 5").unwrap();
+    for order in 1..=4 {
+        bring_order(&orders, order).await;
+    }
+    orders.forward_to(Phase::Drain).await;
+    for process in [&orders, &customers] {
+        process.done(Command::Complete).await;
+        process.until("complete", |state| state.phase == Phase::Complete).await;
+    }
+    let ours = rows(&world.alice(), "SELECT name FROM sqlite_schema WHERE name LIKE '%shearwater%'");
+    assert_eq!(ours, Vec::<String>::new());
+    orders.stop().await;
+    customers.stop().await;
+}
+
+#[tokio::test]
+async fn a_claim_ends_with_the_way_back() {
+    let (bobs, world) = worlds("");
+    let customers = bobs.in_phase(Phase::Lazy).await;
+    let orders = world.in_phase(Phase::Lazy).await;
+    let claimants = async || customers.setup.crosswalk.as_ref().unwrap().claimants().await.unwrap();
+    assert_eq!(claimants().await, ["orders"]);
+    back(&orders).await;
+    orders.done(Command::Rollback).await;
+    orders.until("planned", |state| state.phase == Phase::Planned && !state.prepared).await;
+    assert_eq!(claimants().await, Vec::<String>::new());
+    orders.stop().await;
+    customers.stop().await;
+}
+
 /// Bob's staff, who name each other.
 fn staff() -> World {
     let mut world = World::new(0);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 use shearwater_core::absorb::Shapes;
+use shearwater_core::absorb::identity::Pairs;
 use shearwater_core::journal::{Command, Journal, Refusal};
 use shearwater_core::lifecycle::Lifecycle;
 use shearwater_core::lifecycle::absorb::{Phase, State};
@@ -15,7 +16,7 @@ use shearwater_core::query::{Filter, OrderTerm};
 use shearwater_core::spec::{self, Migration};
 use shearwater_core::{Document, Key, Value};
 use shearwater_engine::absorb::{
-    Absorbing, Crosswalk, Flagged, Joined, Lookups, Options, Protection, Referred, Setup, run,
+    Absorbing, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Protection, Referred, Setup, run,
 };
 use shearwater_engine::coordinator::CoordinatorOptions;
 use shearwater_engine::member::MemberOptions;
@@ -189,7 +190,7 @@ manager = {{ type = "text" }}
         let crosswalk = match shapes.identity() {
             Some(identity) => {
                 let pairs = shearwater_stores::open(&target, identity.pairs.layout(), Create::IfMissing).await.unwrap();
-                Some(Crosswalk::new(identity.clone(), pairs, opened.clone()))
+                Some(Crosswalk::new(identity.clone(), pairs, claims(&target, &identity.pairs).await, opened.clone()))
             }
             None => None,
         };
@@ -198,7 +199,8 @@ manager = {{ type = "text" }}
             let pairs = reference.pairs().layout();
             let pairs = shearwater_stores::open(&target, pairs, Create::IfMissing).await.unwrap();
             let records = open(&target, reference.layout()).await.unwrap();
-            references.push(Referred::new(reference.clone(), pairs, records));
+            let claims = claims(&target, reference.pairs()).await;
+            references.push(Referred::new(reference.clone(), pairs, claims, records));
         }
         let joins = shapes.joins();
         for join in &joins.tables {
@@ -231,6 +233,10 @@ manager = {{ type = "text" }}
         process.forward_to(phase).await;
         process
     }
+}
+
+async fn claims(target: &str, pairs: &Pairs) -> Claims {
+    Claims::new(shearwater_stores::open(target, pairs.claims(), Create::IfMissing).await.unwrap())
 }
 
 pub fn rows(connection: &Connection, sql: &str) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use shearwater_core::absorb::Shapes;
+use shearwater_core::absorb::identity::Pairs;
 use shearwater_core::journal::{Command, Journal};
 use shearwater_core::lifecycle::Lifecycle;
 use shearwater_core::lifecycle::absorb::{Phase, State, Step};
@@ -12,7 +13,7 @@ use shearwater_core::shape::Layout;
 use shearwater_core::spec::{self, AbsorbSpec, Colour};
 use shearwater_core::store::{Side, Store};
 use shearwater_engine::absorb::{
-    Absorbing, Crosswalk, Flagged, Joined, Lookups, Options, Referred, Setup, run as engine,
+    Absorbing, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Referred, Setup, run as engine,
 };
 use shearwater_engine::coordinator::{Coordinator, CoordinatorOptions};
 use shearwater_engine::member::MemberOptions;
@@ -106,7 +107,8 @@ pub async fn setup(journal: Arc<dyn Journal>, spec: &AbsorbFile) -> Outcome<Setu
     let crosswalk = match spec.shapes.identity() {
         Some(identity) => {
             let pairs = open_as(spec, Side::Target, &identity.pairs.layout(), Create::IfMissing).await?;
-            Some(Crosswalk::new(identity.clone(), pairs, target.clone()))
+            let claims = claims(spec, &identity.pairs).await?;
+            Some(Crosswalk::new(identity.clone(), pairs, claims, target.clone()))
         }
         None => None,
     };
@@ -129,13 +131,18 @@ pub async fn lookups(spec: &AbsorbFile) -> Outcome<Lookups> {
         // The table may not be there yet: whoever needs it is told.
         let pairs = open_as(spec, Side::Target, &reference.pairs().layout(), Create::IfMissing).await?;
         let records = open(spec, Side::Target, &reference.layout()).await?;
-        references.push(Referred::new(reference.clone(), pairs, records));
+        let claims = claims(spec, reference.pairs()).await?;
+        references.push(Referred::new(reference.clone(), pairs, claims, records));
     }
     let joins = spec.shapes.joins();
     for join in &joins.tables {
         tables.push(open(spec, Side::Source, &joins.layout(join)).await?);
     }
     Ok(Lookups { references, joined: Joined::new(joins.clone(), tables) })
+}
+
+async fn claims(spec: &AbsorbFile, pairs: &Pairs) -> Outcome<Claims> {
+    Ok(Claims::new(open_as(spec, Side::Target, &pairs.claims(), Create::IfMissing).await?))
 }
 
 /// Opens one store; both have been there before us.
