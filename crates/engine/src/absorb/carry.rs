@@ -20,6 +20,7 @@ use shearwater_core::query::{CompareOp, Filter, ListQuery, Literal};
 use shearwater_core::store::{Change, DirtyMark, Expect, Fetched, IdempotencyRow, Image, Side, Write, Written};
 use shearwater_core::{Document, Key, Stamp};
 
+use super::returning::is_held;
 use super::{Fault, Protection, Setup};
 use crate::failpoint;
 
@@ -143,7 +144,11 @@ impl Carrier {
                     Ok(Landed::Refused(_)) => Ok(()),
                     Err(fault) => Err(fault),
                 },
-                (Home::Target, Some(version)) => self.finish_return(epoch, &row, held, version).await,
+                (Home::Target, Some(version)) => match self.finish_return(epoch, &row, held, version).await {
+                    // It goes on living in the target, and a dead letter says why.
+                    Err(fault) if is_held(&fault) => Ok(()),
+                    done => done,
+                },
             };
             match settled {
                 // Somebody else wrote the row: look at it again.

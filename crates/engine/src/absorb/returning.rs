@@ -9,12 +9,15 @@
 
 use shearwater_core::absorb::{Held, Home, Origin};
 use shearwater_core::error::StoreErrorKind;
-use shearwater_core::store::{Change, Expect, Fetched, IdempotencyRow, Image, Write, Written};
+use shearwater_core::store::{Change, Expect, Fetched, IdempotencyRow, Image, Side, Write, Written};
 use shearwater_core::{Key, Stamp};
 
 use super::carry::{giving_up, now_ms, stamp_of};
 use super::{Carrier, Fault};
 use crate::failpoint;
+
+/// The code of a record that the target does not give up.
+pub const HELD: &str = "absorb/held";
 
 /// Attempts at returning one record while others write it in the target.
 const RETURN_ATTEMPTS_MAX: usize = 64;
@@ -96,7 +99,8 @@ impl Carrier {
 
     /// The rest of a return: the target gives the staged version up, the flag
     /// is unset. When the target has another version by now, the record goes
-    /// on living there.
+    /// on living there; so it does when the target refuses to give it up,
+    /// because other records of its own name it, and a dead letter says so.
     pub(super) async fn finish_return(
         &self,
         epoch: u64,
@@ -105,7 +109,21 @@ impl Carrier {
         version: Stamp,
     ) -> Result<(), Fault> {
         let v1 = held.v1.clone();
-        match self.give_up(epoch, &row.key, version).await? {
+        let given_up = match self.give_up(epoch, &row.key, version).await {
+            Err(fault) if is_held(&fault) => {
+                self.bury(
+                    &row.key,
+                    stamp_of(row),
+                    HELD,
+                    "the target does not give the record up: others there name it",
+                )
+                .await?;
+                self.write_home(epoch, &row.key, stamp_of(row), Held { returning: None, ..held }).await?;
+                return Err(fault);
+            }
+            given_up => given_up?,
+        };
+        match given_up {
             GivenUp::Yes => {
                 failpoint::hit("absorb-given-up");
                 self.write_home(epoch, &row.key, stamp_of(row), Held::at_home(v1)).await?;
@@ -146,6 +164,11 @@ impl Carrier {
             Err(error) => Err(Fault::target(error)),
         }
     }
+}
+
+/// Whether the target refuses to give a record up.
+pub(super) fn is_held(fault: &Fault) -> bool {
+    matches!(fault, Fault::Store(Side::Target, error) if matches!(error.kind, StoreErrorKind::Refused { .. }))
 }
 
 /// Whether the target has given a version up.

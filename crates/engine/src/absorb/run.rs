@@ -17,6 +17,7 @@ use shearwater_core::store::{Fence, Role, Side, Store};
 
 use super::census::{CENSUS_NOTE, Looking};
 use super::place::Place;
+use super::returning::is_held;
 use super::stragglers::Tried;
 use super::{Carrier, Fault, Protection, Setup};
 use crate::coordinator::{Coordinator, CoordinatorOptions, Lead, Standby};
@@ -174,7 +175,7 @@ impl Leading<'_> {
     }
 
     async fn return_all(&mut self, state: &State) -> Result<(), Halt> {
-        let mut returned = 0;
+        let (mut returned, mut held) = (0, 0);
         let mut after = None;
         // What was returned before a crash is not walked again.
         let mut more = !state.returned;
@@ -184,7 +185,11 @@ impl Leading<'_> {
             more = !keys.is_empty();
             after = keys.last().cloned();
             for key in &keys {
-                returned += u64::from(self.carrier.take_back(state.epoch, key).await?);
+                match self.carrier.take_back(state.epoch, key).await {
+                    // One that the target holds on to does not hold up the others.
+                    Err(fault) if is_held(&fault) => held += 1,
+                    came => returned += u64::from(came?),
+                }
             }
         }
         // Behind the walk's back a client may have created a record in the target: once more from the start.
@@ -192,9 +197,9 @@ impl Leading<'_> {
             if !state.returned {
                 self.step(Step::Returned { records: returned }).await?;
             }
-            self.enter(Phase::Prepare).await?;
+            return self.enter(Phase::Prepare).await;
         }
-        Ok(())
+        if held > 0 { Err(self::held(held)) } else { Ok(()) }
     }
 
     async fn perform(&mut self, request: Request) -> Result<(), Halt> {
@@ -558,6 +563,13 @@ fn remain(reason: &str) -> Refusal {
         message: reason.to_owned(),
         hint: Some("move them, then complete again".into()),
     }
+}
+
+/// Records that the target does not give up.
+fn held(records: u64) -> Halt {
+    let message = format!("records that the target does not give up, because others there name them: {records}");
+    let hint = "`dead-letters` lists them; take those others back or away first, the rest comes back by itself then";
+    Halt::refused(super::returning::HELD, message, hint)
 }
 
 /// Others would stand without the keys that they translate by.

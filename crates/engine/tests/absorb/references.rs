@@ -337,6 +337,34 @@ async fn a_claim_ends_with_the_way_back() {
     customers.stop().await;
 }
 
+/// A target that keeps its references holds on to what is named: nothing is
+/// stuck, nobody is kept from reading, and it comes back when the others are.
+#[tokio::test]
+async fn what_alices_records_name_goes_back_after_them() {
+    let (bobs, world) = worlds("");
+    let held = "CREATE TRIGGER held BEFORE DELETE ON customer WHEN EXISTS (SELECT 1 FROM invoice WHERE customer_id = OLD.id) \
+                BEGIN SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed'); END";
+    world.alice().execute_batch(held).unwrap();
+    let customers = bobs.in_phase(Phase::Lazy).await;
+    let process = world.in_phase(Phase::Lazy).await;
+    for number in [8, 9] {
+        bring_customer(&customers, number).await;
+    }
+    bring_order(&process, 1).await;
+    let refusal = customers.refused(Command::Rollback, "absorb/held").await;
+    assert!(refusal.message.ends_with(": 1"), "{refusal}");
+    assert_eq!(rows(&world.alice(), "SELECT id FROM customer ORDER BY id"), ["7", "8"], "the other one is back");
+    assert_eq!(customers.all(Shape::V1).await.len(), 3);
+    assert_eq!(customers.field(Shape::V1, &code("ALFKI"), "name").await, "Alfreds".into());
+    let letter = customers.setup.journal.dead_letters(None, 10).await.unwrap().remove(0);
+    assert_eq!((letter.key.as_str(), letter.code.as_str()), ("ALFKI", "absorb/held"));
+    back(&process).await;
+    customers.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
+    assert_eq!(rows(&world.alice(), "SELECT id FROM customer ORDER BY id"), ["7"]);
+    customers.stop().await;
+    process.stop().await;
+}
+
 /// Bob's staff, who name each other.
 fn staff() -> World {
     let mut world = World::new(0);
