@@ -10,6 +10,7 @@ mod door;
 #[path = "../../tests/live/require/http.rs"]
 #[allow(dead_code)]
 mod http;
+mod peer;
 mod traffic;
 
 use std::io::Write;
@@ -24,6 +25,9 @@ use tokio_postgres::{Client, NoTls};
 /// Ours against the hand-written UPDATE.
 const RATIO_MIN: f64 = 0.9;
 
+/// Ours against another tool's.
+const PEER_RATIO_MIN: f64 = 1.0;
+
 /// Batch p99, ms: for so long rows are locked.
 const BATCH_P99_MS_MAX: f64 = 100.0;
 
@@ -36,7 +40,8 @@ const LIMITS: &str = "Server, our process and the hand-written UPDATE share this
 flushes as it does in production. By hand: UPDATE … WHERE id > a AND id <= b AND status IS NULL, 5,000 rows in a \
 transaction, over one connection, no triggers, no checkpoints, no pauses (for uuid keys the bounds are read from the \
 index first). Ours: the engine's own time of its backfill, with the write default's triggers in place, checkpoints, \
-VACUUM every ten batches, at a duty of 100 percent. Under traffic: two clients of each shape and a direct writer, a \
+VACUUM every ten batches, at a duty of 100 percent. reshape, where it is installed, by its whole `migration start`, \
+ours by its whole `start` and `advance`. Under traffic: two clients of each shape and a direct writer, a \
 request every 4 ms each on random keys, for ten seconds without a migration, then through all phases, back, and \
 through all of them again, at the usual pace.";
 
@@ -63,6 +68,10 @@ async fn main() {
         let ours = ours(&server, kind, rows).await;
         let what = format!("{name}, {rows}: backfill, rows/s");
         sheet.add(Line::ratio(&what, ours.rows_per_s, "range UPDATE by hand", by_hand, RATIO_MIN));
+        if let Some(peer) = peer::rows_per_s(&server, kind, rows).await {
+            let what = format!("{name}, {rows}: column, triggers and backfill, rows/s");
+            sheet.add(Line::ratio(&what, ours.whole_rows_per_s, "reshape", peer, PEER_RATIO_MIN));
+        }
         let what = format!("{name}, {rows}: batch p99, ms");
         sheet.add(Line::figure(&what, ours.batch_p99_ms, Goal::AtMost(BATCH_P99_MS_MAX)));
         let what = format!("{name}, {rows}: longest lock of a statement, ms");
@@ -150,7 +159,10 @@ async fn by_uuid(client: &Client) -> u64 {
 }
 
 struct Ours {
+    /// Of the backfill alone.
     rows_per_s: f64,
+    /// Of both commands, from before the column to all rows filled.
+    whole_rows_per_s: f64,
     batch_p99_ms: f64,
     lock_ms: f64,
 }
@@ -173,8 +185,10 @@ async fn ours(server: &Postgres, kind: Kind, rows: u64) -> Ours {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap()
     };
+    let began = Instant::now();
     run(&["start", "bench.toml"]);
     run(&["advance"]);
+    let whole = began.elapsed();
     let verified = run(&["verify"]);
     assert_eq!((verified["mismatches"].as_u64(), verified["report"]["compared"].as_u64()), (Some(0), Some(rows)));
     run(&["advance"]);
@@ -184,6 +198,7 @@ async fn ours(server: &Postgres, kind: Kind, rows: u64) -> Ours {
     assert_eq!(missing, 0);
     let number = |value: &Value| value.as_f64().unwrap();
     Ours {
+        whole_rows_per_s: rows as f64 / whole.as_secs_f64(),
         rows_per_s: rows as f64 * 1_000.0 / number(&status["filled"]["elapsed_ms"]).max(1.0),
         batch_p99_ms: number(&status["batches"]["p99_micros"]) / 1_000.0,
         lock_ms: number(&status["lock_held_micros_max"]) / 1_000.0,
