@@ -134,11 +134,14 @@ async fn until(own: &Collection<Bson>, role: &str) {
     }
 }
 
-/// Kills the primary, waits for another one, and lets the killed one come back.
-async fn lose_the_primary(server: &Arc<Mongodb>) {
+/// Kills who is the primary when the moment has come, waits for another one, and
+/// lets the killed one come back.
+async fn lose_the_primary(server: &Arc<Mongodb>, moment: impl Future<Output = ()>) {
+    let asked = server.clone();
+    let first = tokio::task::spawn_blocking(move || asked.primary()).await.unwrap();
+    moment.await;
     let server = server.clone();
     tokio::task::spawn_blocking(move || {
-        let first = server.primary();
         server.kill_node(first);
         assert_ne!(server.primary(), first);
         server.start_node(first);
@@ -159,15 +162,51 @@ async fn a_set_of_three_loses_its_primary_in_dual_write_and_in_the_cutover() {
     let options = DemoOptions { source: Some(source), target: Some(target.clone()), records: 200, dwell, ..small() };
     let killed = server.clone();
     let faults = tokio::spawn(async move {
-        until(&own, "authority").await;
-        lose_the_primary(&killed).await;
-        until(&own, "closed").await;
-        lose_the_primary(&killed).await;
+        lose_the_primary(&killed, until(&own, "authority")).await;
+        lose_the_primary(&killed, until(&own, "closed")).await;
     });
     let report = demo::run(options).await.unwrap();
     faults.await.unwrap();
     assert!(report.passed(), "{}", report.text());
     assert_eq!(tables_in_postgres(&target), Vec::<Vec<_>>::new());
+}
+
+/// Waits until nobody may write to a source in PostgreSQL.
+async fn until_closed(url: &str) {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let served = tokio::spawn(connection);
+    while client.query_one("SELECT FROM _shearwater.state WHERE role = 'closed'", &[]).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(client);
+    served.await.unwrap().unwrap();
+}
+
+/// The same where the set is the target: its primary is lost while it follows, and
+/// again while the source is closed for it. The way back under load comes after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_three_that_follows_loses_its_primary_in_dual_write_and_in_the_cutover() {
+    let server = Arc::new(Mongodb::start(Topology::Three));
+    let (source, target) = (postgres().database("demo"), server.database("demo"));
+    let client = ::mongodb::Client::with_uri_str(&target).await.unwrap();
+    let own: Collection<Bson> = client.default_database().unwrap().collection("_shearwater.users");
+    let (killed, closing) = (server.clone(), source.clone());
+    let faults = tokio::spawn(async move {
+        lose_the_primary(&killed, until(&own, "follower")).await;
+        lose_the_primary(&killed, until_closed(&closing)).await;
+    });
+    let dwell = Duration::from_millis(400);
+    let given = (Some(source.clone()), Some(target.clone()));
+    let options = DemoOptions { source: given.0, target: given.1, records: 200, dwell, ..small() };
+    let report = demo::run(options).await.unwrap();
+    faults.await.unwrap();
+    assert!(report.passed(), "{}", report.text());
+    assert_eq!((report.source.as_str(), report.target.as_str()), ("postgres", "mongodb"));
+    assert!(report.direct_writes > 0 && report.direct_refused > 0, "{}", report.text());
+    assert!(report.cutover_pause_ms.samples >= 2 && report.rollback_pause_ms.samples >= 1, "{}", report.text());
+    assert_eq!(tables_in_postgres(&source), Vec::<Vec<_>>::new());
+    let left = shearwater_stores::inspect(&target).await.unwrap();
+    assert!(left.tables.is_empty(), "{:?}", left.tables);
 }
 
 /// A server without a replica set has no transactions: each write is one document's.

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use shearwater_core::shape::FieldType;
-use shearwater_stores::has_type;
+use shearwater_core::store::Form;
+use shearwater_stores::{form, has_type};
 
 /// The spec as users can read it; the demo's differs in the places of the two
 /// stores and in its gate on the pause.
@@ -69,7 +70,8 @@ impl Places {
     }
 
     /// The spec, with this name and this gate on the pause. What the source
-    /// has no type for, its programs write otherwise: such fields are cast.
+    /// has no type for, its programs write otherwise: such fields are cast. A
+    /// target of documents that has all types takes shape v2 as it is.
     pub fn spec(&self, migration: &str, pause_ms_max: u64) -> String {
         let mut spec = SPEC.to_owned();
         if has_type(&self.source.url, FieldType::Instant) == Ok(false) {
@@ -83,11 +85,28 @@ impl Places {
                 spec = spec.replace(&format!("type = \"{word}\" }}"), &format!("type = \"{word}\", cast = true }}"));
             }
         }
+        let has_all = |ty| has_type(&self.target.url, ty) == Ok(true);
+        if form(&self.target.url) == Ok(Form::Documents) && has_all(FieldType::Instant) && has_all(FieldType::Float) {
+            spec = in_documents(&spec);
+        }
         spec.replace("migration = \"users-move\"", &format!("migration = \"{migration}\""))
             .replace("pause_ms_max     = 300", &format!("pause_ms_max     = {pause_ms_max}"))
             .replace("\"sqlite:legacy.db\"", &format!("\"{}\"", self.source.in_spec))
             .replace("\"sqlite:users.db\"", &format!("\"{}\"", self.target.in_spec))
     }
+}
+
+/// The spec for a target that holds documents: what is a table of its own in
+/// columns stands in the record as it is.
+fn in_documents(spec: &str) -> String {
+    let line = |line: &str| match line.split_once(" = ") {
+        Some((name, rule)) if rule.contains("table = ") => {
+            format!("{name} = {{ from = \"{}\", type = \"json\" }}\n", name.trim())
+        }
+        _ if line == "key   = \"id\"" => format!("{line}\nlayout = \"document\"\n"),
+        _ => format!("{line}\n"),
+    };
+    spec.lines().map(line).collect()
 }
 
 #[cfg(test)]
