@@ -134,15 +134,15 @@ async fn until(own: &Collection<Bson>, role: &str) {
     }
 }
 
-/// Kills who is the primary when the moment has come, waits for another one, and
-/// lets the killed one come back.
+/// Kills who is the primary when the moment has come, with writes that the others do
+/// not have, waits for another one, and lets the killed one come back.
 async fn lose_the_primary(server: &Arc<Mongodb>, moment: impl Future<Output = ()>) {
     let asked = server.clone();
     let first = tokio::task::spawn_blocking(move || asked.primary()).await.unwrap();
     moment.await;
     let server = server.clone();
     tokio::task::spawn_blocking(move || {
-        server.kill_node(first);
+        server.kill_node_ahead(first);
         assert_ne!(server.primary(), first);
         server.start_node(first);
     })

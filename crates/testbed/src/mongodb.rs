@@ -205,6 +205,24 @@ impl Mongodb {
         must(self.nodes[node].supervisor.say("kill"));
     }
 
+    /// Kills the primary, `node`, once it has written what no other server has: a
+    /// write that the primary alone acknowledged is lost.
+    pub fn kill_node_ahead(&self, node: usize) {
+        let others = || (0..self.nodes.len()).filter(|other| *other != node);
+        let follow = |mode: &str| {
+            let stop = doc! { "configureFailPoint": "stopReplProducer", "mode": mode };
+            others().for_each(|other| drop(self.run_on(other, stop.clone())));
+        };
+        follow("alwaysOn");
+        let begun = Instant::now();
+        while !must(self.nodes[node].hello().map(|hello| is_ahead(&hello))) {
+            let waited = begun.elapsed() < Duration::from_secs(READY_SECONDS_MAX);
+            must(if waited { Ok(()) } else { Err("nobody writes to the primary".to_owned()) });
+        }
+        self.kill_node(node);
+        follow("off");
+    }
+
     /// Lets one server hang (SIGSTOP): connections stay, nothing is answered.
     pub fn freeze_node(&self, node: usize) {
         must(self.nodes[node].supervisor.say("freeze"));
@@ -309,6 +327,12 @@ fn key_file(folder: &Path) -> Outcome<String> {
     std::fs::write(&file, "testbedtestbed").map_err(told)?;
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).map_err(told)?;
     Ok(file.display().to_string())
+}
+
+/// Whether a primary has written what a majority does not have.
+fn is_ahead(hello: &Document) -> bool {
+    let time = |name: &str| hello.get_document("lastWrite").and_then(|last| last.get_document(name)).ok();
+    time("opTime") != time("majorityOpTime")
 }
 
 fn says(answer: &Document, name: &str) -> bool {

@@ -150,16 +150,13 @@ async fn dirty(inner: &Inner, after: Option<Stamp>, marks_max: usize) -> Tried<V
         "$or": [{ EPOCH: { "$gt": epoch } }, { COUNTER: { "$gt": counter } }],
     };
     let collection = inner.server.collection(&inner.records.table);
-    let found = collection
+    let find = collection
         .find(condition)
         .sort(doc! { DIRTY: 1, EPOCH: 1, COUNTER: 1 })
         .hint(Hint::Name(INDEX.to_owned()))
         .limit(i64::try_from(marks_max).unwrap_or(i64::MAX))
-        .projection(doc! { "_id": 1, EPOCH: 1, COUNTER: 1 })
-        .read_concern(inner.server.read_concern())
-        .await
-        .map_err(failed)?;
-    let found: Vec<_> = futures::TryStreamExt::try_collect(found).await.map_err(failed)?;
+        .projection(doc! { "_id": 1, EPOCH: 1, COUNTER: 1 });
+    let found = inner.server.rows(find).await.map_err(failed)?.all().await.map_err(failed)?;
     let mut marks = Vec::with_capacity(found.len());
     for raw in found {
         let row = inner.records.read(raw);
@@ -222,13 +219,9 @@ async fn foreign(inner: &Inner, keys_max: usize) -> Tried<Vec<Key>> {
     inner.needed_state().await?;
     let failed = |e| failure("reading foreign writes", &e).of_a_repeatable();
     let collection = inner.server.collection(&inner.fences.own);
-    let found = collection
-        .find(doc! { "_id.foreign": { "$exists": true } })
-        .limit(i64::try_from(keys_max).unwrap_or(i64::MAX))
-        .read_concern(inner.server.read_concern())
-        .await
-        .map_err(failed)?;
-    let found: Vec<mongodb::bson::RawDocumentBuf> = futures::TryStreamExt::try_collect(found).await.map_err(failed)?;
+    let noted = collection.find(doc! { "_id.foreign": { "$exists": true } });
+    let noted = noted.limit(i64::try_from(keys_max).unwrap_or(i64::MAX));
+    let found = inner.server.rows(noted).await.map_err(failed)?.all().await.map_err(failed)?;
     let mut keys = Vec::with_capacity(found.len());
     for raw in &found {
         let id = find(raw.as_bytes(), "_id").and_then(|id| find(id.bytes, "foreign"));
@@ -304,8 +297,7 @@ impl Capture for MongoDb {
         let mut condition = marked();
         condition.insert(DIRTY, Bson::Boolean(true));
         let count = collection.count_documents(condition).hint(Hint::Name(INDEX.to_owned()));
-        let count = count.read_concern(inner.server.read_concern()).await;
-        count.map_err(|e| failure("counting dirty marks", &e).of_a_repeatable().error)
+        inner.server.count(count).await.map_err(|e| failure("counting dirty marks", &e).of_a_repeatable().error)
     }
 
     async fn clear(&self, marks: Vec<DirtyMark>) -> StoreResult<u64> {

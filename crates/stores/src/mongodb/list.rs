@@ -7,7 +7,6 @@
 
 use std::collections::BinaryHeap;
 
-use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use shearwater_core::Key;
 use shearwater_core::error::StoreResult;
@@ -126,7 +125,7 @@ async fn in_order(
 ) -> StoreResult<ListPage> {
     let failed = |e| failure("listing", &e).of_a_repeatable().error;
     let collection = inner.server.collection(&inner.records.table);
-    let mut find = collection.find(condition(query)).hint(by_id_index()).read_concern(inner.server.read_concern());
+    let mut find = collection.find(condition(query)).hint(by_id_index());
     if let Some(place) = &query.after {
         let Ok(id) = inner.records.keys.id_of(&place.key) else { return top(inner, state, query).await };
         let mut bound = super::raw::Doc::new();
@@ -139,9 +138,9 @@ async fn in_order(
     }
     find = find.sort(doc! { ID: if direction == Direction::Rising { 1 } else { -1 } });
     let after = query.after.as_ref().map(|place| sort_bytes(&query.order, place));
-    let mut cursor = find.await.map_err(failed)?;
+    let mut rows = inner.server.rows(find).await.map_err(failed)?;
     let mut page = ListPage { records: Vec::new(), more: false };
-    while let Some(raw) = cursor.try_next().await.map_err(failed)? {
+    while let Some(raw) = rows.next().await.map_err(failed)? {
         let Some(found) = inner.candidate(query, inner.records.read(raw))? else { continue };
         let place = place_of(query, &found);
         if after.as_ref().is_some_and(|after| place <= *after) {
@@ -170,9 +169,8 @@ async fn top(inner: &Inner, state: Option<State>, query: &ListQuery) -> StoreRes
     let keep_max = query.limit.saturating_add(1);
     let mut heap: BinaryHeap<Ranked<Candidate>> = BinaryHeap::new();
     let collection = inner.server.collection(&inner.records.table);
-    let find = collection.find(condition(query)).read_concern(inner.server.read_concern());
-    let mut cursor = find.await.map_err(failed)?;
-    while let Some(raw) = cursor.try_next().await.map_err(failed)? {
+    let mut rows = inner.server.rows(collection.find(condition(query))).await.map_err(failed)?;
+    while let Some(raw) = rows.next().await.map_err(failed)? {
         let Some(candidate) = inner.candidate(query, inner.records.read(raw))? else { continue };
         let place = place_of(query, &candidate);
         let is_after = after.as_ref().is_none_or(|after| place > *after);

@@ -38,7 +38,6 @@ mod write;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures::TryStreamExt;
 use mongodb::bson::{Document as Bson, RawDocumentBuf};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::shape::{FieldType, Layout};
@@ -195,13 +194,12 @@ impl Inner {
         projection: Option<Bson>,
     ) -> Tried<Vec<RawDocumentBuf>> {
         let collection = self.server.collection(collection);
-        let mut find = collection.find(filter(condition)?).read_concern(self.server.read_concern());
+        let mut find = collection.find(filter(condition)?);
         if let Some(projection) = projection {
             find = find.projection(projection);
         }
         let failed = |e| failure(what, &e).of_a_repeatable();
-        let cursor = find.await.map_err(failed)?;
-        cursor.try_collect().await.map_err(failed)
+        self.server.rows(find).await.map_err(failed)?.all().await.map_err(failed)
     }
 
     /// The documents of these `_id`s, by their keys.

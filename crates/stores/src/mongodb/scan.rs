@@ -99,8 +99,7 @@ impl Inner {
             .find(no_tombstones())
             .hint(by_id_index())
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .batch_size(BATCH.min(u32::try_from(limit).unwrap_or(BATCH)))
-            .read_concern(self.server.read_concern());
+            .batch_size(BATCH.min(u32::try_from(limit).unwrap_or(BATCH)));
         if let Some(low) = &low {
             scan = scan.min(filter(low.clone())?);
         }
@@ -110,8 +109,8 @@ impl Inner {
         if want == Want::Keys {
             scan = scan.projection(doc! { ID: 1 });
         }
-        let mut cursor = match scan.await {
-            Ok(cursor) => cursor,
+        let mut rows = match self.server.rows(scan).await {
+            Ok(rows) => rows,
             // A collection that is not there yet is empty.
             Err(error) => match failure("scanning", &error) {
                 missing if missing.code == code::NAMESPACE_NOT_FOUND => {
@@ -122,7 +121,7 @@ impl Inner {
         };
         let mut part = Part { rows: Vec::new(), bytes: 0, next: None };
         let skipped = after.and(low.as_deref()).and_then(|low| find(low, ID));
-        while let Some(raw) = cursor.try_next().await.map_err(failed)? {
+        while let Some(raw) = rows.next().await.map_err(failed)? {
             let id = find(raw.as_bytes(), ID);
             if skipped.is_some() && id == skipped {
                 continue;
@@ -167,8 +166,7 @@ impl Inner {
         let count = collection.estimated_document_count().await.map_err(failed)?;
         let ids: Vec<RawDocumentBuf> = if count <= EXACT_SPLIT_MAX {
             let find = collection.find(no_tombstones()).projection(doc! { ID: 1 }).sort(doc! { ID: 1 });
-            let cursor = find.read_concern(self.server.read_concern()).await.map_err(failed)?;
-            cursor.try_collect().await.map_err(failed)?
+            self.server.rows(find).await.map_err(failed)?.all().await.map_err(failed)?
         } else {
             let size = (parts * SAMPLES_PER_PART) as i64;
             let sample =

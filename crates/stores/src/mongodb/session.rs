@@ -5,20 +5,31 @@
 //! not lost in a failover, and what was read is not undone by one. Commands are
 //! sent as they are: the driver repeats none of them by itself but the end of a
 //! transaction, which the server knows by its number.
+//!
+//! A new primary has what was acknowledged, but does not know at first that a
+//! majority has it, and answers reads from before. So each read names the latest
+//! moment of the set that this process was told of, and the server waits until it
+//! knows that moment to be a majority's.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mongodb::bson::{Document, RawDocumentBuf};
+use mongodb::action::{CountDocuments, Find};
+use mongodb::bson::{Document, RawDocumentBuf, Timestamp};
+use mongodb::error::Error;
 use mongodb::options::{ReadConcern, TransactionOptions, WriteConcern};
-use mongodb::{Client, ClientSession, Collection, Database};
+use mongodb::{Client, ClientSession, Collection, Database, SessionCursor};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
 use super::config::Config;
 use super::error::{Tried, failure};
-use super::raw::{Doc, Owned};
+use super::raw::{Doc, Owned, find};
 
 /// How long a write waits for a majority, ms: an election may be under way.
 const CONCERN_MS_MAX: i64 = 10_000;
+
+/// Where a command says how its writes are to be acknowledged.
+const CONCERN: &str = "writeConcern";
 
 /// What stands together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +46,34 @@ pub(super) struct Server {
     pub(super) version: String,
     pub(super) place: String,
     pub(super) name: String,
+    /// The latest moment that this process was told of: seconds, then the number
+    /// within the second.
+    told: AtomicU64,
+}
+
+/// The documents that a read finds.
+pub(super) struct Rows<'a> {
+    server: &'a Server,
+    cursor: SessionCursor<RawDocumentBuf>,
+    session: ClientSession,
+}
+
+impl Rows<'_> {
+    /// The next document.
+    pub(super) async fn next(&mut self) -> Result<Option<RawDocumentBuf>, Error> {
+        let next = self.cursor.next(&mut self.session).await.transpose();
+        self.server.told(self.session.operation_time());
+        next
+    }
+
+    /// Every document.
+    pub(super) async fn all(mut self) -> Result<Vec<RawDocumentBuf>, Error> {
+        let mut all = Vec::new();
+        while let Some(one) = self.next().await? {
+            all.push(one);
+        }
+        Ok(all)
+    }
 }
 
 impl Server {
@@ -58,7 +97,8 @@ impl Server {
         }
         let topology = if hello.contains_key("setName") { Topology::Set } else { Topology::Standalone };
         let version = asked("buildInfo").await?.get_str("version").unwrap_or("of an unknown version").to_owned();
-        Ok(Server { client, database, topology, version, place, name })
+        let told = AtomicU64::new(0);
+        Ok(Server { client, database, topology, version, place, name, told })
     }
 
     /// Whether it has transactions.
@@ -68,8 +108,52 @@ impl Server {
 
     /// Runs a command by itself.
     pub(super) async fn run(&self, what: &str, command: Vec<u8>) -> Tried<Document> {
-        let answer = self.database.run_raw_command(raw(command)?).await;
-        answer.map_err(|e| failure(what, &e))
+        let acknowledged = find(&command, CONCERN).is_some();
+        let answer = self.database.run_raw_command(raw(command)?).await.map_err(|e| failure(what, &e))?;
+        // Other answers tell of moments that only the primary may have.
+        if acknowledged && !answer.contains_key("writeConcernError") {
+            self.told(answer.get_timestamp("operationTime").ok());
+        }
+        Ok(answer)
+    }
+
+    /// Notes the moment of an answer.
+    fn told(&self, moment: Option<Timestamp>) {
+        if let Some(Timestamp { time, increment }) = moment {
+            self.told.fetch_max(u64::from(time) << 32 | u64::from(increment), Ordering::SeqCst);
+        }
+    }
+
+    /// A session whose reads see whatever this process was told before.
+    async fn reading(&self) -> Result<ClientSession, Error> {
+        let mut session = self.client.start_session().await?;
+        let told = self.told.load(Ordering::SeqCst);
+        if told > 0 {
+            session.advance_operation_time(Timestamp { time: (told >> 32) as u32, increment: told as u32 });
+        }
+        Ok(session)
+    }
+
+    /// Reads documents.
+    pub(super) async fn rows(&self, find: Find<'_, RawDocumentBuf>) -> Result<Rows<'_>, Error> {
+        let mut session = self.reading().await?;
+        let cursor = find.read_concern(self.read_concern()).session(&mut session).await?;
+        Ok(Rows { server: self, cursor, session })
+    }
+
+    /// Counts documents.
+    pub(super) async fn count(&self, count: CountDocuments<'_>) -> Result<u64, Error> {
+        let mut session = self.reading().await?;
+        let counted = count.read_concern(self.read_concern()).session(&mut session).await;
+        self.told(session.operation_time());
+        counted
+    }
+
+    /// Ends a transaction: what it did is a majority's, and is read from now on.
+    pub(super) async fn commit(&self, session: &mut ClientSession) -> Result<(), Error> {
+        session.commit_transaction().await?;
+        self.told(session.operation_time());
+        Ok(())
     }
 
     /// Runs a command in a session's transaction.
@@ -110,9 +194,13 @@ impl Server {
 
     /// The document of this `_id`.
     pub(super) async fn find(&self, what: &str, collection: &str, id: &Owned) -> Tried<Option<RawDocumentBuf>> {
-        let find = self.collection(collection);
-        let find = find.find_one(by_id(id)?).read_concern(self.read_concern());
-        find.await.map_err(|e| failure(what, &e).of_a_repeatable())
+        let failed = |e| failure(what, &e).of_a_repeatable();
+        let collection = self.collection(collection);
+        let mut session = self.reading().await.map_err(failed)?;
+        let find = collection.find_one(by_id(id)?).read_concern(self.read_concern()).session(&mut session);
+        let found = find.await.map_err(failed)?;
+        self.told(session.operation_time());
+        Ok(found)
     }
 
     /// The document of this `_id`, as a transaction sees it.
@@ -128,7 +216,7 @@ impl Server {
     }
 
     /// What reads see: never what a failover may take back.
-    pub(super) fn read_concern(&self) -> ReadConcern {
+    fn read_concern(&self) -> ReadConcern {
         match self.topology {
             Topology::Set => ReadConcern::majority(),
             Topology::Standalone => ReadConcern::local(),
@@ -137,7 +225,7 @@ impl Server {
 
     /// Says how a command's writes are to be acknowledged.
     pub(super) fn acknowledged(&self, command: &mut Doc) {
-        command.begin("writeConcern");
+        command.begin(CONCERN);
         match self.topology {
             Topology::Set => command.text("w", "majority").long("wtimeout", CONCERN_MS_MAX),
             Topology::Standalone => command.int("w", 1),

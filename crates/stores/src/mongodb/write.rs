@@ -379,7 +379,7 @@ async fn attempt(inner: &Inner, task: Task<'_>, stripe: u8) -> Tried<Option<Writ
     };
     match worked {
         Ok(done) => {
-            let committed = attempt.session.commit_transaction().await;
+            let committed = inner.server.commit(&mut attempt.session).await;
             committed.map_err(|error| failure("committing a write", &error))?;
             Ok(done)
         }
