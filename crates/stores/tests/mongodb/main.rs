@@ -4,6 +4,7 @@
 mod conformance;
 mod denials;
 mod documents;
+mod failover;
 mod fence;
 mod place;
 mod standalone;

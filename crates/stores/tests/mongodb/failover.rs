@@ -1,0 +1,80 @@
+//! A primary that is lost: what was acknowledged stays, and reads wait for it.
+
+use std::sync::Arc;
+
+use mongodb::Client;
+use mongodb::bson::{Document as Bson, Timestamp, doc};
+use shearwater_core::query::{Filter, ListQuery};
+use shearwater_core::store::*;
+use shearwater_core::{Key, Stamp};
+use shearwater_testbed::{Mongodb, Topology, mongodb};
+
+use crate::place::*;
+
+/// The primary takes writes that nobody follows, and is killed: those that were
+/// acknowledged are there on the next one, in an authority and in a follower.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_lost_primary_had_was_not_acknowledged() {
+    let server = Arc::new(Mongodb::start(Topology::Three));
+    for role in [Role::Authority, Role::Follower] {
+        let place = Place::new(&server, role).await;
+        let (store, killer) = (&place.store, server.clone());
+        let lost = tokio::task::spawn_blocking(move || {
+            let first = killer.primary();
+            killer.kill_node_ahead(first);
+            assert_ne!(killer.primary(), first);
+            killer.start_node(first);
+        });
+        let (mut tried, mut acknowledged) = (0, 0);
+        while !lost.is_finished() {
+            tried += 1;
+            let done = match role {
+                Role::Authority => store.write(write_of(vec![put_user("a", tried)])).await.is_ok(),
+                _ => {
+                    let batch = vec![put("a", tried, Stamp::new(1, tried as u64))];
+                    store.apply(1, batch, None).await.is_ok_and(|answers| answers == [Applied::Changed])
+                }
+            };
+            acknowledged = if done { tried } else { acknowledged };
+        }
+        lost.await.unwrap();
+        let found = store.fetch(&Key::single("a")).await.unwrap().image.unwrap().record;
+        let may_be = |n: &i64| found == user("a", *n);
+        assert!(acknowledged > 0 && (acknowledged..=tried).any(|n| may_be(&n)), "{role:?} {acknowledged}: {found:?}");
+    }
+}
+
+/// A new primary answers from before until it knows what a majority has; so each
+/// read names the moment of the last write that was acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_name_the_moment_that_they_must_not_be_behind() {
+    let place = Place::new(mongodb(), Role::Authority).await;
+    let database = Client::with_uri_str(&place.url).await.unwrap().default_database().unwrap();
+    place.store.write(write_of(vec![put_user("a", 1)])).await.unwrap();
+    let oplog = database.client().database("local").collection::<Bson>("oplog.rs");
+    let written = oplog.find_one(doc! {}).sort(doc! { "$natural": -1 }).await.unwrap().unwrap();
+    let written: Timestamp = written.get_timestamp("ts").unwrap();
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    let key = Key::single("a");
+    place.store.fetch(&key).await.unwrap();
+    place.store.fetch_many(&[key]).await.unwrap();
+    let query = ListQuery { filter: Filter::All, order: Vec::new(), after: None, limit: 10 };
+    place.store.list(&query).await.unwrap();
+    let range = place.store.split(1).await.unwrap().remove(0);
+    place.store.scan(&range, None, ChunkMax { records: 10, bytes: 10_000 }).await.unwrap();
+    assert_eq!(place.store.dirty(None, 10).await.unwrap().len(), 1);
+    assert_eq!(place.store.dirty_count().await.unwrap(), 1);
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let profile = database.collection::<Bson>("system.profile");
+    let mut seen = 0;
+    let majority = doc! { "command.readConcern.level": "majority" };
+    let mut cursor = profile.find(majority).await.unwrap();
+    while cursor.advance().await.unwrap() {
+        let read = cursor.deserialize_current().unwrap();
+        let concern = read.get_document("command").unwrap().get_document("readConcern").unwrap();
+        let named = concern.get_timestamp("afterClusterTime").unwrap_or_else(|_| panic!("{read}"));
+        assert!(named <= written && named.time > 0, "{named:?} {written:?}");
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen} reads");
+}
