@@ -89,8 +89,7 @@ pub(super) async fn count_missing(of: &Evolving) -> StoreResult<u64> {
     let server = &of.inner.server;
     let collection = server.collection(&of.inner.records.table);
     let count = collection.count_documents(of.field.is_empty());
-    let count = count.read_concern(server.read_concern()).await;
-    count.map_err(|e| failure("counting documents", &e).of_a_repeatable().error)
+    server.count(count).await.map_err(|e| failure("counting documents", &e).of_a_repeatable().error)
 }
 
 /// For each key, whether its value is somebody's choice: not what the backfill

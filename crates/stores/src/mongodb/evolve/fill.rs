@@ -4,7 +4,6 @@
 //! The way goes along the index of `_id`, over all of its types, and ends at the
 //! last document that was there at the beginning.
 
-use futures::TryStreamExt;
 use mongodb::bson::{RawDocumentBuf, doc};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{FillCheckpoint, FillRange};
@@ -48,8 +47,8 @@ pub(super) async fn ranges(of: &Evolving) -> StoreResult<Vec<FillRange>> {
     let server = &of.inner.server;
     let collection = server.collection(&of.inner.records.table);
     let find_last = collection.find(doc! {}).projection(doc! { ID: 1 });
-    let found = find_last.sort(doc! { ID: -1 }).limit(1).read_concern(server.read_concern()).await.map_err(failed)?;
-    let found: Vec<RawDocumentBuf> = found.try_collect().await.map_err(failed)?;
+    let last = server.rows(find_last.sort(doc! { ID: -1 }).limit(1)).await.map_err(failed)?;
+    let found = last.all().await.map_err(failed)?;
     let Some(last) = found.first().and_then(|raw| find(raw.as_bytes(), ID)) else { return Ok(Vec::new()) };
     let last = position(&bound(last));
     let before = FillRange { id: 0, low: String::new(), high: last.clone() };
@@ -77,7 +76,7 @@ pub(super) async fn walk(of: &Evolving, walk: &Walk<'_>) -> StoreResult<Vec<RawD
         doc! {}
     };
     let mut scan = collection.find(condition).projection(of.field.projection()).limit(limit);
-    scan = scan.hint(by_id_index()).read_concern(server.read_concern());
+    scan = scan.hint(by_id_index());
     if !alone {
         let low = walk.after.or(Some(walk.low).filter(|low| !low.is_empty()));
         if let Some(low) = low {
@@ -87,7 +86,7 @@ pub(super) async fn walk(of: &Evolving, walk: &Walk<'_>) -> StoreResult<Vec<RawD
             scan = scan.max(filter(bound_of(walk.high, "range")?)?);
         }
     }
-    let mut found: Vec<RawDocumentBuf> = scan.await.map_err(failed)?.try_collect().await.map_err(failed)?;
+    let mut found = server.rows(scan).await.map_err(failed)?.all().await.map_err(failed)?;
     if skipped.is_some() {
         found.retain(|raw| find(raw.as_bytes(), ID) != skipped);
     }

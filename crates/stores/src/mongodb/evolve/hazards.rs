@@ -17,8 +17,7 @@ pub(super) async fn have_field(of: &Evolving) -> StoreResult<u64> {
     let server = &of.inner.server;
     let collection = server.collection(&of.inner.records.table);
     let count = collection.count_documents(doc! { &of.field.name: { "$exists": true } });
-    let count = count.read_concern(server.read_concern()).await;
-    count.map_err(|e| failure("counting documents", &e).of_a_repeatable().error)
+    server.count(count).await.map_err(|e| failure("counting documents", &e).of_a_repeatable().error)
 }
 
 /// What to know of the collection, each a sentence.

@@ -10,7 +10,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
 use mongodb::bson::{Document as Query, RawDocumentBuf, doc};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::FillCheckpoint;
@@ -218,8 +217,8 @@ impl Own {
         condition.close().begin("hash").yes("$exists").close();
         let collection = inner.server.collection(&self.name);
         let find = collection.find(filter(condition.end())?);
-        let find = find.sort(doc! { "_id": 1 }).limit(notes_max).read_concern(inner.server.read_concern());
-        let found: Vec<RawDocumentBuf> = find.await.map_err(failed)?.try_collect().await.map_err(failed)?;
+        let find = find.sort(doc! { "_id": 1 }).limit(notes_max);
+        let found = inner.server.rows(find).await.map_err(failed)?.all().await.map_err(failed)?;
         found.iter().map(read_note).collect()
     }
 

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
 use mongodb::bson::{Bson, RawDocumentBuf, doc};
 use shearwater_core::error::StoreResult;
 
@@ -121,9 +120,9 @@ pub(super) async fn count_chosen(of: &Evolving) -> StoreResult<u64> {
     let server = &of.inner.server;
     let collection = server.collection(&of.inner.records.table);
     let find = collection.find(doc! { &of.field.name: { "$ne": Bson::Null } }).projection(of.field.projection());
-    let mut found = find.read_concern(server.read_concern()).await.map_err(failed)?;
+    let mut found = server.rows(find).await.map_err(failed)?;
     let mut count = 0;
-    while let Some(raw) = found.try_next().await.map_err(failed)? {
+    while let Some(raw) = found.next().await.map_err(failed)? {
         count += u64::from(is_chosen(of, raw));
     }
     Ok(count)

@@ -9,8 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
-use mongodb::bson::{Bson, Document as Query, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document as Query, doc};
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::Try;
@@ -144,8 +143,7 @@ async fn breaking(of: &Evolving) -> StoreResult<Vec<Key>> {
     let server = &of.inner.server;
     let collection = server.collection(&of.inner.records.table);
     let find = collection.find(doc! { "$nor": [of.field.rule()] }).projection(doc! { ID: 1 }).limit(KEYS_MAX);
-    let found = find.read_concern(server.read_concern()).await.map_err(failed)?;
-    let found: Vec<RawDocumentBuf> = found.try_collect().await.map_err(failed)?;
+    let found = server.rows(find).await.map_err(failed)?.all().await.map_err(failed)?;
     found.into_iter().map(|raw| of.inner.records.read(raw).key).collect()
 }
 
