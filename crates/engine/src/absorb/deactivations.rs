@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use shearwater_core::Document;
 use shearwater_core::journal::{Journal, JournalError};
-use shearwater_core::mapping::MappingError;
 use shearwater_core::store::Fetched;
 use shearwater_core::value::{Value, json};
 
@@ -142,17 +141,18 @@ impl Carrier {
 
     /// A chosen record with what it has where a deactivation sets something.
     /// Of one that the rules refuse nothing is kept: it will not move.
-    pub(super) fn entry(&self, chosen: &Fetched) -> Entry {
-        let before = self.before(chosen).unwrap_or_default();
+    pub(super) async fn entry(&self, chosen: &Fetched) -> Result<Entry, Fault> {
+        let v1 = self.setup.shapes.held(chosen.image.clone().unwrap_or_default()).v1;
+        let before: Document = match self.forward(&chosen.key, &v1).await {
+            Ok(v2) => {
+                let value = |name: &str| v2.record.get(name).cloned().unwrap_or(Value::Null);
+                self.sets().iter().map(|(name, _)| (name.to_owned(), value(name))).collect()
+            }
+            Err(Fault::Mapping(_)) => Document::new(),
+            Err(fault) => return Err(fault),
+        };
         let left = stamp_of(chosen).to_string();
-        Entry { key: chosen.key.to_text(), left, before: json::to_string(&Value::Document(before)) }
-    }
-
-    fn before(&self, chosen: &Fetched) -> Result<Document, MappingError> {
-        let shapes = &self.setup.shapes;
-        let v2 = shapes.forward(&shapes.held(chosen.image.clone().unwrap_or_default()).v1)?.v2;
-        let value = |name: &str| v2.get(name).cloned().unwrap_or(Value::Null);
-        Ok(self.sets().iter().map(|(name, _)| (name.to_owned(), value(name))).collect())
+        Ok(Entry { key: chosen.key.to_text(), left, before: json::to_string(&Value::Document(before)) })
     }
 
     /// What a deactivation sets.

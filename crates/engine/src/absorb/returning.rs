@@ -10,7 +10,7 @@
 use shearwater_core::absorb::{Held, Home, Origin};
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::store::{Change, Expect, Fetched, IdempotencyRow, Image, Side, Write, Written};
-use shearwater_core::{Key, Stamp};
+use shearwater_core::{Document, Key, Stamp};
 
 use super::carry::{giving_up, now_ms, stamp_of};
 use super::{Carrier, Fault};
@@ -63,9 +63,15 @@ impl Carrier {
         if let (false, Err(error)) = (said_before, shapes.sayable(&held.v1)) {
             self.bury(&row.key, stamp_of(row), error.code, &error.message).await?;
         }
-        self.setup.lookups.joined.settle(&mut held.v1).await?;
-        let v1 = shapes.together(&held.v1, &image.record, &origin)?;
+        let v1 = self.coming_home(held.v1.clone(), &image.record, &origin).await?;
         self.stage_as(epoch, row, &held, v1, stamp_of(&found)).await
+    }
+
+    /// A record of the target as its row of the source is to have it.
+    pub(super) async fn coming_home(&self, mut row: Image, record: &Document, origin: &Origin) -> Result<Image, Fault> {
+        self.follow(&mut row, record).await?;
+        self.setup.lookups.joined.settle(&mut row).await?;
+        Ok(self.setup.shapes.together(&row, record, origin)?)
     }
 
     /// Stages a record in its row of the source, as it is to be there when the

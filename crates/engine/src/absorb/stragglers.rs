@@ -153,7 +153,10 @@ impl Carrier {
         if chosen.is_empty() {
             return Ok(round);
         }
-        let entries = chosen.iter().map(|found| self.entry(found)).collect();
+        let mut entries = Vec::with_capacity(chosen.len());
+        for found in &chosen {
+            entries.push(self.entry(found).await?);
+        }
         self.note_down(&Noted { day: tried.day, entries }).await?;
         for found in chosen {
             tried.keys.insert(found.key.to_text());

@@ -107,7 +107,7 @@ impl Carrier {
         }
         Ok(match self.locate(state, Shape::V1, &self.key_of(key)?).await? {
             Place::Source { .. } => Since::InSource,
-            place @ Place::Target { .. } => match self.judged(&place, entries)? {
+            place @ Place::Target { .. } => match self.judged(&place, entries).await? {
                 Some(_) => Since::Deactivated,
                 None => Since::Changed,
             },
@@ -128,7 +128,7 @@ impl Carrier {
             let place = self.locate(state, Shape::V1, &key).await?;
             let step = match &place {
                 Place::Target { row, held, found, .. } => {
-                    let Some(v1) = self.judged(&place, entries)? else { return Ok(Undone::Changed) };
+                    let Some(v1) = self.judged(&place, entries).await? else { return Ok(Undone::Changed) };
                     match (row.dirty, held.returning) {
                         (_, Some(version)) => self.finish_return(state.epoch, row, held.clone(), version).await,
                         (true, None) => self.settle(state.epoch, &key).await,
@@ -154,26 +154,55 @@ impl Carrier {
     }
 
     /// A record of the target as it goes back; `None`: it is not as the
-    /// deactivation left it.
-    fn judged(&self, place: &Place, entries: &[Entry]) -> Result<Option<Image>, Fault> {
+    /// deactivation left it, or the source could not say what it says now.
+    async fn judged(&self, place: &Place, entries: &[Entry]) -> Result<Option<Image>, Fault> {
         let Place::Target { held, found, origin, .. } = place else { return Ok(None) };
         let Some(image) = &found.image else { return Ok(None) };
         let is_its_move = held.left.is_some_and(|left| entries.iter().any(|entry| entry.left == left.to_string()));
-        if !is_its_move {
+        // What a conflict or a merge made of a value counts as the record's own.
+        let mut own = image.record.clone();
+        for (field, value, landed) in &origin.changed {
+            if own.get(field) == Some(landed) {
+                own.set(field.as_str(), value.clone());
+            }
+        }
+        if !is_its_move || !self.has_what_is_set(&own) {
             return Ok(None);
         }
-        // What only a program of the target's could have written, the deactivation did not.
-        let Ok(v1) = self.setup.shapes.together(&held.v1, &image.record, origin) else { return Ok(None) };
-        self.restored(&v1, &self.had_before(entries)?.unwrap_or_default())
+        let (before, mut record, mut origin) = (self.had_before(entries)?, image.record.clone(), origin.clone());
+        for (name, value) in before.unwrap_or_default().iter() {
+            record.set(name, value.clone());
+            origin.changed.retain(|(field, _, _)| field != name);
+        }
+        let could_say = self.setup.shapes.sayable(&held.v1).is_ok();
+        let mut followed = held.v1.clone();
+        self.follow(&mut followed, &record).await?;
+        if could_say && self.setup.shapes.sayable(&followed).is_err() {
+            return Ok(None);
+        }
+        match self.coming_home(held.v1.clone(), &record, &origin).await {
+            Ok(v1) => Ok(Some(v1)),
+            Err(Fault::Mapping(_)) => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// A record of the source that still has what a deactivation set, as it was
     /// before; `None`: it has not, or had it before.
     fn as_before(&self, v1: &Image, entries: &[Entry]) -> Result<Option<Image>, Fault> {
-        match self.had_before(entries)? {
-            Some(before) => self.restored(v1, &before),
-            None => Ok(None),
+        let shapes = &self.setup.shapes;
+        let (Some(before), Ok(Parted { mut v2, rest })) = (self.had_before(entries)?, shapes.forward(v1)) else {
+            return Ok(None);
+        };
+        if !self.has_what_is_set(&v2) {
+            return Ok(None);
         }
+        for (name, value) in before.iter() {
+            v2.set(name, value.clone());
+        }
+        let mut again = shapes.reverse(&Parted { v2, rest })?;
+        shapes.keep_strays(v1, &mut again);
+        Ok(Some(again))
     }
 
     /// What a record had before its deactivations, where that is not what they set.
@@ -184,19 +213,6 @@ impl Carrier {
             before = Some(had(entry)?).filter(|had| !had.is_empty() && !self.has_what_is_set(had)).or(before);
         }
         Ok(before)
-    }
-
-    /// A record that has what a deactivation sets, with what it had before;
-    /// `None`: it has something else.
-    fn restored(&self, v1: &Image, before: &Document) -> Result<Option<Image>, Fault> {
-        let Ok(Parted { mut v2, rest }) = self.setup.shapes.forward(v1) else { return Ok(None) };
-        if !self.has_what_is_set(&v2) {
-            return Ok(None);
-        }
-        for (name, value) in before.iter() {
-            v2.set(name, value.clone());
-        }
-        Ok(Some(self.setup.shapes.reverse(&Parted { v2, rest })?))
     }
 }
 
