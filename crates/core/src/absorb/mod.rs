@@ -92,7 +92,7 @@ enum Rule {
     Refuse,
     KeepTarget,
     KeepBoth(Expr),
-    /// Of the key, and settled where the two records meet.
+    /// Settled where the two records meet under one key.
     Merge(Merge),
 }
 
@@ -319,6 +319,22 @@ impl Shapes {
             Rule::Merge(merge) => Some(merge),
             Rule::Refuse | Rule::KeepTarget | Rule::KeepBoth(_) => None,
         })
+    }
+
+    /// The field whose value makes records one that have different keys, where
+    /// keys are assigned; `None`: the key itself does, or nothing.
+    pub fn merge_field(&self) -> Option<&str> {
+        let is_key = |name: &String| self.target.key_fields().contains(name);
+        let found = self.conflicts.iter().find(|(name, rule)| matches!(rule, Rule::Merge(_)) && !is_key(name));
+        found.map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a record and the target's own under its key become one.
+    pub fn become_one(&self, v2: &Document, own: &Document) -> bool {
+        match self.merge_field() {
+            None => self.merge().is_some(),
+            Some(field) => v2.get(field).is_some_and(|value| !value.is_null() && own.get(field) == Some(value)),
+        }
     }
 
     /// The word for what becomes of a record whose value in a unique field is taken.

@@ -73,7 +73,8 @@ pub enum Conflict {
         /// The expression.
         sql: String,
     },
-    /// For the key: the two records become one.
+    /// The two records become one: those with one key, or, where keys are
+    /// assigned, those with one value in this field.
     Merge(Merge),
 }
 
@@ -129,10 +130,10 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
     let flag = source_places.flag.as_ref().map_or(FLAG_DEFAULT.to_owned(), |(flag, _)| flag.clone());
     let mut fields = read_fields(reader, &mut root);
     let require = read_require(reader, &mut root, &mut fields);
-    let conflicts = read_conflicts(reader, &mut root, &target.key, &fields);
+    let (identity, keep_keys) = identity::read(reader, &mut root, &target.key, &fields).unzip();
+    let conflicts = read_conflicts(reader, &mut root, Keyed { fields: &target.key, assign: identity }, &fields);
     let scope = read_scope(reader, &mut root);
     let lists = read_lists(reader, &mut root, &fields);
-    let (identity, keep_keys) = identity::read(reader, &mut root, &target.key, &fields).unzip();
     let keep_keys = keep_keys.unwrap_or(false);
     let references = references::read(reader, &mut root, &source, &target.key, &mut fields);
     let joins = joins::read(reader, &mut root, &source, &target.key, &mut fields);
@@ -215,10 +216,36 @@ fn read_require(reader: &mut Reader<'_>, root: &mut Section<'_>, fields: &mut Ve
     names
 }
 
+/// The target's key, and how it is assigned if no rule computes it.
+struct Keyed<'a> {
+    fields: &'a [String],
+    assign: Option<Assign>,
+}
+
+impl Keyed<'_> {
+    /// Why nothing of that kind can become of a conflict in a field.
+    fn refuses(&self, name: &str, conflict: &Conflict) -> Option<String> {
+        let is_key = self.fields.iter().any(|field| field == name);
+        match (conflict, is_key, self.assign) {
+            (Conflict::Refuse, ..) | (Conflict::KeepTarget | Conflict::KeepBoth { .. }, false, _) => None,
+            (Conflict::Merge(_), true, None) | (Conflict::Merge(_), false, Some(_)) => None,
+            (Conflict::KeepTarget | Conflict::KeepBoth { .. }, true, _) => {
+                Some(format!("`{name}` is in the key; a record whose key is taken is refused, or merged"))
+            }
+            (Conflict::Merge(_), true, Some(_)) => Some(format!(
+                "`{name}` is assigned by [identity], so who has it is nobody's twin; merge by another field"
+            )),
+            (Conflict::Merge(_), false, None) => Some(format!(
+                "`{name}` is not the key; records with different keys become one where [identity] assigns the key"
+            )),
+        }
+    }
+}
+
 fn read_conflicts(
     reader: &mut Reader<'_>,
     root: &mut Section<'_>,
-    key: &[String],
+    key: Keyed<'_>,
     fields: &[FieldRule],
 ) -> Vec<(String, Conflict)> {
     let Some(mut section) = root.take("conflicts").and_then(|item| reader.section(item, "[conflicts]")) else {
@@ -232,17 +259,13 @@ fn read_conflicts(
         }
         let (name, span) = (item.key.clone(), item.key_span);
         let Some(conflict) = read_conflict(reader, item, fields) else { continue };
-        match (&conflict, key.contains(&name)) {
-            (Conflict::Refuse, _) | (Conflict::Merge(_), true) => {}
-            (Conflict::KeepTarget | Conflict::KeepBoth { .. }, false) => {}
-            (_, true) => {
-                let message = format!("`{name}` is in the key; a record whose key is taken is refused, or merged");
-                reader.problem("spec/conflicts", span, message, None);
-            }
-            (Conflict::Merge(_), false) => {
-                let message = format!("`{name}` is not the key; records that have one key can be merged");
-                reader.problem("spec/conflicts", span, message, None);
-            }
+        if let Some(why) = key.refuses(&name, &conflict) {
+            reader.problem("spec/conflicts", span, why, None);
+        }
+        let is_merge = |conflict: &Conflict| matches!(conflict, Conflict::Merge(_));
+        if is_merge(&conflict) && conflicts.iter().any(|(_, other)| is_merge(other)) {
+            let message = format!("`{name}` is the second field that makes two records one; one of them decides");
+            reader.problem("spec/conflicts", span, message, None);
         }
         conflicts.push((name, conflict));
     }
@@ -251,7 +274,7 @@ fn read_conflicts(
 
 fn read_conflict(reader: &mut Reader<'_>, item: Item<'_>, fields: &[FieldRule]) -> Option<Conflict> {
     let hint = "\"refuse\", \"keep-target\", { keep_both = '''expression over the record''' }, \
-                or for the key { merge = { field = \"source\" } }";
+                or for the key, or with [identity] for another field, { merge = { field = \"source\" } }";
     match item.value.get_ref() {
         DeValue::String(word) => match word.as_ref() {
             "refuse" => return Some(Conflict::Refuse),

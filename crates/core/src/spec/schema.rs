@@ -176,7 +176,7 @@ fn absorbing(moving: &Value) -> Value {
                     "properties": { "keep_both": { "type": "string" } }
                 },
                 {
-                    "description": "For the key: the two records become one, field by field",
+                    "description": "For the key, or with [identity] for another field: the two records become one, field by field",
                     "type": "object", "additionalProperties": false, "required": ["merge"],
                     "properties": {
                         "merge": { "type": "object", "additionalProperties": { "enum": prefer } },

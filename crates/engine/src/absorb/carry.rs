@@ -193,9 +193,7 @@ impl Carrier {
                 Err(error) => error,
             };
             let refused = match &error.kind {
-                StoreErrorKind::ExpectFailed { exists: true, .. } => {
-                    Refused::taken(&shapes.shape(Side::Target).key_fields().join(", "))
-                }
+                StoreErrorKind::ExpectFailed { exists: true, .. } => self.key_taken(),
                 StoreErrorKind::Refused { .. } => match self.taken_field(&v2, &key).await? {
                     Some(field) => match shapes.settle_conflict(&field, &v2)? {
                         Some((settled, change)) if !changed.iter().any(|(name, _, _)| *name == field) => {
@@ -236,7 +234,7 @@ impl Carrier {
                 done = self.insert(landing, v2.clone(), origin(changed.to_vec(), None), Expect::Absent).await;
                 continue;
             };
-            if Origin::of(&image.parked).is_some() {
+            if Origin::of(&image.parked).is_some() || !self.setup.shapes.become_one(v2, &image.record) {
                 return done;
             }
             let landed = merge::combine(merge, v2, &image.record);
@@ -292,6 +290,21 @@ impl Carrier {
         }
     }
 
+    /// The target has another record under a record's key.
+    fn key_taken(&self) -> Refused {
+        let shapes = &self.setup.shapes;
+        let key = shapes.shape(Side::Target).key_fields().join(", ");
+        match shapes.merge_field() {
+            None => Refused::taken(&key),
+            Some(field) => Refused {
+                message: format!(
+                    "the record of the target that it was to be one with, or that has its {key}, has another {field}"
+                ),
+                ..Refused::taken(&key)
+            },
+        }
+    }
+
     /// The unique field whose value another record of the target has.
     pub(super) async fn taken_field(&self, v2: &Document, key: &Key) -> Result<Option<String>, Fault> {
         for field in self.setup.shapes.unique_fields() {
@@ -316,8 +329,8 @@ impl Carrier {
             if Origin::of(&image.parked).is_some() {
                 return Ok(None);
             }
-            if self.setup.shapes.merge().is_none() {
-                return Ok(Some(Refused::taken(&self.setup.shapes.shape(Side::Target).key_fields().join(", "))));
+            if !self.setup.shapes.become_one(v2, &image.record) {
+                return Ok(Some(self.key_taken()));
             }
         }
         if let Some(refused) = self.unmoved(v2, None, key).await? {

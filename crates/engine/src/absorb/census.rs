@@ -1,13 +1,15 @@
 //! The census before the start: which records would collide with records that
 //! the target already has, and which the mapping refuses.
 
+use std::collections::BTreeSet;
+
 use shearwater_core::absorb::Shapes;
 use shearwater_core::lifecycle::absorb::Census;
-use shearwater_core::path::Path;
-use shearwater_core::query::{Filter, Keyset, ListQuery, Literal};
+use shearwater_core::query::{Filter, Keyset, ListQuery};
 use shearwater_core::store::{Fetched, Image, Side, Store};
-use shearwater_core::{Document, Key};
+use shearwater_core::{Document, Key, Value};
 
+use super::meeting::{holders, only_own};
 use super::references::Lookups;
 use super::{BATCH, Fault};
 
@@ -40,6 +42,8 @@ pub struct Found {
     pub census: Census,
     /// The first collisions.
     pub listed: Vec<Collision>,
+    /// Keys of the target's own records that one of the source's becomes one with.
+    met: BTreeSet<Key>,
 }
 
 impl Found {
@@ -145,21 +149,25 @@ impl Looking<'_> {
         for field in self.shapes.unique_fields() {
             let has_value = |wanted: &&Wanted| wanted.v2.get(field).is_some_and(|value| !value.is_null());
             let asked: Vec<&Wanted> = wanted.iter().filter(has_value).collect();
-            let literals: Vec<Literal> =
-                asked.iter().filter_map(|wanted| wanted.v2.get(field).cloned().map(Literal::Typed)).collect();
-            if literals.is_empty() {
-                continue;
-            }
-            let filter = Filter::In { path: Path::field(field), literals };
-            let query = ListQuery { filter, order: vec![], after: None, limit: BATCH };
-            let page = self.target.list(&query).await.map_err(Fault::target)?;
+            let value_of = |wanted: &Wanted| wanted.v2.get(field).cloned();
+            let values: Vec<Value> = asked.iter().filter_map(|wanted| value_of(wanted)).collect();
+            let holders = holders(self.target, field, &values).await?;
             for wanted in asked {
-                let same = |found: &Fetched| {
-                    found.image.as_ref().is_some_and(|image| image.record.get(field) == wanted.v2.get(field))
-                };
-                if page.records.iter().any(same) {
-                    found.add(&wanted.from, field, self.shapes.becomes(field));
+                let Some(value) = value_of(wanted) else { continue };
+                let has =
+                    |found: &Fetched| found.image.as_ref().is_some_and(|image| image.record.get(field) == Some(&value));
+                if !holders.iter().any(has) {
+                    continue;
                 }
+                let becomes = match self.shapes.merge_field() == Some(field) {
+                    // The first of the source's becomes one with the target's own, and the others find it taken.
+                    true => match only_own(&holders, field, &value) {
+                        Some(own) if found.met.insert(own.key.clone()) => "merge",
+                        _ => "refuse",
+                    },
+                    false => self.shapes.becomes(field),
+                };
+                found.add(&wanted.from, field, becomes);
             }
         }
         Ok(())

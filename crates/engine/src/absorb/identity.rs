@@ -9,12 +9,13 @@
 
 use std::sync::Arc;
 
-use shearwater_core::absorb::Held;
 use shearwater_core::absorb::identity::{Identity, Pairs, TARGET};
+use shearwater_core::absorb::{Held, Shapes};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::lifecycle::absorb::State;
 use shearwater_core::path::Path;
 use shearwater_core::query::{Collation, CompareOp, Filter, Keyset, ListQuery, Literal, OrderTerm};
+use shearwater_core::shape::FieldType;
 use shearwater_core::spec::Assign;
 use shearwater_core::store::{Change, Expect, Fetched, Image, Store, Write};
 use shearwater_core::{Key, Value};
@@ -62,15 +63,38 @@ pub struct Crosswalk {
     identity: Identity,
     pairing: Pairing,
     claims: Claims,
-    target: Arc<dyn Store>,
+    pub(super) shapes: Arc<Shapes>,
+    pub(super) source: Arc<dyn Store>,
+    pub(super) target: Arc<dyn Store>,
+}
+
+/// The stores that a crosswalk asks.
+pub struct Asked {
+    /// That of the pairs, opened with [`Pairs::layout`].
+    pub pairs: Arc<dyn Store>,
+    /// The claims on them.
+    pub claims: Claims,
+    /// The source, as its programs know it.
+    pub source: Arc<dyn Store>,
+    /// The target.
+    pub target: Arc<dyn Store>,
 }
 
 impl Crosswalk {
-    /// Over the store of the pairs, opened with [`Pairs::layout`], the claims on
-    /// them, and the target.
-    pub fn new(identity: Identity, pairs: Arc<dyn Store>, claims: Claims, target: Arc<dyn Store>) -> Arc<Crosswalk> {
+    /// Over the stores that it asks; `None`: keys are computed.
+    pub fn new(shapes: Arc<Shapes>, asked: Asked) -> Option<Arc<Crosswalk>> {
+        let identity = shapes.identity()?.clone();
+        let Asked { pairs, claims, source, target } = asked;
         let pairing = Pairing::new(identity.pairs.clone(), pairs);
-        Arc::new(Crosswalk { identity, pairing, claims, target })
+        Some(Arc::new(Crosswalk { identity, pairing, claims, shapes, source, target }))
+    }
+
+    /// Whether a key of the target is one that the table can hold.
+    pub(super) fn can_keep(&self, key: &Key) -> bool {
+        match (self.identity.ty, key.values()) {
+            (FieldType::Text, [value]) => matches!(self.identity.pairs.stored(value), Value::Uuid(_)),
+            (_, values) => values.len() == 1,
+        }
     }
 
     /// Makes the table.
@@ -137,9 +161,11 @@ impl Crosswalk {
             Assign::Next { first } => self.next_free(first).await?,
             Assign::Uuid5 { .. } => 0,
         };
+        let met = self.met(keys).await?;
         let mut changes = Vec::with_capacity(keys.len());
         for key in keys {
-            let value = match self.identity.assign.of_key(key, self.identity.ty) {
+            let own = met.get(*key).and_then(|own| own.values().first().cloned());
+            let value = match own.or_else(|| self.identity.assign.of_key(key, self.identity.ty)) {
                 Some(value) => value,
                 None => {
                     let value = Value::Int(next);

@@ -10,6 +10,7 @@ mod journey;
 mod kill;
 mod kill_keys;
 mod lists;
+mod meeting;
 mod references;
 mod servers;
 mod stragglers;

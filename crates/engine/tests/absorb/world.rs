@@ -16,7 +16,7 @@ use shearwater_core::query::{Filter, OrderTerm};
 use shearwater_core::spec::{self, Migration};
 use shearwater_core::{Document, Key, Value};
 use shearwater_engine::absorb::{
-    Absorbing, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Protection, Referred, Setup, run,
+    Absorbing, Asked, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Protection, Referred, Setup, run,
 };
 use shearwater_engine::coordinator::CoordinatorOptions;
 use shearwater_engine::member::MemberOptions;
@@ -190,7 +190,9 @@ manager = {{ type = "text" }}
         let crosswalk = match shapes.identity() {
             Some(identity) => {
                 let pairs = shearwater_stores::open(&target, identity.pairs.layout(), Create::IfMissing).await.unwrap();
-                Some(Crosswalk::new(identity.clone(), pairs, claims(&target, &identity.pairs).await, opened.clone()))
+                let plain = open(&source, shapes.shape(Shape::V1.side()).clone()).await.unwrap();
+                let claims = claims(&target, &identity.pairs).await;
+                Crosswalk::new(shapes.clone(), Asked { pairs, claims, source: plain, target: opened.clone() })
             }
             None => None,
         };

@@ -13,7 +13,7 @@ use shearwater_core::shape::Layout;
 use shearwater_core::spec::{self, AbsorbSpec, Colour};
 use shearwater_core::store::{Side, Store};
 use shearwater_engine::absorb::{
-    Absorbing, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Referred, Setup, run as engine,
+    Absorbing, Asked, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Referred, Setup, run as engine,
 };
 use shearwater_engine::coordinator::{Coordinator, CoordinatorOptions};
 use shearwater_engine::member::MemberOptions;
@@ -104,16 +104,18 @@ pub async fn setup(journal: Arc<dyn Journal>, spec: &AbsorbFile) -> Outcome<Setu
         Box::pin(async move { shearwater_stores::open(&url, layout, Create::Never).await })
     });
     let target = open(spec, Side::Target, spec.shapes.shape(Side::Target)).await?;
+    let plain = open(spec, Side::Source, spec.shapes.shape(Side::Source)).await?;
     let crosswalk = match spec.shapes.identity() {
         Some(identity) => {
             let pairs = open_as(spec, Side::Target, &identity.pairs.layout(), Create::IfMissing).await?;
             let claims = claims(spec, &identity.pairs).await?;
-            Some(Crosswalk::new(identity.clone(), pairs, claims, target.clone()))
+            let (source, target) = (plain.clone(), target.clone());
+            Crosswalk::new(spec.shapes.clone(), Asked { pairs, claims, source, target })
         }
         None => None,
     };
     Ok(Setup {
-        plain: open(spec, Side::Source, spec.shapes.shape(Side::Source)).await?,
+        plain,
         target,
         crosswalk,
         lookups: Arc::new(lookups(spec).await?),
