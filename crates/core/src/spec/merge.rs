@@ -1,4 +1,4 @@
-//! `merge` in `[conflicts]`: how two records with one key become one.
+//! `merge` in `[conflicts]`: how two records with one key, or with one value where keys are assigned, become one.
 
 use toml::de::DeValue;
 
@@ -94,4 +94,43 @@ fn prefer(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Prefer> {
         reader.problem("spec/conflicts", item.span(), message, Some(format!("one of: {}", words.join(", "))));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::{Migration, parse};
+
+    fn read(assigned: &str, conflicts: &str) -> Result<usize, String> {
+        let (id, identity) = match assigned {
+            "" => ("\"code\"", ""),
+            _ => ("{ target_only = true, type = \"int\" }", "[identity]\nassign = \"next\"\n"),
+        };
+        let text = format!(
+            "migration = \"m\"\nkind = \"absorb\"\nentity = \"e\"\n\
+             [source]\nurl = \"sqlite:a.db\"\ntable = \"a\"\nkey = \"code\"\n\
+             [source.columns]\ncode = \"int\"\nemail = \"text\"\nphone = \"text\"\n\
+             [target]\nurl = \"sqlite:b.db\"\ntable = \"b\"\nkey = \"id\"\n\
+             [fields]\nid = {id}\nemail = \"email\"\nphone = \"phone\"\n\
+             [require]\nrep = {{ type = \"int\" }}\n{identity}[conflicts]\n{conflicts}"
+        );
+        match parse(&text, &|_| None) {
+            Ok(Migration::Absorb(spec)) => Ok(spec.conflicts.len()),
+            Ok(other) => panic!("{other:?}"),
+            Err(problems) => Err(problems.into_iter().map(|problem| problem.message + "; ").collect()),
+        }
+    }
+
+    #[test]
+    fn what_makes_two_records_one() {
+        assert_eq!(read("", "id = { merge = {} }"), Ok(1));
+        assert_eq!(read("assigned", "email = { merge = {} }\nphone = \"keep-target\""), Ok(2));
+        let wrong = |assigned: &str, conflicts: &str, expect: &str| {
+            let found = read(assigned, conflicts).unwrap_err();
+            assert!(found.starts_with(expect), "{found}");
+        };
+        wrong("", "email = { merge = {} }", "`email` is not the key; records with different keys");
+        wrong("assigned", "id = { merge = {} }", "`id` is assigned by [identity], so who has it is nobody's twin");
+        wrong("assigned", "email = { merge = {} }\nphone = { merge = {} }", "`phone` is the second field");
+        wrong("assigned", "id = \"keep-target\"", "`id` is in the key");
+    }
 }

@@ -20,7 +20,7 @@ use shearwater_engine::failpoint::FAILPOINT_ENV;
 use shearwater_engine::records::Shape;
 
 use crate::world::{Process, World, document, rows};
-use crate::{collisions, identity};
+use crate::{collisions, identity, meeting};
 
 const DIR_ENV: &str = "SHEARWATER_KEYS_KILL_DIR";
 const GOAL_ENV: &str = "SHEARWATER_KEYS_KILL_GOAL";
@@ -104,21 +104,29 @@ fn run(dir: &Path, goal: &str, failpoint: Option<&str>) -> bool {
     child.status().unwrap().success()
 }
 
-/// What both programs see, row by row.
-fn theirs(world: &World, tables: [&str; 2]) -> [Vec<String>; 2] {
-    let all = |table: &str, columns: &str| format!("SELECT {columns} FROM {table} ORDER BY 1");
-    let columns = match tables[0] {
-        "users" => ["id, email, first, last, vip, last_login", "id, email, name, manager, status"],
-        _ => ["code, name, fax", "id, name, rep"],
-    };
-    [rows(&world.bob(), &all(tables[0], columns[0])), rows(&world.alice(), &all(tables[1], columns[1]))]
+/// What Bob's programs see, and Alice's: each a query.
+type Theirs = [&'static str; 2];
+
+const USERS: Theirs = [
+    "SELECT id, email, first, last, vip, last_login FROM users ORDER BY 1",
+    "SELECT id, email, name, manager, status FROM people ORDER BY 1",
+];
+
+const CUSTOMERS: Theirs =
+    ["SELECT code, name, fax FROM customers ORDER BY 1", "SELECT id, name, rep FROM customer ORDER BY 1"];
+
+const WITH_EMAILS: Theirs =
+    ["SELECT code, name, fax, email FROM customers ORDER BY 1", "SELECT id, name, rep, email FROM customer ORDER BY 1"];
+
+fn seen(world: &World, theirs: Theirs) -> [Vec<String>; 2] {
+    [rows(&world.bob(), theirs[0]), rows(&world.alice(), theirs[1])]
 }
 
-fn killed_on_the_way(world: impl Fn() -> World, tables: [&str; 2], back: &[(&str, u32)], expect: &[&str]) {
+fn killed_on_the_way(world: impl Fn() -> World, theirs: Theirs, back: &[(&str, u32)], expect: &[&str]) {
     let cut = |goal: &str, (point, nth): (&str, u32)| {
         let world = world();
         std::fs::write(world.dir.join("spec.toml"), world.spec()).unwrap();
-        let before = theirs(&world, tables);
+        let before = seen(&world, theirs);
         let failpoint = format!("{point}:{nth}");
         if goal == "end" {
             assert!(run(&world.dir, "back", None));
@@ -126,10 +134,10 @@ fn killed_on_the_way(world: impl Fn() -> World, tables: [&str; 2], back: &[(&str
         assert!(!run(&world.dir, goal, Some(&failpoint)), "{failpoint} was never reached");
         if goal == "back" {
             assert!(run(&world.dir, goal, None), "{failpoint}: the next process does not get back");
-            assert_eq!(theirs(&world, tables), before, "{failpoint}: back");
+            assert_eq!(seen(&world, theirs), before, "{failpoint}: back");
         }
         assert!(run(&world.dir, "end", None), "{failpoint}: the next process does not get to the end");
-        assert_eq!(theirs(&world, tables)[1], expect, "{failpoint}: in the end");
+        assert_eq!(seen(&world, theirs)[1], expect, "{failpoint}: in the end");
         let ours = "SELECT name FROM sqlite_schema WHERE name LIKE '%shearwater%' OR sql LIKE '%migrated%'";
         for connection in [world.bob(), world.alice()] {
             assert_eq!(rows(&connection, ours), Vec::<String>::new(), "{failpoint}: what is left");
@@ -147,7 +155,7 @@ fn killed_on_the_way(world: impl Fn() -> World, tables: [&str; 2], back: &[(&str
 fn killed_while_keys_are_assigned() {
     let points: Vec<(&str, u32)> = BACK.iter().chain(ASSIGNED).copied().collect();
     let expect = ["7|Own|1", "8|Number|3", "9|Alfreds|3", "10|Berglunds|3", "11|Chop-suey|3"];
-    killed_on_the_way(identity::numbered, ["customers", "customer"], &points, &expect);
+    killed_on_the_way(identity::numbered, CUSTOMERS, &points, &expect);
 }
 
 #[test]
@@ -164,5 +172,12 @@ fn killed_while_records_are_merged() {
         "bob-3|a3@alice.example|F3 L003|boss|-",
         "bob-4|u4@bob.example|F4 L004|m|-",
     ];
-    killed_on_the_way(world, ["users", "people"], BACK, &expect);
+    killed_on_the_way(world, USERS, BACK, &expect);
+}
+
+#[test]
+fn killed_while_records_become_one_by_a_field() {
+    let points: Vec<(&str, u32)> = BACK.iter().filter(|(_, nth)| *nth == 1).chain(ASSIGNED).copied().collect();
+    let expect = ["7|Alfreds|1|a@x", "20|Berglunds|2|b@x", "21|Own|2|-", "22|Chop-suey|3|-", "23|Drachenblut|3|d@x"];
+    killed_on_the_way(meeting::world, WITH_EMAILS, &points, &expect);
 }

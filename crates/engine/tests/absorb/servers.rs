@@ -259,3 +259,16 @@ async fn records_with_one_key_are_merged_between_servers() {
         process.stop().await;
     }
 }
+
+#[tokio::test]
+async fn records_with_one_email_are_merged_between_servers() {
+    for bob in Bob::BOTH {
+        let more = "[identity]\nassign = \"next\"\n[conflicts]\nemail = { merge = { name = \"source\" } }";
+        let servers = Servers::new(bob, "{ target_only = true, type = \"int\" }", "bigint", more).await;
+        servers
+            .sql("INSERT INTO customer VALUES (3, 'Hers', 'CHOPS@bob.example', 1), (7, 'Own', 'own@alice.example', 1)");
+        there_back_and_to_the_end(&servers).await;
+        let expect = ["3|Name CHOPS|CHOPS@bob.example|1", "7|Own|own@alice.example|1", "8|Name 12|12@bob.example|3"];
+        assert_eq!(servers.alices()[..3], expect, "{bob:?}");
+    }
+}

@@ -10,6 +10,7 @@ use shearwater_engine::absorb::stragglers::{Round, Tried};
 use shearwater_engine::absorb::undo::Since;
 use shearwater_engine::records::{Edit, Shape};
 
+use crate::collisions::MERGE;
 use crate::world::{Process, World, rows, v1, v2};
 
 const STRAGGLERS: &str = "[stragglers]\nactivity = \"last_login\"\ndeactivate_after_days = 180\n\
@@ -121,6 +122,21 @@ async fn after_a_rollback_what_was_set_goes_and_what_was_before_comes() {
     process.until("planned", |state| state.phase == Phase::Planned && !state.prepared).await;
     process.refused(ALL, "phase/not-possible").await;
     assert_eq!(since(&process, "1").await, Since::Past);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn one_that_was_merged_when_it_was_deactivated_parts_again() {
+    let world = World::new(4).with(&format!("{STRAGGLERS}{MERGE}"));
+    world.alice().execute_batch("DELETE FROM people WHERE id = 'a2'").unwrap();
+    let before = (world.bobs(), world.people());
+    let process = world.in_phase(Phase::Drain).await;
+    deactivated(&process, 3).await;
+    assert!(world.people().contains(&"bob-3|a3@alice.example|F3 L003|boss|DEACTIVATED".to_owned()));
+    assert_eq!(since(&process, "3").await, Since::Deactivated);
+    assert_eq!(told(&process.done(ALL).await), (3, 0, 0, "[] []".into()));
+    assert_eq!((world.bobs(), world.people()), before);
+    assert_eq!(process.field(Shape::V2, &v2(3), "manager").await, Value::Null);
     process.stop().await;
 }
 
