@@ -458,8 +458,19 @@ impl Leading<'_> {
                 format!("a migration is withdrawn from planned or prepare, and this is {}", state.phase.name());
             return Err(Halt::refused("phase/not-planned", message, "`rollback` first"));
         }
+        self.unclaimed(Phase::Withdrawn).await?;
         self.enter(Phase::Withdrawn).await?;
         Ok(json!({ "phase": Phase::Withdrawn.name() }))
+    }
+
+    /// Whether nobody else needs the keys that an end would take away.
+    async fn unclaimed(&self, to: Phase) -> Result<(), Halt> {
+        let Some(crosswalk) = &self.carrier.setup.crosswalk else { return Ok(()) };
+        if to == Phase::Complete && crosswalk.is_kept() {
+            return Ok(());
+        }
+        let claimants = crosswalk.claimants().await?;
+        if claimants.is_empty() { Ok(()) } else { Err(claimed(&claimants)) }
     }
 
     async fn complete(&mut self, state: &State) -> Result<serde_json::Value, Halt> {
@@ -481,12 +492,7 @@ impl Leading<'_> {
                 "see `dead-letters`; mend them, then `dead-letters retry`",
             ));
         }
-        if let Some(crosswalk) = self.carrier.setup.crosswalk.as_ref().filter(|crosswalk| !crosswalk.is_kept()) {
-            let claimants = crosswalk.claimants().await?;
-            if !claimants.is_empty() {
-                return Err(claimed(&claimants));
-            }
-        }
+        self.unclaimed(Phase::Complete).await?;
         self.enter(Phase::Complete).await?;
         Ok(json!({ "phase": Phase::Complete.name() }))
     }

@@ -329,10 +329,14 @@ async fn a_claim_ends_with_the_way_back() {
     let orders = world.in_phase(Phase::Lazy).await;
     let claimants = async || customers.setup.crosswalk.as_ref().unwrap().claimants().await.unwrap();
     assert_eq!(claimants().await, ["orders"]);
+    back(&customers).await;
+    customers.refused(Command::Withdraw, "gate/claimed").await;
     back(&orders).await;
     orders.done(Command::Rollback).await;
     orders.until("planned", |state| state.phase == Phase::Planned && !state.prepared).await;
     assert_eq!(claimants().await, Vec::<String>::new());
+    customers.done(Command::Withdraw).await;
+    customers.until("over", |state| state.phase == Phase::Withdrawn).await;
     orders.stop().await;
     customers.stop().await;
 }
