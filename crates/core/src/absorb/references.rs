@@ -11,6 +11,10 @@ use crate::spec::KeyReference;
 use crate::store::Image;
 use crate::value::{Document, Value};
 
+/// Beside a record of the source: for each reference, what the row named when
+/// it was looked up.
+const NAMED: &str = "@named";
+
 /// One reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
@@ -87,12 +91,24 @@ impl Reference {
             Some(value) => v1.parked.set(self.rule.field.as_str(), value),
             None => v1.parked.remove(&self.rule.field),
         };
+        let mut named = match v1.parked.remove(NAMED) {
+            Some(Value::Document(named)) => named,
+            _ => Document::new(),
+        };
+        named.set(self.rule.field.as_str(), v1.record.get(&self.rule.from).cloned().unwrap_or(Value::Null));
+        v1.parked.set(NAMED, named);
+    }
+
+    /// Whether a row still names what it named when that was looked up: a
+    /// program may have written it after its record had moved.
+    pub fn is_as_named(&self, v1: &Image) -> bool {
+        let Some(Value::Document(named)) = v1.parked.get(NAMED) else { return true };
+        named.get(&self.rule.field).is_none_or(|named| named == v1.record.get(&self.rule.from).unwrap_or(&Value::Null))
     }
 
     /// A row of the source whose record names this one in the target now;
     /// `named` is its key in its source, `None`: it is one of the target's own.
     pub fn follow(&self, v1: &mut Image, now: Option<&Value>, named: Option<Value>) {
-        self.set(v1, now.cloned());
         strays::set(v1, &self.rule.field, None);
         match (named, now) {
             (Some(named), _) => {
@@ -106,6 +122,7 @@ impl Reference {
                 strays::set(v1, &self.rule.field, Some((was, now.clone())));
             }
         }
+        self.set(v1, now.cloned());
     }
 
     /// Whether a row of the source says what it names, if it must, and that was found.
@@ -176,5 +193,8 @@ impl Shapes {
     /// looked-up fields, kept when the row is made anew.
     pub fn keep_strays(&self, from: &Image, to: &mut Image) {
         strays::keep(from, to);
+        if let Some(named) = from.parked.get(NAMED) {
+            to.parked.set(NAMED, named.clone());
+        }
     }
 }

@@ -184,7 +184,7 @@ impl Carrier {
         for referred in self.setup.lookups.references.iter() {
             let reference = &referred.reference;
             let now = reference.in_target(v2);
-            if now == reference.found(v1) {
+            if now == reference.found(v1) && reference.is_as_named(v1) {
                 continue;
             }
             let named = match now {

@@ -9,7 +9,9 @@ use shearwater_core::query::{CompareOp, Filter, Literal};
 use shearwater_core::{Key, Value};
 use shearwater_engine::Serve;
 use shearwater_engine::absorb::bulk::{Mode, Moved};
-use shearwater_engine::absorb::{Bulk, Line};
+use shearwater_engine::absorb::carry::unchanged;
+use shearwater_engine::absorb::place::Place;
+use shearwater_engine::absorb::{Bulk, Carrier, Line};
 use shearwater_engine::records::{Edit, ListAsk, ServeError, Shape};
 
 use crate::world::{Process, World, document, rows};
@@ -339,6 +341,38 @@ async fn a_claim_ends_with_the_way_back() {
     customers.until("over", |state| state.phase == Phase::Withdrawn).await;
     orders.stop().await;
     customers.stop().await;
+}
+
+/// Between the source's write and the target's the process dies: whoever comes
+/// next lands the record with what was looked up when it left.
+#[tokio::test]
+async fn a_move_left_on_its_way_lands_with_its_reference() {
+    let (bobs, world) = worlds("");
+    let customers = bobs.in_phase(Phase::Lazy).await;
+    bring_customer(&customers, 8).await;
+    let process = world.in_phase(Phase::Lazy).await;
+    let (setup, state) = (process.setup.clone(), process.state().await);
+    process.stop().await;
+    let carrier = Carrier { setup: setup.clone(), without: None };
+    let Place::Source { row, held } = carrier.locate(&state, Shape::V1, &n(1)).await.unwrap() else { panic!("moved") };
+    let mut parted = setup.shapes.forward(&held.v1).unwrap();
+    parted.v2.set("total", Value::Int(10));
+    let mut v1 = setup.shapes.reverse(&parted).unwrap();
+    setup.shapes.keep_strays(&held.v1, &mut v1);
+    carrier.depart(state.epoch, &row, v1, unchanged(&row), None).await.unwrap();
+    // Bob's program, which knows of no flag, writes the row on its way.
+    world.bob().execute_batch("UPDATE orders SET customer = 'BERGS' WHERE id = 1").unwrap();
+    assert_eq!(invoices(&world), Vec::<String>::new());
+    let next = world.process("q").await;
+    assert_eq!(next.field(Shape::V2, &n(1), "customer_id").await, Value::Int(8));
+    assert_eq!(invoices(&world), ["1|8|10"]);
+    assert_eq!(next.field(Shape::V1, &n(1), "customer").await, "ALFKI".into(), "the target's record stands");
+    let all = next.all(Shape::V1).await;
+    assert_eq!(all["1"].get("customer"), Some(&"ALFKI".into()));
+    back(&next).await;
+    assert_eq!(orders(&world)[0], "1|ALFKI|n1|1996-07-04");
+    customers.stop().await;
+    next.stop().await;
 }
 
 /// A target that keeps its references holds on to what is named: nothing is
