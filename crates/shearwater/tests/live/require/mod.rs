@@ -3,6 +3,7 @@
 
 mod clients;
 mod direct;
+mod documents;
 mod http;
 mod plan;
 mod scene;

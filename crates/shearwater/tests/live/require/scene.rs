@@ -66,7 +66,7 @@ impl Drop for Scene<'_> {
     }
 }
 
-fn binary(place: &std::path::Path, url: &str, args: &[&str]) -> Command {
+pub fn binary(place: &std::path::Path, url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shearwater"));
     command.args(args).arg("--json").env("STORE", url).env("RUST_LOG", "error").current_dir(place);
     command
