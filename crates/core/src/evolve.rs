@@ -255,11 +255,26 @@ pub struct Outdated {
     pub last_ms_ago: Option<u64>,
 }
 
+/// Who sees to it that no record comes without the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enforcer {
+    /// The store, whoever writes.
+    Store,
+    /// The gateway alone: the store takes what others write past it.
+    Gateway,
+}
+
 /// A store that can take a new required field while it is used.
 #[async_trait]
 pub trait Evolve: Send + Sync {
     /// The kind, for example `sqlite`.
     fn kind(&self) -> &'static str;
+
+    /// Who holds writers to the field once it is enforced.
+    fn enforcer(&self) -> Enforcer {
+        Enforcer::Store
+    }
 
     /// What the catalogue says now.
     async fn look(&self) -> StoreResult<Look>;

@@ -83,7 +83,7 @@ pub async fn open_evolve(url: &str, wanted: Wanted) -> StoreResult<Arc<dyn Evolv
         Kind::MySql => Ok(Arc::new(mysql::evolve::open(url, wanted).await?)),
         Kind::Sqlite => Ok(Arc::new(sqlite::evolve::open(url, wanted)?)),
         #[cfg(feature = "dynamodb")]
-        Kind::DynamoDb => Err(dynamodb::without_columns()),
+        Kind::DynamoDb => Ok(Arc::new(dynamodb::evolve::open(url, wanted).boxed().await?)),
         #[cfg(feature = "mongodb")]
         Kind::MongoDb => Ok(Arc::new(mongodb::evolve::open(url, wanted).boxed().await?)),
     }

@@ -5,7 +5,7 @@ use crate::evolve::Wanted;
 use crate::fill::{Fill, FillError};
 use crate::shape::{ColumnShape, DocumentLayout, FieldType, Layout, TableShape};
 use crate::spec::RequireSpec;
-use crate::store::{Form, InspectedColumn, InspectedTable, Inspection};
+use crate::store::{Covers, Form, InspectedColumn, InspectedTable, Inspection};
 
 /// What a spec comes to with its table.
 #[derive(Clone, Debug)]
@@ -28,7 +28,8 @@ pub struct Required {
 /// `require/no-table`, `require/key`, `require/column`, and those of [`Fill::compile`].
 pub fn required(spec: &RequireSpec, inspection: &Inspection) -> Result<Required, FillError> {
     let table = table_of(spec, inspection)?;
-    if table.form == Form::Documents {
+    // Stores whose own writers nobody captures are those that declare no columns.
+    if table.form == Form::Documents || inspection.covers == Covers::Gateway {
         return of_documents(spec, table);
     }
     let mut hazards = Vec::new();

@@ -2,7 +2,7 @@
 //! cost. Reads only, so any process may ask without a coordinator.
 
 use serde::Serialize;
-use shearwater_core::evolve::Stage;
+use shearwater_core::evolve::{Enforcer, Stage};
 use shearwater_core::journal::Event;
 use shearwater_core::lifecycle::require::{Filling, Phase, State, Step};
 use shearwater_core::lifecycle::{BackfillTotals, Lifecycle as _, Status, VerifyTotals};
@@ -48,6 +48,9 @@ pub struct RequireReport {
     pub verified: Option<VerifyTotals>,
     /// The next step forward, with its gates.
     pub next: Option<Next>,
+    /// Who holds writers to the field, where the store itself does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforced_by: Option<Enforcer>,
     /// Writes of outdated clients.
     pub outdated: Outdated,
     /// What a rollback would do and cost now.
@@ -125,6 +128,7 @@ pub async fn status(setup: &Setup) -> Result<RequireReport, Halt> {
         batches: note(journal, BATCHES_NOTE).await?,
         verified: state.verified.map(|(_, totals)| totals),
         next: next(setup, &state, silence),
+        enforced_by: Some(setup.evolve.enforcer()).filter(|who| *who == Enforcer::Gateway),
         outdated: Outdated { writes: silence.writes, direct: silence.direct, quiet_ms: silence.quiet_ms },
         rollback: way_back(setup, &state).await?,
         locks: note(journal, LOCKS_NOTE).await?,

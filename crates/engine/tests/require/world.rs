@@ -77,7 +77,7 @@ impl World {
         let url = shearwater_testbed::mongodb().database("require");
         let world =
             World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
-        let user = |n: usize| bson! { "_id": n as i64, "name": format!("user {n}"), "active": n % 3 != 0, "age": (n % 90) as i64 };
+        let user = |n: usize| bson! { "_id": n as i64, "name": format!("user {n}"), "active": !n.is_multiple_of(3), "age": (n % 90) as i64 };
         world.command(bson! { "insert": "users", "documents": (1..=users).map(user).collect::<Vec<_>>() });
         world
     }

@@ -48,7 +48,7 @@ impl Words {
         self
     }
 
-    fn text(&self) -> Option<String> {
+    pub(super) fn text_if_any(&self) -> Option<String> {
         (!self.text.is_empty()).then(|| self.text.clone())
     }
 
@@ -112,7 +112,7 @@ pub(super) fn put(table: &str, item: Item, condition: &Words) -> StoreResult<Tra
     let put = Put::builder()
         .table_name(table)
         .set_item(Some(item))
-        .set_condition_expression(condition.text())
+        .set_condition_expression(condition.text_if_any())
         .set_expression_attribute_names(condition.names_if_any())
         .set_expression_attribute_values(condition.values_if_any())
         .build()
@@ -125,7 +125,7 @@ pub(super) fn delete(table: &str, key: Item, condition: &Words) -> StoreResult<T
     let delete = Delete::builder()
         .table_name(table)
         .set_key(Some(key))
-        .set_condition_expression(condition.text())
+        .set_condition_expression(condition.text_if_any())
         .set_expression_attribute_names(condition.names_if_any())
         .set_expression_attribute_values(condition.values_if_any())
         .build()
@@ -139,7 +139,7 @@ pub(super) fn update(table: &str, key: Item, words: &str, condition: &Words) -> 
         .table_name(table)
         .set_key(Some(key))
         .update_expression(words)
-        .set_condition_expression(condition.text())
+        .set_condition_expression(condition.text_if_any())
         .set_expression_attribute_names(condition.names_if_any())
         .set_expression_attribute_values(condition.values_if_any())
         .build()

@@ -21,6 +21,9 @@ use super::table::{SIDECAR_PREFIX, key_of};
 /// item is the document.
 const DOCUMENT: &str = "doc";
 
+/// What the names of our own tables begin with.
+const OURS: [&str; 2] = [SIDECAR_PREFIX, super::evolve::PREFIX];
+
 /// Tables described at a time.
 const TABLES_AT_ONCE: usize = 8;
 
@@ -46,7 +49,7 @@ impl Inspect for DynamoDb {
 
 async fn look(session: &Arc<Session>) -> StoreResult<Inspection> {
     let names = tables(session).await?;
-    let ours = |name: &String| name.starts_with(SIDECAR_PREFIX);
+    let ours = |name: &String| OURS.iter().any(|prefix| name.starts_with(prefix));
     let described = names.into_iter().filter(|name| !ours(name)).map(|name| async move { table(session, &name).await });
     let found: Vec<Option<InspectedTable>> = stream::iter(described).buffered(TABLES_AT_ONCE).try_collect().await?;
     Ok(Inspection {

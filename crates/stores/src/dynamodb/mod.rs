@@ -10,6 +10,7 @@ mod budget;
 mod capture;
 mod config;
 mod error;
+pub(crate) mod evolve;
 mod inspect;
 mod item;
 mod list;
@@ -69,12 +70,6 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
 /// Whether there are attributes of this type.
 pub(crate) fn has_type(ty: FieldType) -> bool {
     !inspect::LACKS.contains(&ty)
-}
-
-/// There are no columns that could be required.
-pub(crate) fn without_columns() -> StoreError {
-    let what = "DynamoDB has no columns: it cannot require a field of every item";
-    StoreError::new(StoreErrorKind::Unsupported, what).with_hint("`require` is for SQL stores")
 }
 
 impl DynamoDb {

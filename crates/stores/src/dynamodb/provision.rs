@@ -35,11 +35,11 @@ const SEGMENTS: i32 = 2;
 const ITEMS_AT_ONCE: usize = 8;
 
 /// A table to be made.
-struct Blueprint<'a> {
-    table: &'a str,
-    key: Vec<KeyAttribute>,
+pub(super) struct Blueprint<'a> {
+    pub(super) table: &'a str,
+    pub(super) key: Vec<KeyAttribute>,
     /// The sort key of a local index, and the index's name.
-    index: Option<(&'a str, &'a str)>,
+    pub(super) index: Option<(&'a str, &'a str)>,
 }
 
 impl DynamoDb {
@@ -73,7 +73,7 @@ impl DynamoDb {
         Ok(vec![format!("CreateTable {table}: key ({}), billed on demand", key.join(", "))])
     }
 
-    async fn create(&self, blueprint: Blueprint<'_>) -> StoreResult<()> {
+    pub(super) async fn create(&self, blueprint: Blueprint<'_>) -> StoreResult<()> {
         let table = blueprint.table;
         let elements = blueprint.key.iter().map(|key| {
             let role = if key.part == Part::Partition { KeyRole::Hash } else { KeyRole::Range };

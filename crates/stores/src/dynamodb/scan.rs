@@ -121,7 +121,7 @@ impl DynamoDb {
 
     /// How many items a request may look at: as many as are asked, as fit the
     /// bytes, and as one second's capacity pays for.
-    fn items_max(&self, max: ChunkMax) -> usize {
+    pub(super) fn items_max(&self, max: ChunkMax) -> usize {
         let each = self.item_bytes.load(std::sync::atomic::Ordering::Relaxed).max(1);
         let fitting = (max.bytes / each).max(1);
         let paid = match self.session.reads.request_units_max() {
@@ -131,14 +131,14 @@ impl DynamoDb {
         max.records.min(fitting).min(paid).max(1)
     }
 
-    fn learn_item_bytes(&self, items: &[Item]) {
+    pub(super) fn learn_item_bytes(&self, items: &[Item]) {
         if !items.is_empty() {
             let mean = items.iter().map(item_size).sum::<usize>() / items.len();
             self.item_bytes.store(mean.max(1), std::sync::atomic::Ordering::Relaxed);
         }
     }
 
-    fn after(&self, schema: &Schema, after: Option<&Cursor>) -> StoreResult<Option<Item>> {
+    pub(super) fn after(&self, schema: &Schema, after: Option<&Cursor>) -> StoreResult<Option<Item>> {
         let Some(Cursor(text)) = after else { return Ok(None) };
         let key = read_key_text(text).ok_or_else(|| foreign_place("a cursor"))?;
         schema.place_of(&key).map(Some).ok_or_else(|| foreign_place("a cursor"))
@@ -199,7 +199,7 @@ fn place_of_last(record: &Result<Fetched, BadRow>) -> Option<Cursor> {
     key.map(|key| Cursor(key_text(key)))
 }
 
-fn cursor_of(schema: &Schema, place: &Item) -> StoreResult<Cursor> {
+pub(super) fn cursor_of(schema: &Schema, place: &Item) -> StoreResult<Cursor> {
     let key = schema.key_in(place).map_err(|(name, what)| super::error::corrupt("?", &name, what))?;
     Ok(Cursor(key_text(&key)))
 }

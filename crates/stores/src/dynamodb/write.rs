@@ -159,7 +159,7 @@ impl DynamoDb {
 
     /// That an item without a sidecar is as it was read, attribute by attribute.
     /// One that somebody adds meanwhile is not seen.
-    fn same_content(&self, schema: &Schema, held: &Held) -> StoreResult<Words> {
+    pub(super) fn same_content(&self, schema: &Schema, held: &Held) -> StoreResult<Words> {
         let Some(image) = &held.image else { return Ok(there(schema, held)) };
         let item = super::item::write(&self.names, schema, &held.key, image, None)?;
         let mut words = there(schema, held);

@@ -6,6 +6,8 @@ mod agree;
 #[cfg(feature = "mongodb")]
 mod documents;
 mod hazards;
+#[cfg(feature = "dynamodb")]
+mod items;
 mod locks;
 mod place;
 mod plans;

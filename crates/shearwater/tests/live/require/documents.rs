@@ -62,7 +62,7 @@ impl Drop for Scene {
 }
 
 fn user(n: u64) -> Document {
-    doc! { "_id": format!("u{n}"), "name": format!("user {n}"), "active": n % 2 == 0, "n": 0_i64 }
+    doc! { "_id": format!("u{n}"), "name": format!("user {n}"), "active": n.is_multiple_of(2), "n": 0_i64 }
 }
 
 impl Scene {

@@ -1,0 +1,190 @@
+//! A new required field in a table of DynamoDB: the store enforces nothing, so
+//! what is shown is that the backfill fills each item once, leaves what somebody
+//! chose, and that nothing of ours is left on the way back and at the end.
+
+use std::sync::Arc;
+
+use shearwater_core::error::StoreErrorKind;
+use shearwater_core::evolve::*;
+use shearwater_core::fill::Fill;
+use shearwater_core::shape::{DocumentLayout, FieldType, Layout};
+use shearwater_core::spec::{Migration, parse};
+use shearwater_core::store::*;
+use shearwater_core::value::json;
+use shearwater_core::{Document, Key, Value};
+use shearwater_stores::Create;
+use shearwater_stores::outsider::Collection;
+
+use crate::place::PATIENCE;
+
+const BY_ACTIVITY: &str = "{ sql = '''CASE WHEN active THEN 'ACTIVE' ELSE 'INACTIVE' END''' }";
+const ITEMS: usize = 120;
+
+struct Place {
+    url: String,
+    store: Arc<dyn Store>,
+}
+
+impl Place {
+    async fn new() -> Place {
+        let url = shearwater_testbed::dynamodb().database("evolve");
+        let layout = DocumentLayout { table: "users".into(), key: vec!["id".into()], document: "doc".into() };
+        let store = shearwater_stores::open(&url, Layout::Document(layout), Create::IfMissing).await.unwrap();
+        store.provision().await.unwrap();
+        let place = Place { url, store };
+        for n in 0..ITEMS {
+            // Every third is not in the order in which the store keeps fields, so it holds our note of that.
+            let text = match n % 3 {
+                0 => format!(r#"{{"id":"u{n}","name":"n","active":{},"at":1.5}}"#, n % 2 == 0),
+                _ => format!(r#"{{"active":{},"id":"u{n}","name":"n"}}"#, n % 2 == 0),
+            };
+            place.put(&format!("u{n}"), &text).await;
+        }
+        place
+    }
+
+    async fn put(&self, id: &str, text: &str) {
+        let image = Some(Image::of(json::parse_document(text.as_bytes()).unwrap()));
+        let change = Change { key: Key::single(id), image, expect: Expect::Any };
+        self.store.write(Write { epoch: None, changes: vec![change], idempotency: None }).await.unwrap();
+    }
+
+    async fn record(&self, id: &str) -> Document {
+        self.store.fetch(&Key::single(id)).await.unwrap().image.unwrap().record
+    }
+
+    async fn records(&self) -> Vec<(Key, Document)> {
+        let mut all = Vec::new();
+        for range in self.store.split(1).await.unwrap() {
+            let mut after = None;
+            loop {
+                let max = ChunkMax { records: 100, bytes: 1 << 20 };
+                let chunk = self.store.scan(&range, after.as_ref(), max).await.unwrap();
+                all.extend(chunk.records.into_iter().map(|found| {
+                    let found = found.unwrap();
+                    (found.key, found.image.unwrap().record)
+                }));
+                after = chunk.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        all.sort_by_key(|(key, _)| key.to_text());
+        all
+    }
+
+    async fn tables(&self) -> Vec<String> {
+        let (table, key, document) = ("users".to_owned(), "id".to_owned(), "doc".to_owned());
+        let open = shearwater_stores::open_outsider(&self.url, Collection { table, key, document });
+        open.await.unwrap().tables().await.unwrap()
+    }
+
+    async fn wanting(&self, value: &str) -> (Arc<dyn Evolve>, Fill) {
+        let text = format!(
+            "migration = \"m\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"dynamodb:?region=x\"\n\
+             table = \"users\"\nkey = \"id\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {value}\n"
+        );
+        let spec = match parse(&text, &|_| None) {
+            Ok(Migration::Require(spec)) => spec,
+            other => panic!("{other:?}"),
+        };
+        let fill = Fill::of_documents(&spec.field, &["id".to_owned()]).unwrap();
+        let wanted = Wanted {
+            table: "users".into(),
+            key: vec![("id".into(), FieldType::Json)],
+            column: "status".into(),
+            native: None,
+            fill: fill.clone(),
+        };
+        (shearwater_stores::open_evolve(&self.url, wanted).await.unwrap(), fill)
+    }
+}
+
+async fn stage(evolve: &dyn Evolve, stage: Stage) {
+    for what in evolve.alterations(stage) {
+        for _ in 0..2 {
+            let tried = evolve.try_to(what, PATIENCE, 1_000).await.unwrap();
+            assert!(matches!(tried, Try::Made { .. }), "{what:?}: {tried:?}");
+        }
+    }
+}
+
+async fn backfill(evolve: &dyn Evolve, run: &str, items_max: u64) -> u64 {
+    let mut filled = 0;
+    for range in evolve.fill_ranges(8).await.unwrap() {
+        let mut at = FillCheckpoint { range: range.id, ..FillCheckpoint::default() };
+        while !at.done {
+            // As a process that goes on where another was killed, after a batch that is repeated.
+            evolve.fill(run, &range, &at, items_max).await.unwrap();
+            let again = evolve.fill(run, &range, &at, items_max).await.unwrap();
+            assert_eq!(again.filled, at.filled, "it skips what is filled");
+            at = evolve.fill_checkpoints(run).await.unwrap().pop().unwrap();
+            assert_eq!(at, again);
+        }
+        filled += at.filled;
+    }
+    assert_eq!(filled, 0, "each batch was repeated, so the last count of each is none");
+    evolve.count_missing().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_field_lives_there_and_back_and_the_gateway_alone_enforces_it() {
+    let place = Place::new().await;
+    let (tables, before) = (place.tables().await, place.records().await);
+    let (evolve, fill) = place.wanting(BY_ACTIVITY).await;
+    let told = evolve.hazards().await.unwrap().join("\n");
+    assert!(told.contains("DynamoDB cannot enforce") && evolve.enforcer() == Enforcer::Gateway, "{told}");
+    for round in 0..2 {
+        stage(&*evolve, Stage::Expand).await;
+        let chosen = r#"{"id":"u1","name":"n","active":false,"status":"CHOSEN"}"#;
+        place.put("u1", chosen).await;
+        assert_eq!(evolve.count_missing().await.unwrap(), ITEMS as u64 - 1);
+        let range = evolve.fill_ranges(1).await.unwrap().remove(0);
+        let first = evolve.fill("first", &range, &FillCheckpoint::default(), 50).await.unwrap();
+        assert!(first.filled >= 49 && !first.done, "{first:?}");
+        assert_eq!(backfill(&*evolve, &format!("run{round}"), 37).await, 0);
+        for (key, record) in place.records().await {
+            let expected = if key == Key::single("u1") { Value::text("CHOSEN") } else { fill.value(&record).unwrap() };
+            assert_eq!(record.get("status"), Some(&expected), "{key:?}");
+        }
+        assert_eq!(place.record("u0").await.get("at"), before[0].1.get("at"), "what the store lacks a type for stays");
+        stage(&*evolve, Stage::Enforce).await;
+        place.put("late", r#"{"id":"late"}"#).await;
+        let tried = evolve.try_to(Alteration::ValidateCheck, PATIENCE, 1_000).await.unwrap();
+        assert_eq!(tried, Try::Violated(vec![Key::single("late")]), "it is named; the store has taken it");
+        let gone = Change { key: Key::single("late"), image: None, expect: Expect::Any };
+        place.store.write(Write { epoch: None, changes: vec![gone], idempotency: None }).await.unwrap();
+        stage(&*evolve, Stage::Back).await;
+        assert_eq!(evolve.count_chosen().await.unwrap(), 1);
+        stage(&*evolve, Stage::Remove).await;
+        place.put("u1", r#"{"active":false,"id":"u1","name":"n"}"#).await;
+        assert_eq!((place.tables().await, place.records().await), (tables.clone(), before.clone()));
+    }
+    stage(&*evolve, Stage::Expand).await;
+    backfill(&*evolve, "last", 1_000).await;
+    for last in [Stage::Enforce, Stage::Contract, Stage::Complete] {
+        stage(&*evolve, last).await;
+    }
+    assert_eq!(place.tables().await, tables, "nothing of ours is left");
+}
+
+#[tokio::test]
+async fn what_some_items_have_already_stays_and_what_the_fill_does_not_take_is_named() {
+    let place = Place::new().await;
+    place.put("u1", r#"{"id":"u1","name":"n","active":false,"status":"MINE"}"#).await;
+    place.put("u2", r#"{"id":"u2","name":"n","active":true,"status":null}"#).await;
+    let (evolve, _) = place.wanting(BY_ACTIVITY).await;
+    stage(&*evolve, Stage::Expand).await;
+    assert_eq!(backfill(&*evolve, "r", 1_000).await, 0);
+    assert_eq!(place.record("u1").await.get("status"), Some(&Value::text("MINE")));
+    assert_eq!(place.record("u2").await.get("status"), Some(&Value::text("ACTIVE")), "a null is no value");
+    stage(&*evolve, Stage::Remove).await;
+    assert_eq!(place.record("u1").await.get("status"), Some(&Value::text("MINE")), "nobody knows whose the others are");
+    place.put("odd", r#"{"id":"odd","active":"yes"}"#).await;
+    stage(&*evolve, Stage::Expand).await;
+    let range = evolve.fill_ranges(1).await.unwrap().remove(0);
+    let refused = evolve.fill("odd", &range, &FillCheckpoint::default(), 1_000).await.unwrap_err();
+    assert!(matches!(refused.kind, StoreErrorKind::Refused { .. }), "{refused}");
+    assert!(refused.message.contains("odd") && !refused.message.contains("yes"), "{refused}");
+}
