@@ -189,6 +189,9 @@ fn status_text(report: &RequireReport, members: u64) -> String {
         ("longest lock", format!("{} ms", report.lock_held_micros_max.div_ceil(1_000))),
         ("rollback", rollback_text(report)),
     ];
+    if report.enforced_by.is_some() {
+        rows.push(("enforced by", "the gateway alone: this store takes what others write past it".to_owned()));
+    }
     if let Some(locks) = report.locks.as_ref().filter(|locks| !locks.blockers.is_empty()) {
         let who: Vec<String> =
             locks.blockers.iter().map(|b| format!("{} ({}, for {} ms)", b.session, b.what, b.for_ms)).collect();

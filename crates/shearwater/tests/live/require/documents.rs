@@ -215,3 +215,51 @@ async fn mongodb_under_clients_of_both_shapes_and_a_direct_writer() {
     }
     assert_eq!(sum as u64, increments, "a direct write was lost");
 }
+
+/// The texts of all items, in an order of their own.
+async fn items(url: &str) -> Vec<String> {
+    let (table, key, document) = ("users".to_owned(), "_id".to_owned(), "doc".to_owned());
+    let collection = shearwater_stores::outsider::Collection { table, key, document };
+    let mut texts = shearwater_stores::open_outsider(url, collection).await.unwrap().documents().await.unwrap();
+    texts.sort();
+    texts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dynamodb_there_and_back_through_the_program() {
+    let url = shearwater_testbed::dynamodb().database("require");
+    let (table, key, document) = ("users".to_owned(), "_id".to_owned(), "doc".to_owned());
+    let collection = shearwater_stores::outsider::Collection { table, key, document };
+    let mut program = shearwater_stores::open_outsider(&url, collection).await.unwrap();
+    let one = |n: u64| (format!("u{n}"), format!(r#"{{"_id":"u{n}","active":{},"name":"n"}}"#, n.is_multiple_of(2)));
+    program.make(&mut (0..200).map(one)).await.unwrap();
+    let (before, tables) = (items(&url).await, program.tables().await.unwrap());
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("status.toml"), SPEC).unwrap();
+    let run = |args: &[&str]| -> Value {
+        let output = tokio::task::block_in_place(|| binary(place.path(), &url, args).output().unwrap());
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let plan = run(&["plan", "status.toml"]);
+    assert!(plan["ready"] == true && plan.to_string().contains("DynamoDB cannot enforce a field"), "{plan:#}");
+    for round in 0..2 {
+        run(&["start", "status.toml"]);
+        assert_eq!(run(&["status"])["enforced_by"], "gateway");
+        run(&["advance"]);
+        let report = run(&["verify"])["report"].clone();
+        assert_eq!([&report["compared"], &report["missing"], &report["mismatches"]], [200, 0, 0], "{report:#}");
+        run(&["advance"]);
+        run(&["advance"]);
+        assert_eq!(run(&["status"])["phase"], "contract");
+        if round == 0 {
+            run(&["rollback"]);
+            run(&["rollback"]);
+            assert_eq!((items(&url).await, program.tables().await.unwrap()), (before.clone(), tables.clone()));
+        }
+    }
+    run(&["complete"]);
+    assert_eq!(program.tables().await.unwrap(), tables, "nothing of ours is left");
+    let filled = items(&url).await;
+    assert!(filled.iter().all(|text| text.contains("ACTIVE")) && filled.len() == 200, "{:?}", filled.first());
+}
