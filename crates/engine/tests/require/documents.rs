@@ -7,6 +7,7 @@ use shearwater_core::journal::{Command, Event};
 use shearwater_core::lifecycle::require::{Filling, Phase, Step};
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, Literal};
+use shearwater_core::store::{Change, Expect, Image, Write};
 use shearwater_core::{Key, Value};
 use shearwater_engine::Serve as _;
 use shearwater_engine::records::{ClientChange, Condition, Edit, ListAsk, ServeError, Shape};
@@ -192,4 +193,42 @@ async fn a_value_that_the_backfill_did_not_make_so_is_wrong() {
     assert_eq!((&report["different"], &report["chosen"]), (&30.into(), &0.into()), "{report}");
     coordinator.stop().await;
     member.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_both_shapes_on_dynamodb_and_a_direct_writer_that_nothing_stops() {
+    let world = World::dynamodb(30, BY_ACTIVITY);
+    let before = world.items();
+    let process = world.process("a").await;
+    for phase in [Phase::Planned, Phase::Expand, Phase::Backfill, Phase::Enforce, Phase::Contract] {
+        process.forward(phase).await;
+        assert_eq!(process.status_of(3).await, "INACTIVE", "{phase}");
+        assert_eq!(process.list(everything(Shape::V2)).await.len(), 30, "{phase}");
+        assert!(process.list(everything(Shape::V1)).await.iter().all(|record| !record.contains("status")), "{phase}");
+        process.write(Shape::V1, 4, Edit::MergePatch(doc(r#"{"name":"old"}"#))).await.unwrap();
+        if phase != Phase::Planned {
+            process.write(Shape::V2, 5, Edit::MergePatch(doc(r#"{"status":"CHOSEN"}"#))).await.unwrap();
+            process.write(Shape::V1, 5, Edit::MergePatch(doc(r#"{"name":"old"}"#))).await.unwrap();
+            assert_eq!(process.status_of(5).await, "CHOSEN", "{phase}: an outdated client does not wipe it");
+            let told = process.write(Shape::V2, 6, Edit::MergePatch(doc(r#"{"status":null}"#))).await.unwrap_err();
+            assert!(matches!(told, ServeError::Unprocessable { .. }), "{phase}: {told:?}");
+        }
+    }
+    // A program beside us: the store takes it, verification finds it.
+    let image = Some(Image::of(doc(r#"{"id":99,"active":true,"name":"direct"}"#)));
+    let change = Change { key: Key::single(99i64), image, expect: Expect::Any };
+    process.setup.old.write(Write { epoch: None, changes: vec![change], idempotency: None }).await.unwrap();
+    let report = process.must(Command::Verify).await;
+    assert_eq!((&report["missing"], &report["chosen"]), (&1.into(), &1.into()), "{report}");
+    process.must(Command::Rollback).await;
+    process.until("expand again", |state| state.phase == Phase::Expand && !state.is_unsettled()).await;
+    let report = process.must(Command::Rollback).await;
+    assert_eq!(report["values_dropped"], 1, "{report}");
+    process.until("planned", |state| state.phase == Phase::Planned && !state.is_unsettled()).await;
+    let (now, same) = (world.items(), |text: &String| !text.contains("old") && !text.contains("direct"));
+    assert!(now.iter().all(|text| !text.contains("status")), "{now:?}");
+    let unchanged: Vec<&String> = now.iter().filter(|text| same(text)).collect();
+    assert_eq!(unchanged.len(), 28, "{now:?}");
+    assert!(unchanged.iter().all(|text| before.contains(text)), "{now:?}");
+    process.stop().await;
 }

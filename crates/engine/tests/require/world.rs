@@ -13,9 +13,9 @@ use shearwater_core::journal::{Command, Entry, Journal, Refusal};
 use shearwater_core::lifecycle::Lifecycle;
 use shearwater_core::lifecycle::require::{Filling, Phase, State};
 use shearwater_core::plan::require::required;
-use shearwater_core::shape::Layout;
+use shearwater_core::shape::{DocumentLayout, Layout};
 use shearwater_core::spec::{Migration, parse, render_problems};
-use shearwater_core::store::{ChunkMax, Store};
+use shearwater_core::store::{Change, ChunkMax, Expect, Image, Store, Write};
 use shearwater_core::value::json;
 use shearwater_core::{Document, Key};
 use shearwater_engine::coordinator::{Coordinator, CoordinatorOptions};
@@ -29,6 +29,11 @@ use shearwater_stores::journal::{JournalPlace, JournalStore};
 
 pub const BY_ACTIVITY: &str = "{ sql = '''CASE WHEN active THEN 'ACTIVE' ELSE 'INACTIVE' END''' }";
 pub const CONSTANT: &str = "\"ACTIVE\"";
+
+async fn open_users(url: &str, create: Create) -> Arc<dyn Store> {
+    let layout = DocumentLayout { table: "users".into(), key: vec!["id".into()], document: "doc".into() };
+    shearwater_stores::open(url, Layout::Document(layout), create).await.unwrap()
+}
 
 pub struct World {
     pub dir: PathBuf,
@@ -82,6 +87,50 @@ impl World {
         world
     }
 
+    /// A table of DynamoDB with so many users.
+    pub fn dynamodb(users: usize, value: &str) -> World {
+        let temp = tempfile::tempdir().unwrap();
+        let url = format!("{}&key_types=N", shearwater_testbed::dynamodb().database("require"));
+        let world =
+            World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
+        let url = world.url.clone();
+        let made = std::thread::spawn(move || {
+            tokio::runtime::Runtime::new().unwrap().block_on(async {
+                let store = open_users(&url, Create::IfMissing).await;
+                store.provision().await.unwrap();
+                for n in 1..=users {
+                    let user = format!(r#"{{"id":{n},"active":{},"name":"user {n}"}}"#, !n.is_multiple_of(3));
+                    let change =
+                        Change { key: Key::single(n as i64), image: Some(Image::of(doc(&user))), expect: Expect::Any };
+                    store.write(Write { epoch: None, changes: vec![change], idempotency: None }).await.unwrap();
+                }
+            });
+        });
+        made.join().unwrap();
+        world
+    }
+
+    /// Everything in the table of DynamoDB, in an order of its own, as a runtime of its own reads it.
+    pub fn items(&self) -> Vec<String> {
+        let url = self.url.clone();
+        let read = std::thread::spawn(move || {
+            tokio::runtime::Runtime::new().unwrap().block_on(async {
+                let store = open_users(&url, Create::Never).await;
+                let mut texts = Vec::new();
+                for range in store.split(1).await.unwrap() {
+                    let chunk = store.scan(&range, None, ChunkMax { records: 10_000, bytes: 1 << 20 }).await.unwrap();
+                    assert!(chunk.next.is_none());
+                    texts.extend(
+                        chunk.records.into_iter().map(|found| format!("{:?}", found.unwrap().image.unwrap().record)),
+                    );
+                }
+                texts.sort();
+                texts
+            })
+        });
+        read.join().unwrap()
+    }
+
     /// The same place, as another process sees it.
     pub fn at(dir: &Path, url: &str, value: &str) -> World {
         World { dir: dir.to_owned(), url: url.to_owned(), value: value.to_owned(), quiet_hours: 0, _temp: None }
@@ -107,6 +156,10 @@ impl World {
 
     pub fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres")
+    }
+
+    pub fn is_dynamodb(&self) -> bool {
+        self.url.starts_with("dynamodb")
     }
 
     pub fn is_mongodb(&self) -> bool {
