@@ -37,6 +37,26 @@ pub struct Standing {
     pub seq: u64,
 }
 
+/// Which writes something is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requests {
+    /// Any.
+    All,
+    /// Those that change several records at once.
+    OfSeveral,
+}
+
+/// Why a kind of migration refuses a write that another would take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteRefusal {
+    /// The stable code.
+    pub code: &'static str,
+    /// What it means, in one sentence without a full stop.
+    pub what: &'static str,
+    /// Which writes can end in it.
+    pub requests: Requests,
+}
+
 /// One migration and this process's part in it.
 #[async_trait]
 pub trait Serve: Send + Sync {
@@ -91,6 +111,11 @@ pub trait Serve: Send + Sync {
         changes: Vec<ClientChange>,
         idempotency: Option<Idempotency>,
     ) -> Result<WriteDone, ServeError>;
+
+    /// What it refuses of clients' writes beside what every kind does.
+    fn refusals(&self) -> &'static [WriteRefusal] {
+        &[]
+    }
 
     /// Where the migration stands: a JSON object with `migration`, `phase`,
     /// `epoch`, `status`, and what else its kind has to tell.

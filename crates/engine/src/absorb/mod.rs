@@ -28,6 +28,7 @@ mod meeting;
 pub mod place;
 pub mod reconcile;
 pub mod references;
+mod refusals;
 pub mod report;
 pub mod returning;
 pub mod run;

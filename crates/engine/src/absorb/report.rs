@@ -6,10 +6,12 @@ use shearwater_core::absorb::Home;
 use shearwater_core::journal::Journal;
 use shearwater_core::lifecycle::absorb::{Census, Phase, State};
 use shearwater_core::lifecycle::{Lifecycle, Status, VerifyTotals};
-use shearwater_core::store::Flagged;
+use shearwater_core::query::{Filter, Keyset, ListQuery};
+use shearwater_core::spec::{FieldRule, RuleFrom};
+use shearwater_core::store::{Fetched, Flagged};
 
 use super::carry::now_ms;
-use super::{Carrier, Fault, Setup};
+use super::{BATCH, Carrier, Fault, Setup};
 use crate::ledger::{Halt, fold};
 use crate::member::View;
 
@@ -101,6 +103,31 @@ impl Carrier {
             match keys.into_iter().last() {
                 Some(last) => after = Some(last),
                 None => return Ok(count),
+            }
+        }
+    }
+
+    /// Records of the source beside which something stands that only v2 has,
+    /// given by nobody but its clients: it goes when the sidecar goes.
+    pub async fn beside(&self) -> Result<u64, Fault> {
+        let rules = &self.setup.spec.base;
+        let is_given = |rule: &&FieldRule| rule.from == RuleFrom::TargetOnly && !rules.target.key.contains(&rule.name);
+        let fields: Vec<&str> = rules.fields.iter().filter(is_given).map(|rule| rule.name.as_str()).collect();
+        let source = self.setup.source().await.map_err(Fault::source)?;
+        let (mut count, mut after) = (0, None);
+        loop {
+            let query = ListQuery { filter: Filter::All, order: vec![], after, limit: BATCH };
+            let page = source.list_parked(&query).await.map_err(Fault::source)?;
+            after = page.records.last().map(|last| Keyset { values: vec![], key: last.key.clone() });
+            let has_some = |found: &&Fetched| {
+                let parked = found.image.as_ref().map(|image| &image.parked);
+                parked.is_some_and(|parked| {
+                    fields.iter().any(|field| parked.get(field).is_some_and(|value| !value.is_null()))
+                })
+            };
+            count += page.records.iter().filter(has_some).count() as u64;
+            if !page.more || after.is_none() {
+                return Ok(count);
             }
         }
     }

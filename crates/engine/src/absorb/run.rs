@@ -445,11 +445,15 @@ impl Leading<'_> {
                 return Err(Halt::refused("phase/over", "the migration is over; there is no way back", ""));
             }
         };
+        let dropped = match to {
+            Phase::Planned => self.carrier.beside().await?,
+            _ => 0,
+        };
         self.enter(to).await?;
         if to == Phase::Rollback {
             self.return_all(&self.state()).await?;
         }
-        Ok(json!({ "phase": self.state().phase.name() }))
+        Ok(json!({ "phase": self.state().phase.name(), "dropped_beside": dropped }))
     }
 
     async fn withdraw(&mut self, state: &State) -> Result<serde_json::Value, Halt> {

@@ -19,7 +19,7 @@ use crate::ledger::Halt;
 use crate::member::{Confirmed, Member};
 use crate::records::idempotency::InFlight;
 use crate::records::{ClientChange, Got, Idempotency, LeftOut, ListAsk, ListGot, ServeError, Shape, WriteDone};
-use crate::serve::{Serve, Standing};
+use crate::serve::{Serve, Standing, WriteRefusal};
 
 /// Attempts of a read that a change of phase overtook.
 const READ_ATTEMPTS_MAX: usize = 16;
@@ -174,6 +174,10 @@ impl Serve for Absorbing {
         .await?;
         self.member.foreground().record(began.elapsed());
         Ok(done)
+    }
+
+    fn refusals(&self) -> &'static [WriteRefusal] {
+        super::refusals::REFUSALS
     }
 
     async fn report(&self) -> Result<Json, Halt> {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use shearwater_core::limits::{BODY_BYTES_MAX, BULK_RECORDS_MAX, LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
 use shearwater_core::shape::{ChildShape, ColumnShape, FieldType, Layout};
 use shearwater_engine::records::Shape;
+use shearwater_engine::serve::{Requests, WriteRefusal};
 
 use super::entity::{Entity, Version};
 use super::filter::operator_names;
@@ -23,8 +24,11 @@ pub fn document(entities: &[Arc<Entity>]) -> Value {
             let version = entity.version(shape);
             let name = schema_name(&entity.name, shape);
             schemas.insert(name.clone(), record_schema(&version.layout));
-            paths.insert(version.path.clone(), collection(version, &name));
-            paths.insert(format!("{}/{{key}}", version.path), record(version, &name));
+            let refusals = entity.serve.refusals();
+            let several = refused(collection(version, &name), refusals.iter());
+            paths.insert(version.path.clone(), several);
+            let of_one = refusals.iter().filter(|refusal| refusal.requests == Requests::All);
+            paths.insert(format!("{}/{{key}}", version.path), refused(record(version, &name), of_one));
         }
     }
     json!({
@@ -271,6 +275,21 @@ fn record(version: &Version, schema: &str) -> Value {
         "patch": with_body(patch, "application/merge-patch+json", json!({ "type": "object" })),
         "delete": delete,
     })
+}
+
+/// A path whose writes end in 422 for reasons of the migration's kind too.
+fn refused<'r>(mut path: Value, refusals: impl Iterator<Item = &'r WriteRefusal>) -> Value {
+    let codes: Vec<String> = refusals.map(|refusal| format!("`{}`: {}", refusal.code, refusal.what)).collect();
+    if codes.is_empty() {
+        return path;
+    }
+    let description = format!("A problem document (RFC 9457). Its code may be one of these. {}", codes.join(". "));
+    for method in ["post", "put", "patch", "delete"] {
+        if let Some(answer) = path.pointer_mut(&format!("/{method}/responses/422")) {
+            answer["description"] = json!(description);
+        }
+    }
+    path
 }
 
 #[cfg(test)]

@@ -147,3 +147,17 @@ fn keys_are_not_assigned_where_there_are_no_tables() {
     t.fails("plan assigned.toml --json", 3);
     t.check("absorb_assigned");
 }
+
+#[test]
+fn going_back_to_planned_warns_of_what_only_v2_has() {
+    let mut t = bob_and_alice();
+    t.ok("start absorb.toml");
+    t.ok("advance");
+    t.ok("bulk bob-into-alice --set manager=Moe --where name=gte.C");
+    t.ok("rollback");
+    t.say("their managers are kept beside them");
+    t.ok("rollback");
+    t.ok("start absorb.toml");
+    t.ok("rollback --json");
+    t.check("absorb_beside");
+}

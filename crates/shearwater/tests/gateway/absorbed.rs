@@ -132,3 +132,50 @@ async fn a_record_that_v2_cannot_show_is_named_or_left_out() {
     assert_eq!(names(&page), ["Zoë", "zoe", "Emma", "émile", "Emil"]);
     gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_records_in_both_stores_are_refused_and_the_description_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = setup(dir.path()).await;
+    let member = Member::<State>::join_journal(setup.journal.clone(), "test", MemberOptions::default()).await.unwrap();
+    let coordinator = engine::spawn(setup.clone(), member.clone(), CoordinatorOptions::default(), None);
+    let served = Absorbing::new(setup.clone(), member, Some(coordinator), Options::default());
+    let migrations: Vec<Arc<dyn Serve>> = vec![served];
+    let options = ServeOptions { unready_time: Duration::ZERO, ..ServeOptions::default() };
+    let gateway = serve(options, migrations).await.unwrap();
+    for _ in 0..2 {
+        ask_in(setup.journal.as_ref(), Command::Advance, Duration::from_secs(60)).await.unwrap().unwrap();
+    }
+    let http = Client::builder(TokioExecutor::new()).build_http();
+    let ask = async |method: &str, path: &str, body: &str| -> (StatusCode, Value) {
+        let request = Request::builder().method(method).uri(format!("http://{}{path}", gateway.addr));
+        let request = request.header("content-type", "application/merge-patch+json");
+        let answer = http.request(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let (status, body) = (answer.status(), answer.into_body().collect().await.unwrap().to_bytes());
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    };
+    assert!(ask("PATCH", "/v2/users/1", r#"{"manager":"m"}"#).await.0.is_success());
+    // 1 lives in the target, 2 in the source; 4 and 5 would both move.
+    for (path, body) in [("/v1/users?id=in.(1,2)", r#"{"name":"N"}"#), ("/v2/users?id=in.(4,5)", r#"{"manager":"m"}"#)]
+    {
+        let (status, problem) = ask("PATCH", path, body).await;
+        assert_eq!((status.as_u16(), problem["code"].as_str()), (422, Some("absorb/atomic")), "{problem}");
+    }
+    assert!(ask("PATCH", "/v1/users?id=in.(2,4)", r#"{"name":"N"}"#).await.0.is_success(), "they live in one store");
+
+    let (_, document) = ask("GET", "/openapi.json", "").await;
+    let told = |path: &str, method: &str| {
+        let description = &document["paths"][path][method]["responses"]["422"]["description"];
+        description.as_str().unwrap_or_default().to_owned()
+    };
+    for version in ["v1", "v2"] {
+        for method in ["post", "patch", "delete"] {
+            assert!(told(&format!("/{version}/users"), method).contains("`absorb/atomic`: "), "{version} {method}");
+        }
+        for method in ["put", "patch", "delete"] {
+            let one = told(&format!("/{version}/users/{{key}}"), method);
+            assert!(one.contains("`absorb/taken`: ") && !one.contains("absorb/atomic"), "{version} {method}");
+        }
+    }
+    gateway.stop().await;
+}

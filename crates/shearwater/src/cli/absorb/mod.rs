@@ -13,7 +13,7 @@ use shearwater_core::shape::Layout;
 use shearwater_core::spec::{self, AbsorbSpec, Colour};
 use shearwater_core::store::{Side, Store};
 use shearwater_engine::absorb::{
-    Absorbing, Asked, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Referred, Setup, run as engine,
+    Absorbing, Asked, Carrier, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Referred, Setup, run as engine,
 };
 use shearwater_engine::coordinator::{Coordinator, CoordinatorOptions};
 use shearwater_engine::member::MemberOptions;
@@ -219,6 +219,9 @@ pub async fn act(setup: &Setup, command: Command) -> Outcome<Value> {
 /// Has a command done, and says where that led.
 async fn step(context: &Context, setup: &Setup, command: Command) -> Outcome<Exit> {
     let before = state(setup.journal.as_ref()).await?;
+    if (&command, before.phase) == (&Command::Rollback, Phase::Prepare) && before.undoes() {
+        warn_of_loss(context, setup).await?;
+    }
     let report = act(setup, command.clone()).await?;
     let after = state(setup.journal.as_ref()).await?;
     let json = json!({
@@ -244,6 +247,21 @@ async fn step(context: &Context, setup: &Setup, command: Command) -> Outcome<Exi
     context.console.answer(&json, &text)?;
     let mismatches = report.get("mismatches").and_then(Value::as_u64).unwrap_or(0);
     Ok(if mismatches > 0 { Exit::Mismatches } else { Exit::Done })
+}
+
+/// The one way back that is no way back for what stands beside records.
+async fn warn_of_loss(context: &Context, setup: &Setup) -> Outcome<()> {
+    let carrier = Carrier { setup: setup.clone(), without: None };
+    let beside =
+        carrier.beside().await.map_err(|fault| Failure::new(Exit::Store, "rollback/beside", fault.to_string()))?;
+    if beside > 0 {
+        let records = amount::counted(beside, "record has", "records have");
+        context.console.note(&format!(
+            "warning: {records} fields that only v2 has, kept beside them; with the sidecar these go for good. In \
+             prepare nothing is lost: `advance` goes forward again"
+        ));
+    }
+    Ok(())
 }
 
 fn verified(report: &Value) -> String {
