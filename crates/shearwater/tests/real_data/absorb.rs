@@ -10,53 +10,7 @@ use std::process::{Command, Output};
 
 use crate::databases::{Database, chinook_postgres, sakila};
 
-const SPEC: &str = r#"
-migration = "sakila"
-kind = "absorb"
-entity = "customers"
-[source]
-url = "${SOURCE}"
-table = "customer"
-key = "customer_id"
-[source.columns]
-customer_id = "int"
-store_id = "int"
-first_name = "text"
-last_name = "text"
-email = "text"
-address_id = "int"
-active = "bool"
-create_date = "timestamp"
-last_update = "instant"
-[target]
-url = "${TARGET}"
-table = "customer"
-key = "customer_id"
-[fields]
-customer_id = { sql = '''customer_id + 10000''', type = "int", back = { customer_id = '''customer_id - 10000''' } }
-first_name = { from = "first_name", type = "text" }
-last_name = { from = "last_name", type = "text", chars_max = 20, unfit = "cut" }
-email = { from = "email", type = "text", unique = true }
-company = { target_only = true, type = "text" }
-address = { from = "address.address", type = "text", chars_max = 70 }
-city = { from = "city.city", type = "text", chars_max = 40 }
-state = { from = "address.district", type = "text", chars_max = 40 }
-country = { from = "country.country", type = "text", chars_max = 40, required = true }
-postal_code = { from = "address.postal_code", type = "text", chars_max = 10 }
-phone = { from = "address.phone", type = "text", chars_max = 24 }
-[joins]
-address = { key = "address_id", by = "address_id" }
-city = { key = "city_id", by = "address.city_id" }
-country = { key = "country_id", by = "city.country_id" }
-[require]
-support_rep_id = { type = "int" }
-[conflicts]
-email = { keep_both = '''concat('sakila+', email)''' }
-[stragglers]
-activity = "last_update"
-deactivate_after_days = 36500
-deactivate = { support_rep_id = 3 }
-"#;
+const SPEC: &str = include_str!("../../../../examples/customers-absorb.toml");
 
 /// A migration in a place of its own, through the program.
 pub struct Absorb<'a> {
@@ -124,7 +78,9 @@ fn sakilas_customers_into_chinooks() {
         "INSERT INTO customer (customer_id, first_name, last_name, email) VALUES (9001, 'Own', 'Mary', '{mary}');"
     ));
     let place = tempfile::tempdir().unwrap();
-    std::fs::write(place.path().join("sakila.toml"), SPEC).unwrap();
+    let spec =
+        SPEC.replace("mysql://localhost/sakila", "${SOURCE}").replace("postgres://localhost/chinook", "${TARGET}");
+    std::fs::write(place.path().join("sakila.toml"), spec).unwrap();
     let absorb = Absorb { place: place.path(), source: &source, target: &target };
     let before = absorb.theirs();
     assert_eq!((before[0].len(), before[1].len()), (599, 60));
