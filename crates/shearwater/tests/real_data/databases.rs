@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use mongodb::bson::doc;
-use shearwater_testbed::{Server, mariadb, mongodb, postgres};
+use shearwater_testbed::{Server, dynamodb, mariadb, mongodb, postgres};
 
 use crate::given::{bytes, data};
 
@@ -21,6 +21,8 @@ enum Ask {
     Mariadb,
     /// Only counted.
     Mongodb,
+    /// Only exported.
+    Dynamodb,
 }
 
 /// A foreign key: the table, its column, and the other table; in lower case and
@@ -46,9 +48,19 @@ impl Database {
         Database { url: mongodb().database(name), ask: Ask::Mongodb }
     }
 
+    /// With keys of these types, as its URL says them.
+    pub fn dynamodb(name: &str, keys: &str) -> Database {
+        Database { url: format!("{}{keys}", dynamodb().database(name)), ask: Ask::Dynamodb }
+    }
+
+    /// Whether it gives back every type once no migration runs there.
+    pub fn keeps_types(&self) -> bool {
+        !matches!(self.ask, Ask::Dynamodb)
+    }
+
     /// Whether it has no tables, and so no foreign keys.
     pub fn holds_documents(&self) -> bool {
-        matches!(self.ask, Ask::Mongodb)
+        matches!(self.ask, Ask::Mongodb | Ask::Dynamodb)
     }
 
     pub fn load(&self, script: &str) {
@@ -56,14 +68,14 @@ impl Database {
             Ask::File(path) => rusqlite::Connection::open(path).unwrap().execute_batch(script).unwrap(),
             Ask::Postgres => postgres().load(&self.url, script.as_bytes()),
             Ask::Mariadb => mariadb().load(&self.url, script.as_bytes()),
-            Ask::Mongodb => panic!("there is no SQL"),
+            Ask::Mongodb | Ask::Dynamodb => panic!("there is no SQL"),
         }
     }
 
     fn server(&self) -> &'static Server {
         match self.ask {
             Ask::Mariadb => mariadb(),
-            Ask::Postgres | Ask::File(_) | Ask::Mongodb => postgres(),
+            Ask::Postgres | Ask::File(_) | Ask::Mongodb | Ask::Dynamodb => postgres(),
         }
     }
 
@@ -116,7 +128,7 @@ impl Database {
                 "SELECT table_name, column_name, referenced_table_name FROM information_schema.key_column_usage \
                  WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL"
             }
-            Ask::Mongodb => return Vec::new(),
+            Ask::Mongodb | Ask::Dynamodb => return Vec::new(),
         };
         let plain = |text: &Option<String>| text.as_ref().unwrap().replace('_', "").to_lowercase();
         let mut keys: Vec<Reference> =

@@ -5,11 +5,11 @@ use shearwater_core::import::Form;
 use shearwater_testbed::mongodb;
 
 use crate::databases::{self, Database};
-use crate::given::{Key, Set, Trip, bytes, palbum};
+use crate::given::{Set, Trip, palbum};
 use crate::servers::{books, dated, earthquakes, sparse, students};
-use crate::sets::ID;
+use crate::sets::{ID, chosen};
 use crate::tables::Move;
-use crate::walk::{GATES, Place, Walk, walk_from};
+use crate::walk::{GATES, Place, Walk, walk_from, walk_into};
 
 fn walk(set: Set, target: Database) -> Walk {
     let count = set.count;
@@ -47,13 +47,23 @@ fn documents_out_of_mongodb_into_mariadb() {
 #[test]
 fn documents_out_of_mongodb_into_sqlite() {
     // A key of two fields is a document of both in `_id`.
-    let content = bytes("documents/dynamodb-models-a/ChatSystemSchema.json");
-    let chat = Set::of("chat", content, Form::DynamoDb, Key::Fields(&["PK", "SK"]), 8);
-    for set in [books(), chat, earthquakes()] {
+    for set in chosen(&["books", "chat", "earthquakes", "sns", "payments", "serverless", "restaurant", "images"]) {
         let place = Place::new();
         let target = Database::sqlite(place.directory(), "target.db");
         let walk = crate::walk::walk_at(place, mongodb().database("documents"), set, target);
         assert!(walk.target.rows("SELECT name FROM sqlite_schema WHERE name LIKE '%shearwater%'").is_empty());
+    }
+}
+
+/// There, back, and there again; nothing of ours is left in them.
+#[test]
+fn documents_into_mongodb() {
+    for set in chosen(&["books", "students", "restaurants", "chat", "sparse", "restaurant", "images"]) {
+        let (name, count) = (set.name, set.count);
+        let walk = walk_into(set, Database::mongodb("documents"));
+        assert_eq!(walk.target.count(name), count, "{name}");
+        let left = doc! { "count": name, "query": { "_shearwater": { "$exists": true } } };
+        assert_eq!(mongodb().run(&walk.target.url, left).get_i32("n").unwrap(), 0, "{name}");
     }
 }
 

@@ -7,6 +7,7 @@ use shearwater_core::import::Form;
 use shearwater_core::value::Value;
 
 use crate::given::{Key, Set, Trip, bytes, palbum};
+use crate::servers::{books, chat, dated, earthquakes, sparse, students};
 use crate::walk::{Walk, walk};
 
 /// Every so many-th image is taken in the default run.
@@ -34,6 +35,39 @@ fn students_with_exact_floats() {
     let last_digit = "UPDATE students_scores SET score = 1.463179736705024 WHERE score = 1.463179736705023";
     assert!(walk.difference_after(last_digit).is_some_and(|told| told.contains("1.463179736705024")));
     assert!(walk.difference_after("DELETE FROM students WHERE id = 7").is_some());
+}
+
+/// One image in so many by default, where all of a store's sets are moved.
+const IMAGES_STEP_FEW: usize = 500;
+
+/// Every set of documents, each as one table: those of these names by default, all
+/// of them with SHEARWATER_FULL_DATA=1.
+pub fn chosen(names: &[&str]) -> Vec<Set> {
+    let full = std::env::var_os("SHEARWATER_FULL_DATA").is_some();
+    let mut sets = vec![books(), students(), dated(), earthquakes(), chat(), sparse()];
+    let alone = Set::of("restaurant", restaurants(&[5]), Form::MongoDb, Key::Fields(&["restaurant_id"]), 1);
+    sets.push(alone);
+    sets.extend([
+        model("sns", "SocialNetworkSchema", 17),
+        model("payments", "RecurringPaymentsSchema", 2),
+        model("serverless", "global-serverless-sample-data", 13),
+    ]);
+    let step = if full { 1 } else { IMAGES_STEP_FEW };
+    let lines: Vec<String> = palbum("images").into_iter().step_by(step).collect();
+    let images = Set::of("images", lines.join("\n").into_bytes(), Form::Json, ID, 100_000 / step);
+    let albums = Set::of("albums", palbum("albums").join("\n").into_bytes(), Form::Json, ID, 1_000);
+    // They are many, or large.
+    sets.extend([images, albums].map(|set| Set { trip: Trip::There, ..set }));
+    let there: Vec<&str> = sets.iter().map(|set| set.name).collect();
+    assert!(names.iter().all(|name| there.contains(name)), "{names:?} of {there:?}");
+    sets.retain(|set| full || names.contains(&set.name));
+    sets
+}
+
+/// A model of a table, as DynamoDB's own tools write it.
+pub fn model(name: &'static str, file: &str, count: usize) -> Set {
+    let content = bytes(&format!("documents/dynamodb-models-a/{file}.json"));
+    Set::of(name, content, Form::DynamoDb, Key::Fields(&["PK", "SK"]), count)
 }
 
 pub fn restaurants(numbers: &[u8]) -> Vec<u8> {
