@@ -1,22 +1,17 @@
 //! The limit: COPY of the rows that the backfill wrote, already in memory,
-//! into fresh tables of the same definition; out of MongoDB, the slower of that and
-//! of a scan of the source that throws the documents away.
+//! into fresh tables of the same definition.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::{SinkExt, StreamExt, TryStreamExt};
-use mongodb::bson::{Document, RawDocumentBuf};
 use tokio_postgres::{Client, Error};
 
-use crate::pairs::{Place, collection, connect};
+use crate::pairs::{Place, connect};
 
 /// Connections side by side: one, and as many as this machine has cores for.
 const CONNECTIONS: [usize; 2] = [1, 2];
-
-/// Documents that the server sends at once: as our scan asks for.
-const BATCH: u32 = 2_000;
 
 /// Records per second, over as many connections as are fastest.
 pub async fn copy_per_s(place: &Place, records: u64) -> f64 {
@@ -25,17 +20,6 @@ pub async fn copy_per_s(place: &Place, records: u64) -> f64 {
         fastest = fastest.max(records as f64 / copied_s(place, connections).await);
     }
     fastest
-}
-
-/// Documents per second that one cursor reads, undecoded.
-pub async fn scan_per_s(place: &Place, records: u64) -> f64 {
-    let users = collection::<RawDocumentBuf>(&place.source).await;
-    let began = Instant::now();
-    let cursor = users.find(Document::new()).batch_size(BATCH).await.unwrap();
-    let bytes: usize =
-        cursor.map(|document| document.unwrap().as_bytes().len()).fold(0, |a, b| async move { a + b }).await;
-    assert!(bytes > 0);
-    records as f64 / began.elapsed().as_secs_f64()
 }
 
 /// The rows of one table that one connection copies.

@@ -1,5 +1,5 @@
-//! `cargo xtask bench servers [--quick | --records N] [--json]`: backfills between real
-//! servers, each beside its limit (COPY of the very rows that it wrote, from
+//! `cargo xtask bench servers [--quick | --records N] [--only WORD] [--json]`: backfills
+//! between real servers (those pairs alone whose names hold the word), each beside its limit (COPY of the very rows that it wrote, from
 //! memory) and beside other programs that move the same table, all in one run.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -7,6 +7,7 @@ mod limit;
 mod ours;
 mod pairs;
 mod peers;
+mod scan;
 
 use std::io::Write;
 
@@ -29,7 +30,8 @@ const MEMORY_MIB_MAX: f64 = 256.0;
 /// What the sheet does not say.
 const LIMITS: &str = "Servers, our process and the peers share this machine's cores and disk; servers flush as they \
 do in production. The limit is COPY (binary) of the rows that the backfill wrote, out of memory into fresh tables of \
-the same definition, on one connection or two, whichever is faster, no triggers; out of MongoDB it is the slower of that and of a raw scan of the source. Figures are medians of the runs. \
+the same definition, on one connection or two, whichever is faster, no triggers; out of MongoDB and DynamoDB it is the slower of that and of a raw scan of the source (of DynamoDB Local, by plain HTTP, \
+strongly consistent, in its largest pages, in one segment or two, whichever is faster). Figures are medians of the runs. \
 Ours and the peers are timed as whole commands: ours plans, installs capture and verifies each record's way back \
 while it copies, the peers copy a table that stands still, and go first, while the source has no triggers.";
 
@@ -42,10 +44,11 @@ async fn main() {
         None if words.iter().any(|word| word == "--quick") => vec![(20_000, 1)],
         None => vec![(100_000, RUNS), (1_000_000, 1)],
     };
+    let only = words.iter().position(|word| word == "--only").map(|at| words[at + 1].clone()).unwrap_or_default();
     let servers = Servers::start();
     let mut sheet = Sheet::default();
     for (records, runs) in sizes {
-        for pair in pairs::ALL {
+        for pair in pairs::ALL.iter().filter(|pair| pair.name.contains(&only)) {
             measure(&mut sheet, &servers, pair, records, runs).await;
         }
     }
@@ -77,7 +80,8 @@ async fn measure(sheet: &mut Sheet, servers: &Servers, pair: &Pair, records: u64
         let done = ours::backfill(&place, records);
         let copy = limit::copy_per_s(&place, records).await;
         let limit = match pair.kind {
-            Kind::Mongodb => limit::scan_per_s(&place, records).await.min(copy),
+            Kind::Mongodb => scan::mongodb_per_s(&place, records).await.min(copy),
+            Kind::Dynamodb => scan::dynamodb_per_s(&place, records).await.min(copy),
             Kind::Postgres | Kind::Mariadb | Kind::Documents => copy,
         };
         found.push(Run { done, limit, peers });
@@ -85,7 +89,10 @@ async fn measure(sheet: &mut Sheet, servers: &Servers, pair: &Pair, records: u64
     let of = |figure: &dyn Fn(&Run) -> f64| median(found.iter().map(figure).collect());
     let what = format!("{name}, {records}: backfill, records/s");
     let (ours, limit) = (of(&|run| run.done.backfill_per_s), of(&|run| run.limit));
-    let limited_by = if pair.kind == Kind::Mongodb { "raw scan or COPY" } else { "COPY from memory" };
+    let limited_by = match pair.kind {
+        Kind::Mongodb | Kind::Dynamodb => "raw scan or COPY",
+        Kind::Postgres | Kind::Mariadb | Kind::Documents => "COPY from memory",
+    };
     sheet.add(Line::ratio(&what, ours, limited_by, limit, LIMIT_RATIO_MIN));
     let what = format!("{name}, {records}: whole command, records/s");
     let ours = of(&|run| run.done.command_per_s);

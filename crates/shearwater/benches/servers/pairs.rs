@@ -2,7 +2,8 @@
 
 use mongodb::bson::{Document, doc};
 use mysql_async::prelude::Queryable;
-use shearwater_testbed::{Mariadb, Mongodb, Options, Postgres, Topology};
+use shearwater_stores::outsider::Collection;
+use shearwater_testbed::{DynamoDb, Mariadb, Mongodb, Options, Postgres, Topology};
 
 /// From where; the way is to PostgreSQL.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -11,11 +12,12 @@ pub enum Kind {
     Mariadb,
     Documents,
     Mongodb,
+    Dynamodb,
 }
 
 impl Kind {
     fn has_children(self) -> bool {
-        matches!(self, Kind::Documents | Kind::Mongodb)
+        matches!(self, Kind::Documents | Kind::Mongodb | Kind::Dynamodb)
     }
 }
 
@@ -24,6 +26,7 @@ pub struct Servers {
     postgres: Postgres,
     mariadb: Mariadb,
     mongodb: Mongodb,
+    dynamodb: DynamoDb,
 }
 
 impl Servers {
@@ -34,6 +37,7 @@ impl Servers {
             postgres: Postgres::start(postgres),
             mariadb: Mariadb::start(mariadb),
             mongodb: Mongodb::start(Topology::Single),
+            dynamodb: DynamoDb::start(),
         }
     }
 }
@@ -49,6 +53,7 @@ pub const ALL: &[Pair] = &[
     Pair { name: "MariaDB to PostgreSQL", kind: Kind::Mariadb },
     Pair { name: "documents to PostgreSQL with a child table", kind: Kind::Documents },
     Pair { name: "MongoDB to PostgreSQL with a child table", kind: Kind::Mongodb },
+    Pair { name: "DynamoDB to PostgreSQL with a child table", kind: Kind::Dynamodb },
 ];
 
 /// Two databases with a filled source.
@@ -87,6 +92,11 @@ impl Pair {
                 fill_mongodb(&source, records).await;
                 (source, DOCUMENT_LAYOUT.to_owned(), DOCUMENT_FIELDS.to_owned())
             }
+            Kind::Dynamodb => {
+                let source = servers.dynamodb.database("source");
+                fill_dynamodb(&source, records).await;
+                (source, DOCUMENT_LAYOUT.to_owned(), ITEM_FIELDS.to_owned())
+            }
         };
         let key = if self.kind.has_children() { "_id" } else { "id" };
         let spec = format!(
@@ -96,7 +106,7 @@ impl Pair {
              [pace]\nduty_percent_max = 100\nforeground_ms_max = 60000\n"
         );
         let tables: &[&str] = match self.kind {
-            Kind::Documents | Kind::Mongodb => &["users", "user_addresses"],
+            Kind::Documents | Kind::Mongodb | Kind::Dynamodb => &["users", "user_addresses"],
             Kind::Postgres | Kind::Mariadb => &["users"],
         };
         Place { kind: self.kind, source, target, spare, spec, tables }
@@ -127,6 +137,18 @@ name      = { from = "name", type = "text" }
 score     = { from = "score", type = "float" }
 visits    = { from = "visits", type = "int" }
 addresses = { from = "addresses", table = "user_addresses", fields = { street = { from = "street", type = "text" }, city = { from = "city", type = "text" }, zip = { from = "zip", type = "text" } } }
+[unmapped]
+keep_in = "extra"
+"#;
+
+/// The same in the order of their names.
+const ITEM_FIELDS: &str = r#"[fields]
+id        = { from = "_id", type = "text" }
+addresses = { from = "addresses", table = "user_addresses", fields = { city = { from = "city", type = "text" }, street = { from = "street", type = "text" }, zip = { from = "zip", type = "text" } } }
+email     = { from = "email", type = "text" }
+name      = { from = "name", type = "text" }
+score     = { from = "score", type = "decimal" }
+visits    = { from = "visits", type = "int" }
 [unmapped]
 keep_in = "extra"
 "#;
@@ -194,6 +216,24 @@ async fn fill_mongodb(url: &str, records: u64) {
         let last = records.min(first + DOCUMENTS_SENT - 1);
         users.insert_many((first..=last).map(document)).await.unwrap();
     }
+}
+
+/// The same documents as DynamoDB gives them back: by name, its numbers decimals.
+fn item(n: u64) -> String {
+    let address = |m: u64| format!(r#"{{"city":"Lisboa","street":"Harbour Road {}","zip":"1100-201"}}"#, n % 200 + m);
+    let addresses: Vec<String> = (0..=n % 3).map(address).collect();
+    format!(
+        r#"{{"_id":"u-{n:08}","addresses":[{}],"email":"user{n}@mail.example","name":"Maria Ivanova {n}","score":{{"@decimal":"{}"}},"visits":{}}}"#,
+        addresses.join(","),
+        (n % 1000) as f64 / 8.0 + 0.0625,
+        n % 977
+    )
+}
+
+async fn fill_dynamodb(url: &str, records: u64) {
+    let collection = Collection { table: "users".into(), key: "_id".into(), document: "doc".into() };
+    let mut program = shearwater_stores::open_outsider(url, collection).await.unwrap();
+    program.make(&mut (1..=records).map(|n| (format!("u-{n:08}"), item(n)))).await.unwrap();
 }
 
 async fn fill_mariadb(url: &str, records: u64) {

@@ -24,7 +24,7 @@ pub async fn all(place: &Place, records: u64) -> Vec<Peer> {
         }
         Kind::Mariadb => vec![("pgloader", pgloader(place)), ("dlt", dlt(place))],
         // None of them maps documents to tables.
-        Kind::Documents | Kind::Mongodb => vec![],
+        Kind::Documents | Kind::Mongodb | Kind::Dynamodb => vec![],
     };
     let mut peers = Vec::new();
     for (name, command) in commands {
@@ -62,7 +62,7 @@ impl Place {
         match self.kind {
             // pgloader makes a schema of MariaDB's database and puts it on the search path of new sessions.
             Kind::Mariadb => "users",
-            Kind::Postgres | Kind::Documents | Kind::Mongodb => "public.users",
+            Kind::Postgres | Kind::Documents | Kind::Mongodb | Kind::Dynamodb => "public.users",
         }
     }
 }
