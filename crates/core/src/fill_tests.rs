@@ -120,3 +120,29 @@ fn its_value_is_total() {
     let constant = compiled("\"ACTIVE\"").unwrap();
     assert_eq!((constant.class(), constant.constant()), (FillClass::Constant, Some(&Value::text("ACTIVE"))));
 }
+
+#[test]
+fn of_documents_any_field_may_be_missing_and_of_any_type() {
+    let of = |value: &str| match parse(&spec(value), &|_| None) {
+        Ok(Migration::Require(spec)) => Fill::of_documents(&spec.field, &["_id".to_owned()]),
+        other => panic!("{other:?}"),
+    };
+    let refused = |value: &str| of(value).unwrap_err().code;
+    // What no sampled document had may be in the next one.
+    assert!(of("{ sql = '''CASE WHEN never.seen THEN 'A' ELSE 'B' END''' }").is_ok());
+    assert_eq!(refused("{ sql = '''name || '!' ''' }"), "fill/can-be-null");
+    assert_eq!(refused("{ sql = '''status || '!' ''', fallback = \"x\" }"), "fill/expression");
+    assert_eq!(refused("{ sql = '''CASE WHEN active THEN 1 ELSE 2 END''' }"), "fill/expression");
+    // The type of `nick` is known when there is a document.
+    let fill = of("{ sql = '''coalesce(nick, 'none')''' }").unwrap();
+    let value = |nick: Value| {
+        let mut record = Document::new();
+        record.set("nick", nick);
+        fill.value(&record)
+    };
+    assert_eq!(value(Value::text("n")), Ok(Value::text("n")));
+    assert_eq!(value(Value::Null), Ok(Value::text("none")));
+    let told = value(Value::Int(5)).unwrap_err().to_string();
+    assert!(!told.contains('5'), "no values in messages: {told}");
+    assert!(fill.takes(&Value::text("")) && !fill.takes(&Value::Null) && !fill.takes(&Value::Int(1)));
+}
