@@ -37,6 +37,12 @@ pub const VERBS: &[Verb] = &[
     plain("pause", "lets background work rest", |_| Ok(Command::Pause)),
     plain("resume", "lets background work go on", |_| Ok(Command::Resume)),
     plain("retry-dead-letters", "tries the dead letters again", |_| Ok(Command::RetryDeadLetters)),
+    Verb {
+        name: "undo-deactivations",
+        takes: &[("keys", "the v1 keys as a list of texts, or \"all\"")],
+        what: "takes records of an absorb that were deactivated back, as they were",
+        command: undo,
+    },
 ];
 
 const fn plain(name: &'static str, what: &'static str, command: fn(&Value) -> Result<Command, String>) -> Verb {
@@ -57,6 +63,20 @@ fn repair(body: &Value) -> Result<Command, String> {
         Some(Value::Bool(dry_run)) => Ok(Command::Repair { dry_run: *dry_run }),
         Some(_) => Err("dry_run: expected true or false".into()),
     }
+}
+
+/// All of them only when it is told to.
+fn undo(body: &Value) -> Result<Command, String> {
+    let expected = || "keys: expected a list of texts, or \"all\"".to_owned();
+    let keys = match body.get("keys") {
+        Some(Value::String(word)) if word == "all" => None,
+        Some(Value::Array(keys)) if !keys.is_empty() => {
+            let text = |key: &Value| key.as_str().map(str::to_owned).ok_or_else(expected);
+            Some(keys.iter().map(text).collect::<Result<Vec<String>, String>>()?)
+        }
+        _ => return Err(expected()),
+    };
+    Ok(Command::UndoDeactivations { keys })
 }
 
 /// The command of a verb with its body; an empty body is an empty object.
@@ -105,6 +125,16 @@ mod tests {
         check("repair", "", Ok(Command::Repair { dry_run: true }));
         check("repair", r#"{"dry_run": false}"#, Ok(Command::Repair { dry_run: false }));
         check("repair", r#"{"dry_run": 0}"#, Err("dry_run: expected true or false"));
+        let undo = |keys: Option<&[&str]>| {
+            let keys = keys.map(|keys| keys.iter().map(|key| (*key).to_owned()).collect());
+            Ok(Command::UndoDeactivations { keys })
+        };
+        let expected = "keys: expected a list of texts, or \"all\"";
+        check("undo-deactivations", r#"{"keys": ["17", "a,b"]}"#, undo(Some(&["17", "a,b"])));
+        check("undo-deactivations", r#"{"keys": "all"}"#, undo(None));
+        for wrong in ["", r#"{"keys": []}"#, r#"{"keys": [17]}"#, r#"{"keys": "some"}"#] {
+            check("undo-deactivations", wrong, Err(expected));
+        }
         check("complete", r#"{"force": true}"#, Err("complete takes no field \"force\""));
         check("advance", "[]", Err("the body is no JSON object"));
         check("explode", "", Err("no such verb"));
