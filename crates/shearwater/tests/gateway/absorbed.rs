@@ -11,7 +11,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use rusqlite::Connection;
 use serde_json::Value;
-use shearwater::gateway::{ServeOptions, serve};
+use shearwater::gateway::{ServeHandle, ServeOptions, serve};
 use shearwater_core::absorb::Shapes;
 use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::absorb::State;
@@ -87,10 +87,9 @@ async fn setup(dir: &std::path::Path) -> Setup {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_v2_cannot_show_is_named_or_left_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let setup = setup(dir.path()).await;
+/// Served, in the phase lazy.
+async fn in_lazy(dir: &std::path::Path) -> ServeHandle {
+    let setup = setup(dir).await;
     let member = Member::<State>::join_journal(setup.journal.clone(), "test", MemberOptions::default()).await.unwrap();
     let coordinator = engine::spawn(setup.clone(), member.clone(), CoordinatorOptions::default(), None);
     let served = Absorbing::new(setup.clone(), member, Some(coordinator), Options::default());
@@ -100,6 +99,13 @@ async fn a_record_that_v2_cannot_show_is_named_or_left_out() {
     for _ in 0..2 {
         ask_in(setup.journal.as_ref(), Command::Advance, Duration::from_secs(60)).await.unwrap().unwrap();
     }
+    gateway
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_v2_cannot_show_is_named_or_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = in_lazy(dir.path()).await;
     let http = Client::builder(TokioExecutor::new()).build_http();
     let get = async |path: &str, prefer: &str| -> (StatusCode, HeaderMap, Value) {
         let uri = format!("http://{}{path}", gateway.addr);
@@ -136,16 +142,7 @@ async fn a_record_that_v2_cannot_show_is_named_or_left_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_records_in_both_stores_are_refused_and_the_description_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    let setup = setup(dir.path()).await;
-    let member = Member::<State>::join_journal(setup.journal.clone(), "test", MemberOptions::default()).await.unwrap();
-    let coordinator = engine::spawn(setup.clone(), member.clone(), CoordinatorOptions::default(), None);
-    let served = Absorbing::new(setup.clone(), member, Some(coordinator), Options::default());
-    let migrations: Vec<Arc<dyn Serve>> = vec![served];
-    let options = ServeOptions { unready_time: Duration::ZERO, ..ServeOptions::default() };
-    let gateway = serve(options, migrations).await.unwrap();
-    for _ in 0..2 {
-        ask_in(setup.journal.as_ref(), Command::Advance, Duration::from_secs(60)).await.unwrap().unwrap();
-    }
+    let gateway = in_lazy(dir.path()).await;
     let http = Client::builder(TokioExecutor::new()).build_http();
     let ask = async |method: &str, path: &str, body: &str| -> (StatusCode, Value) {
         let request = Request::builder().method(method).uri(format!("http://{}{path}", gateway.addr));
