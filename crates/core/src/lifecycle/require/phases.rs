@@ -40,7 +40,7 @@ pub const PHASES: [PhaseInfo; 7] = [
     PhaseInfo {
         phase: Phase::Enforce,
         name: "enforce",
-        what: "The store refuses a record without the field; outdated clients still get the default.",
+        what: "The store (DynamoDB: the gateway) refuses a record without the field; outdated clients still get the default.",
         ways: &[("advance", Phase::Contract), ("rollback", Phase::Expand)],
     },
     PhaseInfo {

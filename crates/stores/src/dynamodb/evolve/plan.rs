@@ -10,11 +10,12 @@ use super::{Evolving, walk};
 /// Items that are looked at for a plan: one page, so that it costs next to nothing.
 const SAMPLE: ChunkMax = ChunkMax { records: 200, bytes: 256 * 1024 };
 
-/// Items that a scan reads in a millisecond, without a budget: DynamoDB sends a
-/// page of 1 MiB in some ten of them.
+/// Items that a scan reads in a millisecond, without a budget, about: an estimate,
+/// not measured.
 const SCAN_ITEMS_PER_MS: u64 = 50;
 
-/// Items that are written in a millisecond, without a budget, some at a time.
+/// Items that are written in a millisecond, without a budget, some at a time: an
+/// estimate, not measured.
 const WRITE_ITEMS_PER_MS: u64 = 3;
 
 const NO_LOCK: &str = "none; read capacity";

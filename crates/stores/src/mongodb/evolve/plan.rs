@@ -7,10 +7,10 @@ use shearwater_core::evolve::{Alteration, Effect, Evolve as _, FillStatement, St
 use super::super::inspect;
 use super::{Evolving, validator};
 
-/// Documents that a search looks at in a millisecond: measured, in memory.
+/// Documents that a search looks at in a millisecond, about: an estimate, not measured.
 const SCAN_DOCUMENTS_PER_MS: u64 = 600;
 
-/// Documents that lose a field in a millisecond: measured.
+/// Documents that are written in a millisecond, about: an estimate, not measured.
 const WRITE_DOCUMENTS_PER_MS: u64 = 30;
 
 /// A document as the shell writes it.
