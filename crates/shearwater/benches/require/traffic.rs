@@ -72,7 +72,13 @@ impl Drop for Scene {
 
 fn binary(place: &Path, url: &str, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shearwater"));
-    command.args(words).arg("--json").env("STORE", url).current_dir(place).stdin(Stdio::null());
+    command
+        .args(words)
+        .arg("--json")
+        .env("STORE", url)
+        .env("RUST_LOG", "error")
+        .current_dir(place)
+        .stdin(Stdio::null());
     command
 }
 
