@@ -79,11 +79,6 @@ pub(super) async fn collection(server: &Server, name: &str) -> StoreResult<Optio
     Ok(collections(server, doc! { "name": name }).await?.pop())
 }
 
-/// Whether texts are compared otherwise than by their bytes there.
-pub(super) async fn has_collation(server: &Server, name: &str) -> StoreResult<bool> {
-    Ok(collection(server, name).await?.is_some_and(|found| found.options.contains_key("collation")))
-}
-
 /// Whether the collection has a validator.
 pub(super) async fn validated(server: &Server, name: &str) -> StoreResult<Validated> {
     let has = collection(server, name).await?.is_some_and(|found| found.options.contains_key("validator"));

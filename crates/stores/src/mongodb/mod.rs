@@ -10,7 +10,9 @@
 //! what they change in a document that has the field is noticed by its hash, and
 //! verification finds the rest.
 
+mod along;
 mod apply;
+mod bracket;
 mod capture;
 mod condition;
 mod config;
@@ -33,6 +35,7 @@ mod stripes;
 mod tombstone;
 mod value;
 mod vitals;
+mod walk;
 mod write;
 
 use std::collections::HashMap;

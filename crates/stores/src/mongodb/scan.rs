@@ -13,7 +13,9 @@ use mongodb::options::Hint;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::query::{ListPage, ListQuery};
-use shearwater_core::store::{BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, KeyChunk, Reader, Role, ScanRange};
+use shearwater_core::store::{
+    Among, BadRow, Chunk, ChunkMax, Cursor, Estimate, Fetched, KeyChunk, ListPlan, Reader, Role, ScanRange,
+};
 
 use super::error::{code, failure};
 use super::key::ID;
@@ -22,7 +24,7 @@ use super::record::{RESERVED, Row};
 use super::session::filter;
 use super::value::hex;
 use super::write::adopt;
-use super::{Inner, MongoDb, list, one_of, sidecar_of};
+use super::{Inner, MongoDb, along, list, one_of, sidecar_of};
 
 /// Ranges that a split makes at most.
 const SPLIT_PARTS_MAX: usize = 1_024;
@@ -275,5 +277,9 @@ impl Reader for MongoDb {
 
     async fn list(&self, query: &ListQuery) -> StoreResult<ListPage> {
         list::list(&self.0, query).await
+    }
+
+    async fn explain(&self, query: &ListQuery, _among: Among) -> StoreResult<Option<ListPlan>> {
+        along::explain(&self.0, query).await.map(Some)
     }
 }

@@ -6,5 +6,8 @@ mod denials;
 mod documents;
 mod failover;
 mod fence;
+#[path = "../inputs/mod.rs"]
+mod inputs;
+mod lists;
 mod place;
 mod standalone;
