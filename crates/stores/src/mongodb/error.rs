@@ -41,6 +41,10 @@ pub(super) struct Failure {
     pub(super) race: Race,
 }
 
+/// Why an answer does not count: another primary was elected since it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Elected;
+
 /// Whether another attempt is worth it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Race {
@@ -91,6 +95,7 @@ pub(super) fn failure(what: &str, error: &Error) -> Failure {
         ErrorKind::Bson(_) | ErrorKind::BsonDeserialization(_) => {
             StoreError::new(StoreErrorKind::Corrupt, format!("MongoDB: {what}: the answer cannot be read")).into()
         }
+        ErrorKind::Custom(_) => unavailable(what, "a primary was elected meanwhile"),
         // It may have happened before the connection was lost.
         _ => {
             StoreError::new(StoreErrorKind::OutcomeUnknown, format!("MongoDB: {what}: the connection was lost")).into()

@@ -25,6 +25,7 @@ mod inspect;
 mod intent;
 mod key;
 mod list;
+mod moments;
 pub(crate) mod outsider;
 mod provision;
 mod raw;

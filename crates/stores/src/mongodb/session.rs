@@ -6,23 +6,23 @@
 //! sent as they are: the driver repeats none of them by itself but the end of a
 //! transaction, which the server knows by its number.
 //!
-//! A new primary has what was acknowledged, but does not know at first that a
-//! majority has it, and answers reads from before. So each read names the latest
-//! moment of the set that this process was told of, and the server waits until it
-//! knows that moment to be a majority's.
+//! Each read names the moment that it must not be behind ([`super::moments`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::action::{CountDocuments, Find};
 use mongodb::bson::{Document, RawDocumentBuf, Timestamp};
 use mongodb::error::Error;
-use mongodb::options::{ReadConcern, TransactionOptions, WriteConcern};
+use mongodb::event::EventHandler;
+use mongodb::event::sdam::SdamEvent;
+use mongodb::options::{ReadConcern, ServerMonitoringMode, TransactionOptions, WriteConcern};
 use mongodb::{Client, ClientSession, Collection, Database, SessionCursor};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
 use super::config::Config;
-use super::error::{Tried, failure};
+use super::error::{Elected, Tried, failure};
+use super::moments::Moments;
 use super::raw::{Doc, Owned, find};
 
 /// How long a write waits for a majority, ms: an election may be under way.
@@ -46,9 +46,7 @@ pub(super) struct Server {
     pub(super) version: String,
     pub(super) place: String,
     pub(super) name: String,
-    /// The latest moment that this process was told of: seconds, then the number
-    /// within the second.
-    told: AtomicU64,
+    moments: Arc<Moments>,
 }
 
 /// The documents that a read finds.
@@ -62,7 +60,7 @@ impl Rows<'_> {
     /// The next document.
     pub(super) async fn next(&mut self) -> Result<Option<RawDocumentBuf>, Error> {
         let next = self.cursor.next(&mut self.session).await.transpose();
-        self.server.told(self.session.operation_time());
+        self.server.moments.told(self.session.operation_time());
         next
     }
 
@@ -79,7 +77,17 @@ impl Rows<'_> {
 impl Server {
     /// Connects, and asks what it is.
     pub(super) async fn open(url: &str) -> StoreResult<Server> {
-        let Config { options, database: name, place } = Config::parse(url).await?;
+        let Config { mut options, database: name, place } = Config::parse(url).await?;
+        let moments = Arc::new(Moments::default());
+        let hearing = moments.clone();
+        options.sdam_event_handler = Some(EventHandler::callback(move |event| {
+            if let SdamEvent::ServerHeartbeatSucceeded(heard) = event {
+                hearing.heard(&heard.reply);
+            }
+        }));
+        // A server says at once what it is from now on; asked at times, it may have
+        // been another one in between.
+        options.server_monitoring_mode = Some(ServerMonitoringMode::Stream);
         let at = |error: StoreError| StoreError { message: format!("{} ({place})", error.message), ..error };
         let client = Client::with_options(options).map_err(|e| failure("connecting", &e).error)?;
         let database = client.database(&name);
@@ -97,8 +105,8 @@ impl Server {
         }
         let topology = if hello.contains_key("setName") { Topology::Set } else { Topology::Standalone };
         let version = asked("buildInfo").await?.get_str("version").unwrap_or("of an unknown version").to_owned();
-        let told = AtomicU64::new(0);
-        Ok(Server { client, database, topology, version, place, name, told })
+        moments.heard(&hello);
+        Ok(Server { client, database, topology, version, place, name, moments })
     }
 
     /// Whether it has transactions.
@@ -112,47 +120,49 @@ impl Server {
         let answer = self.database.run_raw_command(raw(command)?).await.map_err(|e| failure(what, &e))?;
         // Other answers tell of moments that only the primary may have.
         if acknowledged && !answer.contains_key("writeConcernError") {
-            self.told(answer.get_timestamp("operationTime").ok());
+            self.moments.told(answer.get_timestamp("operationTime").ok());
         }
         Ok(answer)
     }
 
-    /// Notes the moment of an answer.
-    fn told(&self, moment: Option<Timestamp>) {
-        if let Some(Timestamp { time, increment }) = moment {
-            self.told.fetch_max(u64::from(time) << 32 | u64::from(increment), Ordering::SeqCst);
+    /// A session whose reads see whatever this process was told before, and the
+    /// moment that they name.
+    async fn reading(&self) -> Result<(ClientSession, Option<Timestamp>), Error> {
+        let mut session = self.client.start_session().await?;
+        let named = self.moments.latest();
+        if let Some(named) = named {
+            session.advance_operation_time(named);
         }
+        Ok((session, named))
     }
 
-    /// A session whose reads see whatever this process was told before.
-    async fn reading(&self) -> Result<ClientSession, Error> {
-        let mut session = self.client.start_session().await?;
-        let told = self.told.load(Ordering::SeqCst);
-        if told > 0 {
-            session.advance_operation_time(Timestamp { time: (told >> 32) as u32, increment: told as u32 });
-        }
-        Ok(session)
+    /// Notes the moment of an answer; an error: it does not count.
+    fn answered(&self, session: &ClientSession, named: Option<Timestamp>) -> Result<(), Error> {
+        let at = session.operation_time();
+        self.moments.told(at);
+        if self.moments.is_before(named, at) { Err(Error::custom(Elected)) } else { Ok(()) }
     }
 
     /// Reads documents.
     pub(super) async fn rows(&self, find: Find<'_, RawDocumentBuf>) -> Result<Rows<'_>, Error> {
-        let mut session = self.reading().await?;
+        let (mut session, named) = self.reading().await?;
         let cursor = find.read_concern(self.read_concern()).session(&mut session).await?;
+        self.answered(&session, named)?;
         Ok(Rows { server: self, cursor, session })
     }
 
     /// Counts documents.
     pub(super) async fn count(&self, count: CountDocuments<'_>) -> Result<u64, Error> {
-        let mut session = self.reading().await?;
+        let (mut session, named) = self.reading().await?;
         let counted = count.read_concern(self.read_concern()).session(&mut session).await;
-        self.told(session.operation_time());
+        self.answered(&session, named)?;
         counted
     }
 
     /// Ends a transaction: what it did is a majority's, and is read from now on.
     pub(super) async fn commit(&self, session: &mut ClientSession) -> Result<(), Error> {
         session.commit_transaction().await?;
-        self.told(session.operation_time());
+        self.moments.told(session.operation_time());
         Ok(())
     }
 
@@ -196,11 +206,15 @@ impl Server {
     pub(super) async fn find(&self, what: &str, collection: &str, id: &Owned) -> Tried<Option<RawDocumentBuf>> {
         let failed = |e| failure(what, &e).of_a_repeatable();
         let collection = self.collection(collection);
-        let mut session = self.reading().await.map_err(failed)?;
-        let find = collection.find_one(by_id(id)?).read_concern(self.read_concern()).session(&mut session);
-        let found = find.await.map_err(failed)?;
-        self.told(session.operation_time());
-        Ok(found)
+        loop {
+            let (mut session, named) = self.reading().await.map_err(failed)?;
+            let find = collection.find_one(by_id(id)?).read_concern(self.read_concern()).session(&mut session);
+            let found = find.await.map_err(failed)?;
+            // Whoever reads again names the new primary's moment.
+            if self.answered(&session, named).is_ok() {
+                return Ok(found);
+            }
+        }
     }
 
     /// The document of this `_id`, as a transaction sees it.

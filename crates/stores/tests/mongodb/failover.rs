@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use mongodb::Client;
 use mongodb::bson::{Document as Bson, Timestamp, doc};
+use mongodb::options::ReadConcern;
+use shearwater_core::error::StoreErrorKind;
 use shearwater_core::query::{Filter, ListQuery};
 use shearwater_core::store::*;
 use shearwater_core::{Key, Stamp};
@@ -11,13 +13,18 @@ use shearwater_testbed::{Mongodb, Topology, mongodb};
 
 use crate::place::*;
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_primary_takes_nothing_along_that_was_acknowledged() {
+    let server = Arc::new(Mongodb::start(Topology::Three));
+    what_only_the_lost_primary_had_was_not_acknowledged(&server).await;
+    nobody_reads_from_before_what_another_process_was_acknowledged(&server).await;
+}
+
 /// The primary takes writes that nobody follows, and is killed: those that were
 /// acknowledged are there on the next one, in an authority and in a follower.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_lost_primary_had_was_not_acknowledged() {
-    let server = Arc::new(Mongodb::start(Topology::Three));
+async fn what_only_the_lost_primary_had_was_not_acknowledged(server: &Arc<Mongodb>) {
     for role in [Role::Authority, Role::Follower] {
-        let place = Place::new(&server, role).await;
+        let place = Place::new(server, role).await;
         let (store, killer) = (&place.store, server.clone());
         let lost = tokio::task::spawn_blocking(move || {
             let first = killer.primary();
@@ -42,6 +49,70 @@ async fn what_only_the_lost_primary_had_was_not_acknowledged() {
         let may_be = |n: &i64| found == user("a", *n);
         assert!(acknowledged > 0 && (acknowledged..=tried).any(|n| may_be(&n)), "{role:?} {acknowledged}: {found:?}");
     }
+}
+
+/// One process writes, another one only reads; the primary is killed while the
+/// others do not know yet that they all have what was acknowledged. The next one
+/// answers from before, but not to this reader.
+async fn nobody_reads_from_before_what_another_process_was_acknowledged(server: &Arc<Mongodb>) {
+    let writer = Place::new(server, Role::Authority).await;
+    let (reader, key) = (open(&writer.url).await, Key::single("a"));
+    writer.store.write(write_of(vec![put_user("a", 1)])).await.unwrap();
+    assert_eq!(reader.fetch(&key).await.unwrap().image.unwrap().record, user("a", 1));
+    let asked = server.clone();
+    let first = tokio::task::spawn_blocking(move || {
+        let first = asked.primary();
+        others(first).for_each(|node| drop(asked.run_on(node, know_of_a_majority("alwaysOn"))));
+        first
+    });
+    let first = first.await.unwrap();
+    writer.store.write(write_of(vec![put_user("a", 2)])).await.unwrap();
+    let killer = server.clone();
+    let lost = tokio::task::spawn_blocking(move || {
+        killer.kill_node(first);
+        assert_ne!(killer.primary(), first);
+    });
+    lost.await.unwrap();
+    let asking = tokio::spawn(async move {
+        loop {
+            // Until the driver knows of the election too.
+            match reader.fetch(&key).await {
+                Ok(found) => return (found.image.unwrap().record, reader, key),
+                Err(error) => assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}"),
+            }
+        }
+    });
+    // Any other program is told what was before.
+    let direct = writer.direct().await;
+    for _ in 0..READS_OF_OTHERS {
+        let found = direct.find_one(doc! { "_id": "a" }).read_concern(ReadConcern::majority()).await.unwrap().unwrap();
+        assert_eq!(found.get_i32("age"), Ok(1), "the next primary knows too much for this test");
+    }
+    let knower = server.clone();
+    let known = tokio::task::spawn_blocking(move || {
+        others(first).for_each(|node| drop(knower.run_on(node, know_of_a_majority("off"))));
+    });
+    known.await.unwrap();
+    // With the next write they know.
+    direct.insert_one(doc! { "_id": "later" }).await.unwrap();
+    let (found, reader, key) = asking.await.unwrap();
+    assert_eq!(found, user("a", 2), "from before the acknowledged write");
+    let listed = reader.list(&ListQuery { filter: Filter::All, order: Vec::new(), after: None, limit: 1 }).await.unwrap();
+    assert_eq!((&listed.records[0].key, &listed.records[0].image.as_ref().unwrap().record), (&key, &user("a", 2)));
+    let starter = server.clone();
+    tokio::task::spawn_blocking(move || starter.start_node(first)).await.unwrap();
+}
+
+/// How often another program reads while the reader has its chance to do the same.
+const READS_OF_OTHERS: usize = 100;
+
+fn others(node: usize) -> impl Iterator<Item = usize> {
+    (0..3).filter(move |other| *other != node)
+}
+
+/// Lets a server learn what a majority has, or not.
+fn know_of_a_majority(not: &str) -> Bson {
+    doc! { "configureFailPoint": "disableSnapshotting", "mode": not }
 }
 
 /// A new primary answers from before until it knows what a majority has; so each
