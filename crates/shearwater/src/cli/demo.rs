@@ -14,7 +14,8 @@ use crate::render::Format;
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  shearwater demo\n  shearwater demo --kind absorb --records 2000\n  shearwater demo --records 100000 --clients 32 --json\n  \
-    shearwater demo --source mysql://me@localhost/legacy --target postgres://me@localhost/app"
+    shearwater demo --source mysql://me@localhost/legacy --target postgres://me@localhost/app\n  \
+    shearwater demo --source postgres://me@localhost/legacy --target 'mongodb://localhost/app?replicaSet=rs0'"
 )]
 pub struct Demo {
     /// The kind of migration that is played

@@ -105,7 +105,7 @@ impl DirectWriter {
             record.set("score", score.clone());
             record.set("cron", cron.as_str());
             // Noted before it can be seen; if the commit fails nobody will see it.
-            stage.register.looks("direct update", key, version, Shape::V1, &record);
+            stage.register.looks("direct update", key, version, Shape::V1, &stage.comparable(record.clone()));
             Some(json::document_to_string(&record))
         };
         let mut tries = 0;
@@ -124,7 +124,8 @@ impl DirectWriter {
         let (key, text) = self.stage.register.add_new(|id| format!("d-{}", id.0));
         let version = self.stage.register.next_version();
         let record = people::person(self.stage.seed ^ u64::from(version.0), key, &text, version);
-        self.stage.register.looks("direct insert", key, version, Shape::V1, &record);
+        let comparable = self.stage.comparable(record.clone());
+        self.stage.register.looks("direct insert", key, version, Shape::V1, &comparable);
         let document = json::document_to_string(&record);
         let mut tries = 0;
         loop {

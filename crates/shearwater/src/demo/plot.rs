@@ -71,9 +71,18 @@ impl Places {
 
     /// The spec, with this name and this gate on the pause. What the source
     /// has no type for, its programs write otherwise: such fields are cast. A
-    /// target of documents that has all types takes shape v2 as it is.
+    /// target of documents takes shape v2 as it is; what it has no type for is
+    /// of any type.
     pub fn spec(&self, migration: &str, pause_ms_max: u64) -> String {
         let mut spec = SPEC.to_owned();
+        if form(&self.target.url) == Ok(Form::Documents) {
+            spec = in_documents(&spec);
+            for (ty, word) in [(FieldType::Instant, "instant"), (FieldType::Float, "float")] {
+                if has_type(&self.target.url, ty) == Ok(false) {
+                    spec = spec.replace(&format!("type = \"{word}\" }}"), "type = \"json\" }");
+                }
+            }
+        }
         if has_type(&self.source.url, FieldType::Instant) == Ok(false) {
             // Its maps have no order but that of their names.
             let (street, city) =
@@ -84,10 +93,6 @@ impl Places {
             if has_type(&self.source.url, ty) == Ok(false) {
                 spec = spec.replace(&format!("type = \"{word}\" }}"), &format!("type = \"{word}\", cast = true }}"));
             }
-        }
-        let has_all = |ty| has_type(&self.target.url, ty) == Ok(true);
-        if form(&self.target.url) == Ok(Form::Documents) && has_all(FieldType::Instant) && has_all(FieldType::Float) {
-            spec = in_documents(&spec);
         }
         spec.replace("migration = \"users-move\"", &format!("migration = \"{migration}\""))
             .replace("pause_ms_max     = 300", &format!("pause_ms_max     = {pause_ms_max}"))

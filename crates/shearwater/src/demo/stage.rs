@@ -59,20 +59,29 @@ pub struct Stage {
     errors: AtomicU64,
     kept: Mutex<Vec<String>>,
     remarks: Mutex<Vec<String>>,
-    source: Option<Arc<dyn Store>>,
+    stores: Option<(Arc<dyn Store>, Arc<dyn Store>)>,
 }
 
 impl Stage {
-    /// The same stage over this source: what its programs write is made of the
-    /// types that it has.
-    pub fn over(self, source: Arc<dyn Store>) -> Stage {
-        Stage { source: Some(source), ..self }
+    /// The same stage over this source and this target: what the source's programs
+    /// write is made of the types that it has, and what anybody sees is compared as
+    /// the target keeps it once nothing is noted beside it.
+    pub fn over(self, source: Arc<dyn Store>, target: Arc<dyn Store>) -> Stage {
+        Stage { stores: Some((source, target)), ..self }
+    }
+
+    /// A record of either shape, or a part of one, as it is compared.
+    pub fn comparable(&self, record: Document) -> Document {
+        match &self.stores {
+            Some((_, target)) => target.kept(record),
+            None => record,
+        }
     }
 
     /// A v1 record, or a part of one, as programs of the source write it.
     pub fn native(&self, v1: Document) -> Document {
-        match &self.source {
-            Some(source) => source.kept(v1),
+        match &self.stores {
+            Some((source, _)) => source.kept(v1),
             None => v1,
         }
     }
@@ -108,7 +117,7 @@ impl Stage {
             errors: AtomicU64::new(0),
             kept: Mutex::default(),
             remarks: Mutex::default(),
-            source: None,
+            stores: None,
         }
     }
 

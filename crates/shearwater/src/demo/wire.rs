@@ -294,7 +294,7 @@ impl Wire {
 
     /// Notes what a version looks like in this shape.
     pub fn looks(&self, place: &'static str, key: KeyId, version: Version, record: &Document) {
-        self.stage.register.looks(place, key, version, self.shape, record);
+        self.stage.register.looks(place, key, version, self.shape, &self.stage.comparable(record.clone()));
     }
 
     /// Compares the answer of a write with what was sent: every field that was
@@ -302,8 +302,9 @@ impl Wire {
     pub fn wrote(&self, key: KeyId, version: Version, told: &Told, sent: &Document) {
         let Some(record) = self.record(told) else { return };
         self.looks("write", key, version, &record);
+        let comparable = |name: &str, value: &Value| self.stage.comparable(Document::from_iter([(name, value.clone())]));
         let same = |name: &str, value: &Value| match record.get(name) {
-            Some(found) => found == value,
+            Some(found) => found == value || comparable(name, found) == comparable(name, value),
             None => value.is_null(),
         };
         let made = |name: &str| self.shape == Shape::V2 && MADE_BY_MAPPING.contains(&name);
