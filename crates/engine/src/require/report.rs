@@ -48,9 +48,8 @@ pub struct RequireReport {
     pub verified: Option<VerifyTotals>,
     /// The next step forward, with its gates.
     pub next: Option<Next>,
-    /// Who holds writers to the field, where the store itself does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enforced_by: Option<Enforcer>,
+    /// Who holds writers to the field once it is enforced.
+    pub enforced_by: Enforcer,
     /// Writes of outdated clients.
     pub outdated: Outdated,
     /// What a rollback would do and cost now.
@@ -128,7 +127,7 @@ pub async fn status(setup: &Setup) -> Result<RequireReport, Halt> {
         batches: note(journal, BATCHES_NOTE).await?,
         verified: state.verified.map(|(_, totals)| totals),
         next: next(setup, &state, silence),
-        enforced_by: Some(setup.evolve.enforcer()).filter(|who| *who == Enforcer::Gateway),
+        enforced_by: setup.evolve.enforcer(),
         outdated: Outdated { writes: silence.writes, direct: silence.direct, quiet_ms: silence.quiet_ms },
         rollback: way_back(setup, &state).await?,
         locks: note(journal, LOCKS_NOTE).await?,

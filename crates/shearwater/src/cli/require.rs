@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shearwater_core::evolve::Enforcer;
 use shearwater_core::journal::{Command, Event, Journal, JournalError};
 use shearwater_core::lifecycle::require::{Phase, State};
 use shearwater_engine::require::{self, RequireReport, Setup};
@@ -189,9 +190,11 @@ fn status_text(report: &RequireReport, members: u64) -> String {
         ("longest lock", format!("{} ms", report.lock_held_micros_max.div_ceil(1_000))),
         ("rollback", rollback_text(report)),
     ];
-    if report.enforced_by.is_some() {
-        rows.push(("enforced by", "the gateway alone: this store takes what others write past it".to_owned()));
-    }
+    let enforcer = match report.enforced_by {
+        Enforcer::Store => "the store, whoever writes",
+        Enforcer::Gateway => "the gateway alone: this store takes what others write past it",
+    };
+    rows.push(("enforced by", enforcer.to_owned()));
     if let Some(locks) = report.locks.as_ref().filter(|locks| !locks.blockers.is_empty()) {
         let who: Vec<String> =
             locks.blockers.iter().map(|b| format!("{} ({}, for {} ms)", b.session, b.what, b.for_ms)).collect();

@@ -18,6 +18,8 @@ pub enum Fault {
     Lost,
     /// On its way for as long as the gate is shut.
     Held(Gate),
+    /// Done, and its answer is on its way for as long as the gate is shut.
+    Late(Gate),
 }
 
 /// Tells that a request has come, and lets it go on.
@@ -95,6 +97,12 @@ async fn serve(mut client: TcpStream, server: String, script: Script, seen: Arc<
             gate.reached.notify_one();
             gate.opened.notified().await;
             forward(&server, &head, &body).await
+        }
+        Some(Fault::Late(gate)) => {
+            let answer = forward(&server, &head, &body).await;
+            gate.reached.notify_one();
+            gate.opened.notified().await;
+            answer
         }
         Some(Fault::Lost) | None => forward(&server, &head, &body).await,
     };

@@ -467,3 +467,47 @@ async fn a_plan_says_of_each_command_what_it_takes_and_its_copy_is_one() {
     copied.drop().await.unwrap();
     assert_eq!((place.schema().await, place.documents().await), before, "a plan writes nothing");
 }
+
+/// What the fill has read is not what stands there when it writes: a document whose
+/// value would be another one by now, that has got one, or that is gone, is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_while_the_fill_was_on_its_way_stays() {
+    let server = shearwater_testbed::mongodb();
+    let place = Place::new(server).await;
+    let one = |id: &str| doc! { "_id": id, "name": "n", "active": true };
+    place.users.insert_many(["a", "b", "c", "d"].map(one)).await.unwrap();
+    let wanting = place.wanting(BY_ACTIVITY).await;
+    wanting.stage(Stage::Expand).await;
+    let hang = |mode: &str| {
+        let command = doc! {
+            "configureFailPoint": "hangDuringBatchUpdate", "mode": mode,
+            "data": { "nss": place.users.namespace().to_string() },
+        };
+        tokio::task::block_in_place(|| server.run_on(0, command))
+    };
+    let entered = hang("alwaysOn").get_i32("count").unwrap();
+    let range = wanting.evolve.fill_ranges(1).await.unwrap().remove(0);
+    let filling = {
+        let evolve = wanting.evolve.clone();
+        tokio::spawn(async move { evolve.fill("race", &range, &FillCheckpoint::default(), 100).await.unwrap() })
+    };
+    let reached = doc! {
+        "waitForFailPoint": "hangDuringBatchUpdate", "timesEntered": i64::from(entered) + 1, "maxTimeMS": 60_000,
+    };
+    tokio::task::block_in_place(|| server.run_on(0, reached));
+    // No updates, which would hang too.
+    let set = async |id: &str, set: Bsons| {
+        place.users.find_one_and_update(doc! { "_id": id }, doc! { "$set": set }).await.unwrap().unwrap();
+    };
+    set("a", doc! { "active": false }).await;
+    set("b", doc! { "status": "MINE" }).await;
+    place.users.delete_one(doc! { "_id": "c" }).await.unwrap();
+    hang("off");
+    let done = filling.await.unwrap();
+    // The last one is a range of its own.
+    assert_eq!((done.read, done.filled), (3, 0), "{done:?}");
+    assert_eq!((place.status("a").await, place.status("b").await), (None, Some("MINE".into())));
+    assert_eq!(place.documents().await.len(), 3, "none comes back");
+    assert_eq!(wanting.backfill("again").await, 0);
+    assert_eq!((place.status("a").await, place.status("d").await), (Some("INACTIVE".into()), Some("ACTIVE".into())));
+}

@@ -16,6 +16,7 @@ use shearwater_stores::Create;
 use shearwater_stores::outsider::Collection;
 
 use crate::place::PATIENCE;
+use crate::proxy::{Fault, Gate, Proxy};
 
 const BY_ACTIVITY: &str = "{ sql = '''CASE WHEN active THEN 'ACTIVE' ELSE 'INACTIVE' END''' }";
 const ITEMS: usize = 120;
@@ -81,24 +82,28 @@ impl Place {
     }
 
     async fn wanting(&self, value: &str) -> (Arc<dyn Evolve>, Fill) {
-        let text = format!(
-            "migration = \"m\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"dynamodb:?region=x\"\n\
-             table = \"users\"\nkey = \"id\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {value}\n"
-        );
-        let spec = match parse(&text, &|_| None) {
-            Ok(Migration::Require(spec)) => spec,
-            other => panic!("{other:?}"),
-        };
-        let fill = Fill::of_documents(&spec.field, &["id".to_owned()]).unwrap();
-        let wanted = Wanted {
-            table: "users".into(),
-            key: vec![("id".into(), FieldType::Json)],
-            column: "status".into(),
-            native: None,
-            fill: fill.clone(),
-        };
-        (shearwater_stores::open_evolve(&self.url, wanted).await.unwrap(), fill)
+        wanting_at(&self.url, value).await
     }
+}
+
+async fn wanting_at(url: &str, value: &str) -> (Arc<dyn Evolve>, Fill) {
+    let text = format!(
+        "migration = \"m\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"dynamodb:?region=x\"\n\
+         table = \"users\"\nkey = \"id\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {value}\n"
+    );
+    let spec = match parse(&text, &|_| None) {
+        Ok(Migration::Require(spec)) => spec,
+        other => panic!("{other:?}"),
+    };
+    let fill = Fill::of_documents(&spec.field, &["id".to_owned()]).unwrap();
+    let wanted = Wanted {
+        table: "users".into(),
+        key: vec![("id".into(), FieldType::Json)],
+        column: "status".into(),
+        native: None,
+        fill: fill.clone(),
+    };
+    (shearwater_stores::open_evolve(url, wanted).await.unwrap(), fill)
 }
 
 async fn stage(evolve: &dyn Evolve, stage: Stage) {
@@ -187,4 +192,45 @@ async fn what_some_items_have_already_stays_and_what_the_fill_does_not_take_is_n
     let refused = evolve.fill("odd", &range, &FillCheckpoint::default(), 1_000).await.unwrap_err();
     assert!(matches!(refused.kind, StoreErrorKind::Refused { .. }), "{refused}");
     assert!(refused.message.contains("odd") && !refused.message.contains("yes"), "{refused}");
+}
+
+/// What the fill has read is not what stands there when it writes: an item whose
+/// value would be another one by now, that has got one, or that is gone, is left.
+#[tokio::test]
+async fn what_was_written_while_the_fill_was_on_its_way_stays() {
+    let place = Place::new().await;
+    let proxy = Proxy::before(&place.url).await;
+    let (evolve, fill) = wanting_at(&proxy.url, BY_ACTIVITY).await;
+    stage(&*evolve, Stage::Expand).await;
+    let gate = Gate::default();
+    proxy.next("Scan", 1, Fault::Late(gate.clone()));
+    let range = evolve.fill_ranges(1).await.unwrap().remove(0);
+    let filling = {
+        let (evolve, range) = (evolve.clone(), range.clone());
+        tokio::spawn(async move { evolve.fill("race", &range, &FillCheckpoint::default(), 1_000).await.unwrap() })
+    };
+    gate.reached.notified().await;
+    // Two whose fields are noted in our attribute, and two that are plain items.
+    place.put("u0", r#"{"id":"u0","name":"n","active":false,"at":1.5}"#).await;
+    place.put("u1", r#"{"active":true,"id":"u1","name":"n"}"#).await;
+    place.put("u3", r#"{"id":"u3","name":"n","active":false,"at":1.5,"status":"MINE"}"#).await;
+    place.put("u4", r#"{"active":true,"id":"u4","name":"n","status":"MINE"}"#).await;
+    for id in ["u6", "u7"] {
+        let gone = Change { key: Key::single(id), image: None, expect: Expect::Any };
+        place.store.write(Write { epoch: None, changes: vec![gone], idempotency: None }).await.unwrap();
+    }
+    gate.opened.notify_one();
+    let done = filling.await.unwrap();
+    assert_eq!((done.read, done.filled), (ITEMS as u64, ITEMS as u64 - 6));
+    let status = async |id: &str| place.record(id).await.remove("status");
+    assert_eq!((status("u0").await, status("u1").await), (None, None));
+    assert_eq!((status("u3").await, status("u4").await), (Some("MINE".into()), Some("MINE".into())));
+    assert_eq!(place.records().await.len(), ITEMS - 2, "none comes back");
+    let missing = evolve.try_to(Alteration::ValidateCheck, PATIENCE, 1_000).await.unwrap();
+    assert!(matches!(&missing, Try::Violated(keys) if keys.len() == 2), "{missing:?}");
+    assert_eq!(backfill(&*evolve, "again", 1_000).await, 0);
+    for id in ["u0", "u1"] {
+        let record = place.record(id).await;
+        assert_eq!(record.get("status"), Some(&fill.value(&record).unwrap()), "{id}");
+    }
 }

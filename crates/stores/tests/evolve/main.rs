@@ -11,4 +11,6 @@ mod items;
 mod locks;
 mod place;
 mod plans;
+#[path = "../dynamodb/proxy.rs"]
+mod proxy;
 mod suite;
