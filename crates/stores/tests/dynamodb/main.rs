@@ -12,3 +12,4 @@ mod given;
 mod inputs;
 mod place;
 mod proxy;
+mod races;
