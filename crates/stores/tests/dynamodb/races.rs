@@ -102,7 +102,7 @@ async fn a_write_that_was_overtaken_looks_again() {
 async fn a_put_that_was_overtaken_is_stale() {
     let (scene, _) = Scene::new(Role::Follower).await;
     let of = |id: &str, n: i64| {
-        let (key, stamp) = (Key::single(id), Stamp::new(1, u64::MAX >> 1 | n as u64));
+        let (key, stamp) = (Key::single(id), Stamp::new(1, (1 << 62) + n as u64));
         let image = (n % 2 == 0).then(|| Image::of(user(id, n)));
         Put { key, image, stamp }
     };

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::evolve::*;
 use shearwater_core::fill::Fill;
@@ -15,6 +16,7 @@ use shearwater_core::{Document, Key, Value};
 use shearwater_stores::Create;
 use shearwater_stores::outsider::Collection;
 
+use crate::direct::Direct;
 use crate::place::PATIENCE;
 use crate::proxy::{Fault, Gate, Proxy};
 
@@ -219,12 +221,18 @@ async fn what_was_written_while_the_fill_was_on_its_way_stays() {
         let gone = Change { key: Key::single(id), image: None, expect: Expect::Any };
         place.store.write(Write { epoch: None, changes: vec![gone], idempotency: None }).await.unwrap();
     }
+    // And one to which a program adds a field that nobody has read.
+    let direct = Direct::connect(&place.url);
+    direct.set("users", "id", "u9", "extra", AttributeValue::S("kept".into())).await;
     gate.opened.notify_one();
     let done = filling.await.unwrap();
     assert_eq!((done.read, done.filled), (ITEMS as u64, ITEMS as u64 - 6));
     let status = async |id: &str| place.record(id).await.remove("status");
     assert_eq!((status("u0").await, status("u1").await), (None, None));
     assert_eq!((status("u3").await, status("u4").await), (Some("MINE".into()), Some("MINE".into())));
+    let added = direct.get("users", "id", "u9").await.unwrap();
+    assert_eq!(added["extra"], AttributeValue::S("kept".into()), "what was added stays");
+    assert!(added.contains_key("status"), "{added:?}");
     assert_eq!(place.records().await.len(), ITEMS - 2, "none comes back");
     let missing = evolve.try_to(Alteration::ValidateCheck, PATIENCE, 1_000).await.unwrap();
     assert!(matches!(&missing, Try::Violated(keys) if keys.len() == 2), "{missing:?}");

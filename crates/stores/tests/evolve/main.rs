@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod agree;
+#[cfg(feature = "dynamodb")]
+#[path = "../dynamodb/direct.rs"]
+#[allow(dead_code)]
+mod direct;
 #[cfg(feature = "mongodb")]
 mod documents;
 mod hazards;
@@ -11,6 +15,8 @@ mod items;
 mod locks;
 mod place;
 mod plans;
+#[cfg(feature = "dynamodb")]
 #[path = "../dynamodb/proxy.rs"]
+#[allow(dead_code)]
 mod proxy;
 mod suite;

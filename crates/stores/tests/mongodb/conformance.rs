@@ -1,6 +1,5 @@
 //! The connector passes the conformance suite.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -12,6 +11,8 @@ use shearwater_stores::Create;
 use shearwater_stores::conformance::{self, Bench, Bypass, DirectChange, Flavour};
 use shearwater_testbed::{Mongodb, Topology};
 
+use crate::inputs;
+
 struct MongoDb {
     server: &'static Mongodb,
     /// How many changes one write takes there.
@@ -22,12 +23,7 @@ struct MongoDb {
 
 impl MongoDb {
     fn new(server: &'static Mongodb, changes_max: usize) -> Arc<MongoDb> {
-        let seed = match std::env::var("SHEARWATER_SEED") {
-            Ok(seed) => seed.parse().unwrap(),
-            Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64,
-        };
-        println!("SHEARWATER_SEED={seed}");
-        Arc::new(MongoDb { server, changes_max, places: Mutex::default(), seed })
+        Arc::new(MongoDb { server, changes_max, places: Mutex::default(), seed: inputs::seed() })
     }
 
     fn url(&self, store: &Arc<dyn Store>) -> String {
@@ -90,12 +86,7 @@ impl Bench for MongoDb {
     }
 
     fn naughty_strings(&self) -> Vec<String> {
-        let data = std::env::var_os("SHEARWATER_DATA")
-            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
-        let file = data.join("nasty/naughty-strings/blns.json");
-        let text = std::fs::read(&file)
-            .unwrap_or_else(|e| panic!("{}: {e}; set SHEARWATER_DATA to the folder of the data sets", file.display()));
-        serde_json::from_slice(&text).unwrap()
+        inputs::naughty_strings()
     }
 
     fn seed(&self) -> u64 {

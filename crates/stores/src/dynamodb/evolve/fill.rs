@@ -70,7 +70,7 @@ async fn fill(of: &Evolving, item: Item) -> StoreResult<bool> {
         let mut record = image.record.clone();
         record.set(of.name.as_str(), value);
         let whole = write(&store.names, schema, &held.key, &Image { record, ..image }, None)?;
-        return put(of, whole, &store.same_content(schema, &held)?.and(is_empty)).await;
+        return noted(of, &item, whole, store.same_content(schema, &held)?.and(is_empty)).await;
     }
     let value = to_attribute(&value).map_err(refused)?;
     let mut condition = is_empty.and(is_there(of).await?).value(":value", value);
@@ -94,27 +94,24 @@ async fn is_there(of: &Evolving) -> StoreResult<Words> {
     Ok(Words::new("attribute_exists(#key)").name("#key", name))
 }
 
-async fn put(of: &Evolving, item: Item, condition: &Words) -> StoreResult<bool> {
-    let session = &of.store.session;
-    session.writes.admit().await;
-    let asked = session.call("filling an item", Effect::Reads, || {
-        let put = session.client.put_item().table_name(&of.store.names.layout.table).set_item(Some(item.clone()));
-        put.set_condition_expression(condition.text_if_any())
-            .set_expression_attribute_names(condition.names_if_any())
-            .set_expression_attribute_values(condition.values_if_any())
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-    });
-    match asked.await {
-        Ok(answer) => {
-            session.writes.used(units(answer.consumed_capacity.as_slice()));
-            Ok(true)
+/// Gives an item its field and what our attribute notes of it, as they are in `whole`.
+/// Attributes that somebody has added since it was read stay.
+async fn noted(of: &Evolving, item: &Item, mut whole: Item, condition: Words) -> StoreResult<bool> {
+    let mut condition = condition.name("#new", &of.name).name("#r", RESERVED);
+    let (mut set, mut remove) = (Vec::new(), Vec::new());
+    for (placeholder, name, bound) in [("#new", of.name.as_str(), ":new"), ("#r", RESERVED, ":ours")] {
+        match whole.remove(name) {
+            Some(value) => {
+                set.push(format!("{placeholder} = {bound}"));
+                condition = condition.value(bound, value);
+            }
+            None => remove.push(placeholder),
         }
-        Err(failed) if failed.answer.as_ref().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
-            Ok(false)
-        }
-        Err(failed) => Err(failed.error),
     }
+    let clauses = [("SET", set.join(", ")), ("REMOVE", remove.join(", "))];
+    let clauses = clauses.into_iter().filter(|(_, what)| !what.is_empty());
+    let words: Vec<String> = clauses.map(|(word, what)| format!("{word} {what}")).collect();
+    update(of, item, &words.join(" "), &condition).await
 }
 
 async fn update(of: &Evolving, item: &Item, words: &str, condition: &Words) -> StoreResult<bool> {
@@ -176,7 +173,7 @@ async fn take_one(of: &Evolving, item: Item) -> StoreResult<()> {
     let mut record = image.record.clone();
     record.remove(&of.name);
     let whole = write(&store.names, schema, &held.key, &Image { record, ..image }, None)?;
-    if put(of, whole, &store.same_content(schema, &held)?).await? {
+    if noted(of, &item, whole, store.same_content(schema, &held)?).await? {
         return Ok(());
     }
     let what = format!("DynamoDB: {}: a record was written meanwhile", store.names.layout.table);
