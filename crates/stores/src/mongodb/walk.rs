@@ -5,7 +5,8 @@
 //! `_id`; where it gives ties by falling `_id`, and among numbers, where equal
 //! ones of several types are ties to MongoDB and not to core, records of one
 //! value (a *run*) are put in order here. A run that may fill the page is read
-//! type by type, so that no run is read whole for a page within it.
+//! type by type, so that no run is read whole for a page within it; the server
+//! looks through a run of numbers only for the page on which its next type begins.
 //!
 //! What was read is in order, or it is not used: whatever the index gives that
 //! it should not (an array that was written after it was looked at) makes the
