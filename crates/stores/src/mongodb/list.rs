@@ -156,6 +156,8 @@ async fn general(inner: &Inner, state: Option<State>, query: &ListQuery) -> Stor
         }
     }
     let mut page = Page::new(query.limit);
-    top.into_sorted().into_iter().for_each(|ranked| drop(page.push(ranked)));
+    for ranked in top.into_sorted() {
+        page.push(ranked);
+    }
     page.finish(inner, state)
 }
