@@ -508,6 +508,6 @@ async fn what_was_written_while_the_fill_was_on_its_way_stays() {
     assert_eq!((done.read, done.filled), (3, 0), "{done:?}");
     assert_eq!((place.status("a").await, place.status("b").await), (None, Some("MINE".into())));
     assert_eq!(place.documents().await.len(), 3, "none comes back");
-    assert_eq!(wanting.backfill("again").await, 0);
+    assert_eq!(wanting.backfill("again", 1_000).await, 2);
     assert_eq!((place.status("a").await, place.status("d").await), (Some("INACTIVE".into()), Some("ACTIVE".into())));
 }
