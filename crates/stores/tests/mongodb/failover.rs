@@ -124,7 +124,7 @@ async fn reads_name_the_moment_that_they_must_not_be_behind() {
     place.store.write(write_of(vec![put_user("a", 1)])).await.unwrap();
     let oplog = database.client().database("local").collection::<Bson>("oplog.rs");
     // Others write on the same server: what counts is the entry of this write.
-    let ours = doc! { "ns": format!("{}.users", database.name()) };
+    let ours = doc! { "o.applyOps.ns": format!("{}.users", database.name()) };
     let written = oplog.find_one(ours).sort(doc! { "$natural": -1 }).await.unwrap().unwrap();
     let written: Timestamp = written.get_timestamp("ts").unwrap();
     database.run_command(doc! { "profile": 2 }).await.unwrap();
