@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 #[cfg(any(feature = "dynamodb", feature = "mongodb"))]
 use futures::FutureExt as _;
+use shearwater_core::Document;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{Evolve, Wanted};
 use shearwater_core::shape::{FieldType, Layout};
@@ -131,6 +132,18 @@ pub fn has_type(url: &str, ty: FieldType) -> StoreResult<bool> {
         Kind::DynamoDb => dynamodb::has_type(ty),
         #[cfg(feature = "mongodb")]
         Kind::MongoDb => mongodb::has_type(ty),
+    })
+}
+
+/// A record, or a part of one, as a store at `url` gives it back once no migration
+/// runs there.
+pub fn kept(url: &str, record: Document) -> StoreResult<Document> {
+    Ok(match Kind::of(url)? {
+        Kind::MySql | Kind::Sqlite | Kind::Postgres => record,
+        #[cfg(feature = "dynamodb")]
+        Kind::DynamoDb => dynamodb::kept(record),
+        #[cfg(feature = "mongodb")]
+        Kind::MongoDb => record,
     })
 }
 

@@ -204,7 +204,7 @@ async fn play_in(
     let house = House::open(Plan { place, spec: &spec, variables: &variables, journal, sabotage }).await?;
     estate.stores = Some((house.setup.source.clone(), house.setup.target.clone()));
     let stage = Stage::new(Register::new((0..options.records).map(people::key_text)), seed);
-    let stage = Arc::new(stage.over(house.setup.source.clone(), house.setup.target.clone()));
+    let stage = Arc::new(stage.over(house.setup.source.clone(), &places.target.url));
     let screen = Screen::new(stage.clone());
     let conductor = Conductor {
         setup: house.setup.clone(),

@@ -59,29 +59,30 @@ pub struct Stage {
     errors: AtomicU64,
     kept: Mutex<Vec<String>>,
     remarks: Mutex<Vec<String>>,
-    stores: Option<(Arc<dyn Store>, Arc<dyn Store>)>,
+    source: Option<Arc<dyn Store>>,
+    target: String,
 }
 
 impl Stage {
-    /// The same stage over this source and this target: what the source's programs
+    /// The same stage over this source and the target at this URL: what the source's programs
     /// write is made of the types that it has, and what anybody sees is compared as
     /// the target keeps it once nothing is noted beside it.
-    pub fn over(self, source: Arc<dyn Store>, target: Arc<dyn Store>) -> Stage {
-        Stage { stores: Some((source, target)), ..self }
+    pub fn over(self, source: Arc<dyn Store>, target: &str) -> Stage {
+        Stage { source: Some(source), target: target.to_owned(), ..self }
     }
 
     /// A record of either shape, or a part of one, as it is compared.
     pub fn comparable(&self, record: Document) -> Document {
-        match &self.stores {
-            Some((_, target)) => target.kept(record),
-            None => record,
+        match self.target.as_str() {
+            "" => record,
+            url => shearwater_stores::kept(url, record.clone()).unwrap_or(record),
         }
     }
 
     /// A v1 record, or a part of one, as programs of the source write it.
     pub fn native(&self, v1: Document) -> Document {
-        match &self.stores {
-            Some((source, _)) => source.kept(v1),
+        match &self.source {
+            Some(source) => source.kept(v1),
             None => v1,
         }
     }
@@ -117,7 +118,8 @@ impl Stage {
             errors: AtomicU64::new(0),
             kept: Mutex::default(),
             remarks: Mutex::default(),
-            stores: None,
+            source: None,
+            target: String::new(),
         }
     }
 

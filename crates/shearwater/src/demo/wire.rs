@@ -302,7 +302,8 @@ impl Wire {
     pub fn wrote(&self, key: KeyId, version: Version, told: &Told, sent: &Document) {
         let Some(record) = self.record(told) else { return };
         self.looks("write", key, version, &record);
-        let comparable = |name: &str, value: &Value| self.stage.comparable(Document::from_iter([(name, value.clone())]));
+        let comparable =
+            |name: &str, value: &Value| self.stage.comparable(Document::from_iter([(name, value.clone())]));
         let same = |name: &str, value: &Value| match record.get(name) {
             Some(found) => found == value || comparable(name, found) == comparable(name, value),
             None => value.is_null(),

@@ -67,6 +67,12 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
     DynamoDb::over(config, session, layout, create).await
 }
 
+/// A record, or a part of one, as the store gives it back when nothing is noted beside it.
+pub(crate) fn kept(record: Document) -> Document {
+    // What cannot be held is left as it is, for the write to refuse it by name.
+    item::kept(&Schema { key: Vec::new() }, &record).unwrap_or(record)
+}
+
 /// Whether there are attributes of this type.
 pub(crate) fn has_type(ty: FieldType) -> bool {
     !inspect::LACKS.contains(&ty)

@@ -110,7 +110,11 @@ fn asked<'a>(inner: &'a Inner, query: &'a ListQuery) -> Result<Asked<'a>, Unfit>
     if Some(name) == key {
         // The place to go on from must be that of its key.
         let is_its = query.after.as_ref().is_none_or(|place| place.values.first() == place.key.values().first());
-        return if is_its { Ok(by_key(name, direction)) } else { Err(Unfit::Never("the place is that of another key")) };
+        return if is_its {
+            Ok(by_key(name, direction))
+        } else {
+            Err(Unfit::Never("the place is that of another key"))
+        };
     }
     if query.order.len() > 1 {
         return Err(Unfit::Never("the order is by several fields"));
@@ -293,7 +297,8 @@ pub(super) async fn explain(inner: &Inner, query: &ListQuery) -> StoreResult<Lis
         return Ok(page);
     }
     let known = indexes(&inner.server, &inner.records.table).await?;
-    let tells = |index: &Document| index.get_document("partialFilterExpression").is_ok_and(|only| *only == only_symbols);
+    let tells =
+        |index: &Document| index.get_document("partialFilterExpression").is_ok_and(|only| *only == only_symbols);
     if known.iter().any(|index| tells(index) && begins_with(index, &[field])) {
         return Ok(page);
     }
@@ -311,7 +316,9 @@ fn of_symbols(table: &str, field: &str) -> String {
     let (name, table) = (quoted(&format!("{field} that are symbols")), quoted(table));
     let field = quoted(field);
     let only = format!("{{{field}: {{\"$type\": \"symbol\"}}}}");
-    format!("db.getCollection({table}).createIndex({{{field}: 1}}, {{\"name\": {name}, \"partialFilterExpression\": {only}}})")
+    format!(
+        "db.getCollection({table}).createIndex({{{field}: 1}}, {{\"name\": {name}, \"partialFilterExpression\": {only}}})"
+    )
 }
 
 fn quoted(name: &str) -> String {

@@ -20,17 +20,8 @@ const INSTANT_MS: (i64, i64) = (i64::MIN / 1_000, i64::MAX / 1_000);
 
 /// Types of which every value is stray, by their names in queries. A query for
 /// arrays would read the whole index.
-const STRAY_TYPES: [&str; 9] = [
-    "minKey",
-    "undefined",
-    "object",
-    "timestamp",
-    "regex",
-    "dbPointer",
-    "javascript",
-    "javascriptWithScope",
-    "maxKey",
-];
+const STRAY_TYPES: [&str; 9] =
+    ["minKey", "undefined", "object", "timestamp", "regex", "dbPointer", "javascript", "javascriptWithScope", "maxKey"];
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

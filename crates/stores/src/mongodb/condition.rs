@@ -20,17 +20,8 @@ use super::decimal;
 
 /// Types that are asked for as a whole, by their names in MongoDB's queries.
 /// Texts find symbols too.
-const WHOLE_TYPES: [&str; 9] = [
-    "object",
-    "undefined",
-    "regex",
-    "dbPointer",
-    "javascript",
-    "javascriptWithScope",
-    "timestamp",
-    "minKey",
-    "maxKey",
-];
+const WHOLE_TYPES: [&str; 9] =
+    ["object", "undefined", "regex", "dbPointer", "javascript", "javascriptWithScope", "timestamp", "minKey", "maxKey"];
 
 /// Digits of the text of a decimal that is another writing of a canonical one.
 const ODD_DECIMAL_DIGITS: usize = 32;
@@ -128,9 +119,10 @@ fn parts(filter: &Filter) -> Vec<&Filter> {
 
 fn path_of(filter: &Filter) -> Option<&Path> {
     match filter {
-        Filter::Compare { path, .. } | Filter::In { path, .. } | Filter::Like { path, .. } | Filter::Is { path, .. } => {
-            Some(path)
-        }
+        Filter::Compare { path, .. }
+        | Filter::In { path, .. }
+        | Filter::Like { path, .. }
+        | Filter::Is { path, .. } => Some(path),
         Filter::All | Filter::And(_) | Filter::Or(_) | Filter::Not(_) => None,
     }
 }

@@ -97,7 +97,8 @@ async fn nobody_reads_from_before_what_another_process_was_acknowledged(server: 
     direct.insert_one(doc! { "_id": "later" }).await.unwrap();
     let (found, reader, key) = asking.await.unwrap();
     assert_eq!(found, user("a", 2), "from before the acknowledged write");
-    let listed = reader.list(&ListQuery { filter: Filter::All, order: Vec::new(), after: None, limit: 1 }).await.unwrap();
+    let listed =
+        reader.list(&ListQuery { filter: Filter::All, order: Vec::new(), after: None, limit: 1 }).await.unwrap();
     assert_eq!((&listed.records[0].key, &listed.records[0].image.as_ref().unwrap().record), (&key, &user("a", 2)));
     let starter = server.clone();
     tokio::task::spawn_blocking(move || starter.start_node(first)).await.unwrap();
