@@ -10,6 +10,7 @@ pub mod error;
 pub mod evolve;
 pub mod expr;
 pub mod fill;
+pub mod flat;
 pub mod import;
 pub mod journal;
 pub mod key;

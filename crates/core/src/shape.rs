@@ -1,5 +1,6 @@
 //! How a store holds a record: the two layouts and the types of their columns.
 
+use crate::flat::ChildId;
 use crate::path::Path;
 use crate::value::Value;
 
@@ -188,11 +189,27 @@ impl ChildShape {
     pub fn child_key(record_key: &crate::Key, path: &[(&str, usize)]) -> String {
         let mut bytes = record_key.order_bytes();
         for (field, position) in path {
-            bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(field.as_bytes());
-            bytes.extend_from_slice(&(*position as u64).to_be_bytes());
+            Self::write_step(field, *position, &mut bytes);
         }
-        format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes))
+        Self::key_of_path(&bytes).into_iter().map(char::from).collect()
+    }
+
+    /// Appends a step of the path to a child row: a field and a place in it.
+    pub(crate) fn write_step(field: &str, position: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(field.len() as u64).to_be_bytes());
+        out.extend_from_slice(field.as_bytes());
+        out.extend_from_slice(&(position as u64).to_be_bytes());
+    }
+
+    /// The child key of the record key's canonical bytes and the steps after them.
+    pub(crate) fn key_of_path(bytes: &[u8]) -> ChildId {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let hash = xxhash_rust::xxh3::xxh3_128(bytes).to_be_bytes();
+        let mut id = [0; 32];
+        for (digits, byte) in id.chunks_exact_mut(2).zip(hash) {
+            digits.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        id
     }
 }
 

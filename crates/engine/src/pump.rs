@@ -12,7 +12,7 @@ use shearwater_core::error::{Policy, StoreError};
 use shearwater_core::lifecycle::BackfillTotals;
 use shearwater_core::mapping::Mapping;
 use shearwater_core::store::{Applied, Checkpoint, CheckpointStep, Chunk, Put, ScanRange, Side};
-use shearwater_core::verbatim::{Rows, RowsPut};
+use shearwater_core::verbatim::RowsPut;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -20,7 +20,7 @@ use crate::brake::{Brake, LOOK_INTERVAL};
 use crate::dead_letters::{Letters, Refused};
 use crate::follow::put_of;
 use crate::helm::{Course, Leash, backoff};
-use crate::lane::{self, Lane, Part};
+use crate::lane::{self, Lane, Part, Passing};
 use crate::ledger::Halt;
 use crate::progress::Progress;
 use crate::throttle::{Foreground, Throttle};
@@ -80,7 +80,7 @@ pub struct Pump {
     /// As many chunks are written at a time as the target applies side by
     /// side; the duty bound holds for each of them.
     pub turn: Semaphore,
-    /// How records go as they are, if they can.
+    /// How records go without being decoded, if they can.
     pub lane: Option<Lane>,
     /// What is shown.
     pub progress: Progress,
@@ -89,8 +89,8 @@ pub struct Pump {
 }
 
 struct Mapped {
-    /// Rows as they are, which no put stands for yet.
-    rows: Rows,
+    /// Records that are not decoded, which no put stands for yet.
+    passing: Passing,
     records: Vec<(Key, Stamp)>,
     puts: Vec<Put>,
     refused: Vec<Refused>,
@@ -237,10 +237,11 @@ impl Pump {
     }
 
     async fn map(&self, mut parts: mpsc::Receiver<Part>, out: mpsc::Sender<Mapped>) -> Result<(), Halt> {
-        while let Some(Part { rows, chunk }) = parts.recv().await {
+        while let Some(part) = parts.recv().await {
+            let (passing, chunk) = lane::write(&self.setup, self.lane.as_ref(), part).await?;
             let mut mapped = self.mapped(chunk).await?;
-            mapped.chunk.read += rows.count as u64;
-            mapped.rows = rows;
+            mapped.chunk.read += passing.count() as u64;
+            mapped.passing = passing;
             if out.send(mapped).await.is_err() {
                 return Ok(());
             }
@@ -264,7 +265,7 @@ impl Pump {
             leash.pass().await?;
             self.rest_while_held(&mut leash).await?;
             let turn = self.turn.acquire().await.map_err(|error| Halt::Broken(error.to_string()))?;
-            let records = mapped.rows.count + mapped.puts.len();
+            let records = mapped.passing.count() + mapped.puts.len();
             let began = Instant::now();
             let before = at.clone();
             at = self.apply_chunk(mapped, at).await?;
@@ -295,8 +296,9 @@ impl Pump {
     async fn apply_chunk(&self, mut mapped: Mapped, at: Checkpoint) -> Result<Checkpoint, Halt> {
         self.sink.keep(&mapped.refused).await?;
         let (mut step, mut put) = (mapped.step(&at), None);
-        if mapped.rows.count > 0 {
-            put = self.put_rows(&mapped, &step).await?;
+        if mapped.passing.count() > 0 {
+            let lane = self.lane.as_ref();
+            put = mapped.passing.put(&self.setup, lane, self.course.epoch, &mapped.puts, &step).await?;
             if put.is_none() {
                 mapped = self.decoded(mapped).await?;
                 step = mapped.step(&at);
@@ -321,20 +323,12 @@ impl Pump {
         Ok(step.after(&[]))
     }
 
-    /// Puts rows as they are, and what is beside them. `None`: they have to go
-    /// the ordinary way.
-    async fn put_rows(&self, mapped: &Mapped, step: &CheckpointStep) -> Result<Option<RowsPut>, Halt> {
-        let (Some(lane), Some(to)) = (&self.lane, self.setup.target.verbatim()) else { return Ok(None) };
-        let put = to.put_rows(self.course.epoch, &lane.target, &mapped.rows, mapped.puts.clone(), step).await;
-        put.map_err(Halt::store(Side::Target))
-    }
-
-    /// The same with a put for each row. What is refused now is kept at once.
+    /// The same with a put for each record. What is refused now is kept at once.
     async fn decoded(&self, mapped: Mapped) -> Result<Mapped, Halt> {
-        let records = lane::decode(&*self.setup.source, &mapped.rows).await?;
+        let records = mapped.passing.decode(&*self.setup.source).await?;
         let rows = self.mapped(Chunk { records, next: None, bytes: 0 }).await?;
         self.sink.keep(&rows.refused).await?;
-        let mut all = Mapped { rows: Rows::default(), ..mapped };
+        let mut all = Mapped { passing: Passing::None, ..mapped };
         all.records.extend(rows.records);
         all.puts.extend(rows.puts);
         all.refused.extend(rows.refused);
@@ -362,7 +356,7 @@ fn map_chunk(mapping: &Mapping, course: Course, chunk: Chunk) -> Mapped {
         puts: Vec::with_capacity(chunk.records.len()),
         refused: Vec::new(),
         chunk: size,
-        rows: Rows::default(),
+        passing: Passing::None,
     };
     for record in chunk.records {
         match record {

@@ -24,6 +24,7 @@ mod mysql;
 pub mod outsider;
 mod postgres;
 mod relational;
+mod seen_size;
 mod sqlite;
 
 /// Opens a store. The one place that knows the kinds. Fails with a clear error

@@ -150,6 +150,13 @@ impl KeyRules {
         }
     }
 
+    /// The target's key fields, when each is a field of the source's as it stands.
+    pub fn taken_over(&self) -> Option<&[String]> {
+        let as_it_stands = |column: &Column| matches!(column.origin, Origin::Path(_));
+        let all = self.made == Made::Computed && self.columns.iter().all(as_it_stands);
+        all.then_some(self.target.as_slice())
+    }
+
     fn must_compute(&self) -> Result<(), MappingError> {
         match self.made {
             Made::Computed => Ok(()),

@@ -13,6 +13,7 @@ mod base;
 pub(crate) mod cast;
 mod compile;
 mod fit;
+mod flat;
 mod forward;
 mod keys;
 mod parked;
@@ -21,6 +22,8 @@ mod residue;
 mod reverse;
 mod rules;
 
+#[cfg(test)]
+mod flat_tests;
 #[cfg(test)]
 mod law_tests;
 #[cfg(test)]
@@ -34,6 +37,7 @@ use crate::store::{Image, Side};
 use crate::value::Document;
 use crate::verbatim::Passed;
 
+pub use flat::FlatRules;
 use keys::KeyRules;
 use rules::ObjectRules;
 
@@ -181,6 +185,12 @@ impl Mapping {
     /// the target.
     pub fn verbatim(&self) -> Option<Vec<Passed>> {
         paths::verbatim(&self.rules, &self.source, &self.target)
+    }
+
+    /// The rules as they are for plain records, which go from a document to rows
+    /// with every value as it stands. `None`: they do more than that.
+    pub fn flat(&self) -> Option<FlatRules> {
+        flat::compile(self)
     }
 
     /// The key of a record in a side's shape, read from its key fields.

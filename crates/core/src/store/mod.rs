@@ -122,6 +122,16 @@ pub trait Store: Reader + Writer + Follower + Capture + Inspect {
         None
     }
 
+    /// Its records undecoded, where it can show their fields as they stand.
+    fn gives(&self) -> Option<&dyn crate::flat::Gives> {
+        None
+    }
+
+    /// Rows that were written from such records, where it can take them.
+    fn takes(&self) -> Option<&dyn crate::flat::Takes> {
+        None
+    }
+
     /// Its flags, where the layout has columns and the store can add one;
     /// a document carries its flag as a field.
     fn flags(&self) -> Option<&dyn Flags> {

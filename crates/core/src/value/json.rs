@@ -27,11 +27,13 @@
 mod parse;
 mod string;
 mod tag;
+mod tape;
 mod write;
 
 use super::{Document, Value};
 
 pub(super) use parse::whole_number;
+pub use tape::read_tape;
 
 /// Why a text is not JSON that we accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -29,10 +29,7 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
             write_magnitude(value, out);
             write_tie(value, out);
         }
-        Value::Text(text) => {
-            out.push(tag::TEXT);
-            write_run(text.as_bytes(), out);
-        }
+        Value::Text(text) => write_text(text, out),
         Value::Bytes(bytes) => {
             out.push(tag::BYTES);
             write_run(bytes, out);
@@ -63,6 +60,12 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
             write_fields(document, out);
         }
     }
+}
+
+/// As [`write`], of a text.
+pub fn write_text(text: &str, out: &mut Vec<u8>) {
+    out.push(tag::TEXT);
+    write_run(text.as_bytes(), out);
 }
 
 /// As [`write`], where text is ordered by the root collation of Unicode and, if

@@ -21,6 +21,7 @@ mod encode;
 mod error;
 pub(crate) mod evolve;
 mod fence;
+mod flat;
 mod inspect;
 mod intent;
 mod key;
@@ -44,6 +45,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use mongodb::bson::{Document as Bson, RawDocumentBuf};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
+use shearwater_core::flat::Gives;
 use shearwater_core::shape::{FieldType, Layout};
 use shearwater_core::store::{Covers, Inspection, Role, Store, Vitals};
 use shearwater_core::{Document, Key};
@@ -57,6 +59,7 @@ use self::session::{Server, filter};
 use self::stripes::Stripes;
 use self::tombstone::UniquePath;
 use crate::Create;
+use crate::seen_size::SeenSize;
 
 /// The longest name of a collection with its database, bytes.
 const NAMESPACE_BYTES_MAX: usize = 255;
@@ -74,6 +77,7 @@ struct Inner {
     records: Records,
     fences: Fences,
     stripes: Stripes,
+    seen_size: SeenSize,
     facts: RwLock<Facts>,
 }
 
@@ -124,6 +128,7 @@ pub(crate) async fn open(url: &str, layout: Layout, create: Create) -> StoreResu
         layout,
         server,
         stripes: Stripes::new(),
+        seen_size: SeenSize::default(),
         facts: RwLock::new(Facts::default()),
     };
     match inspect::collection(&inner.server, &inner.records.table).await? {
@@ -303,5 +308,10 @@ impl Store for MongoDb {
 
     fn vitals(&self) -> Option<&dyn Vitals> {
         Some(self)
+    }
+
+    fn gives(&self) -> Option<&dyn Gives> {
+        // Where the key is other fields, `_id` has to be looked at beside them.
+        if self.0.records.keys.is_id() { Some(self) } else { None }
     }
 }

@@ -64,6 +64,8 @@ impl Owned {
 /// What is wrong with bytes that should be BSON.
 pub(super) const BROKEN: &str = "the BSON is broken";
 
+const NAME_NOT_UTF8: &str = "a name is not UTF-8";
+
 /// The elements of a document, in their order.
 pub(super) struct Elements<'a> {
     rest: &'a [u8],
@@ -80,12 +82,25 @@ impl<'a> Elements<'a> {
     }
 
     fn read(&mut self) -> Result<(&'a str, Element<'a>), &'static str> {
+        let (name, element) = self.read_as_bytes()?;
+        Ok((std::str::from_utf8(name).map_err(|_| NAME_NOT_UTF8)?, element))
+    }
+
+    /// The next element, its name not looked at; only while there is one.
+    pub(super) fn read_as_bytes(&mut self) -> Result<(&'a [u8], Element<'a>), &'static str> {
         let (&ty, rest) = self.rest.split_first().ok_or(BROKEN)?;
-        let (name, rest) = cstring(rest)?;
+        let (name, rest) = bytes_to_zero(rest)?;
         let size = size_of(ty, rest)?;
         let (bytes, rest) = rest.split_at_checked(size).ok_or(BROKEN)?;
         self.rest = rest;
         Ok((name, Element { ty, bytes }))
+    }
+}
+
+impl Elements<'_> {
+    /// Whether there is none left.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
     }
 }
 
@@ -137,9 +152,13 @@ fn size_of(ty: u8, rest: &[u8]) -> Result<usize, &'static str> {
 
 /// A text that ends at the first zero byte, and what comes after.
 pub(super) fn cstring(bytes: &[u8]) -> Result<(&str, &[u8]), &'static str> {
+    let (text, rest) = bytes_to_zero(bytes)?;
+    Ok((std::str::from_utf8(text).map_err(|_| NAME_NOT_UTF8)?, rest))
+}
+
+fn bytes_to_zero(bytes: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let end = bytes.iter().position(|b| *b == 0).ok_or(BROKEN)?;
-    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| "a name is not UTF-8")?;
-    Ok((text, &bytes[end + 1..]))
+    Ok((&bytes[..end], &bytes[end + 1..]))
 }
 
 /// The text of a string's bytes.

@@ -8,6 +8,8 @@
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
+use mongodb::Collection;
+use mongodb::action::Find;
 use mongodb::bson::{Document as Bson, RawDocumentBuf, doc};
 use mongodb::options::Hint;
 use shearwater_core::Key;
@@ -35,8 +37,12 @@ const EXACT_SPLIT_MAX: u64 = 20_000;
 /// Sampled `_id`s for each range: so many make ranges of similar size.
 const SAMPLES_PER_PART: usize = 64;
 
-/// Documents that the server sends at once.
+/// Keys that the server sends at once.
 const BATCH: u32 = 2_000;
+
+/// Documents that the server sends at once at most: more than any chunk holds.
+/// The size of its answers bounds them too.
+const BATCH_MAX: u32 = 100_000;
 
 /// The filter that leaves tombstones out.
 pub(super) fn no_tombstones() -> Bson {
@@ -46,6 +52,11 @@ pub(super) fn no_tombstones() -> Bson {
 /// The order of `_id`s.
 pub(super) fn by_id_index() -> Hint {
     Hint::Keys(doc! { ID: 1 })
+}
+
+/// A collection that is not there yet is empty.
+pub(super) fn is_missing(error: &mongodb::error::Error) -> bool {
+    failure("scanning", error).code == code::NAMESPACE_NOT_FOUND
 }
 
 fn bad_position(what: &str) -> StoreError {
@@ -84,45 +95,85 @@ struct Part {
     next: Option<Cursor>,
 }
 
-impl Inner {
-    async fn part(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax, want: Want) -> StoreResult<Part> {
-        let failed = |e| failure("scanning", &e).of_a_repeatable().error;
+/// Where a scan begins and ends, as the documents of its bounds.
+pub(super) struct Bounds {
+    low: Option<Vec<u8>>,
+    high: Option<Vec<u8>>,
+    /// Whether the low end was given already.
+    is_after: bool,
+}
+
+impl Bounds {
+    pub(super) fn of(range: &ScanRange, after: Option<&Cursor>) -> StoreResult<Bounds> {
         let low = match (after, &range.low) {
             (Some(cursor), _) => Some(bound_of(&cursor.0, "cursor")?),
             (None, Some(low)) => Some(bound_of(low, "range")?),
             (None, None) => None,
         };
         let high = range.high.as_ref().map(|high| bound_of(high, "range")).transpose()?;
-        let collection = self.server.collection(&self.records.table);
-        // One more tells whether there are more; and the place to go on from comes again.
-        let wanted = max.records.max(1);
-        let limit = wanted.saturating_add(2);
+        Ok(Bounds { low, high, is_after: after.is_some() })
+    }
+
+    /// The `_id` that comes again and is to be left out.
+    pub(super) fn skipped(&self) -> Option<Element<'_>> {
+        self.low.as_deref().filter(|_| self.is_after).and_then(|low| find(low, ID))
+    }
+
+    /// Whether the bounds of the index leave out the highest value of all.
+    pub(super) fn miss_the_highest(&self) -> bool {
+        self.low.is_some() && self.high.is_none()
+    }
+}
+
+/// Documents to ask for, so that `wanted` can be given: one more tells whether
+/// there are more, and the place to go on from comes again.
+pub(super) fn limit_of(wanted: usize) -> usize {
+    wanted.saturating_add(2)
+}
+
+impl Inner {
+    /// The documents between bounds in the order of their `_id`s, all of them sent
+    /// at once as far as they go into one answer.
+    pub(super) fn scan<'c>(
+        &self,
+        collection: &'c Collection<RawDocumentBuf>,
+        bounds: &Bounds,
+        limit: usize,
+    ) -> StoreResult<Find<'c, RawDocumentBuf>> {
         let mut scan = collection
             .find(no_tombstones())
             .hint(by_id_index())
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .batch_size(BATCH.min(u32::try_from(limit).unwrap_or(BATCH)));
-        if let Some(low) = &low {
+            .batch_size(u32::try_from(limit).unwrap_or(BATCH).min(BATCH_MAX));
+        if let Some(low) = &bounds.low {
             scan = scan.min(filter(low.clone())?);
         }
-        if let Some(high) = high {
-            scan = scan.max(filter(high)?);
+        if let Some(high) = &bounds.high {
+            scan = scan.max(filter(high.clone())?);
         }
+        Ok(scan)
+    }
+
+    async fn part(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax, want: Want) -> StoreResult<Part> {
+        let failed = |e| failure("scanning", &e).of_a_repeatable().error;
+        let bounds = Bounds::of(range, after)?;
+        let wanted = match want {
+            Want::Records => self.seen_size.records(max),
+            Want::Keys => max.records.max(1),
+        };
+        let limit = limit_of(wanted);
+        let collection = self.server.collection(&self.records.table);
+        let mut scan = self.scan(&collection, &bounds, limit)?;
         if want == Want::Keys {
-            scan = scan.projection(doc! { ID: 1 });
+            scan = scan.projection(doc! { ID: 1 }).batch_size(BATCH.min(u32::try_from(limit).unwrap_or(BATCH)));
         }
         let mut rows = match self.server.rows(scan).await {
             Ok(rows) => rows,
-            // A collection that is not there yet is empty.
-            Err(error) => match failure("scanning", &error) {
-                missing if missing.code == code::NAMESPACE_NOT_FOUND => {
-                    return Ok(Part { rows: Vec::new(), bytes: 0, next: None });
-                }
-                failed => return Err(failed.of_a_repeatable().error),
-            },
+            Err(error) if is_missing(&error) => return Ok(Part { rows: Vec::new(), bytes: 0, next: None }),
+            Err(error) => return Err(failed(error)),
         };
         let mut part = Part { rows: Vec::new(), bytes: 0, next: None };
-        let skipped = after.and(low.as_deref()).and_then(|low| find(low, ID));
+        let skipped = bounds.skipped();
         while let Some(raw) = rows.next().await.map_err(failed)? {
             let id = find(raw.as_bytes(), ID);
             if skipped.is_some() && id == skipped {
@@ -137,20 +188,27 @@ impl Inner {
             part.bytes += raw.as_bytes().len();
             part.rows.push(raw);
         }
-        if low.is_some() && range.high.is_none() && part.next.is_none() {
-            self.highest(skipped, wanted, &mut part).await?;
+        if want == Want::Records {
+            self.seen_size.learn(part.rows.len(), part.bytes);
+        }
+        if bounds.miss_the_highest() && part.next.is_none() {
+            self.add_highest(skipped, wanted, &mut part).await?;
         }
         Ok(part)
     }
 
     /// The document whose `_id` is the highest value of all: an index's bounds
     /// that name no end leave it out.
-    async fn highest(&self, after: Option<Element<'_>>, wanted: usize, part: &mut Part) -> StoreResult<()> {
+    pub(super) async fn highest(&self, after: Option<Element<'_>>) -> StoreResult<Option<RawDocumentBuf>> {
         let id = Owned::new(ty::MAX_KEY, []);
         let found = self.server.find("scanning", &self.records.table, &id).await.map_err(|failure| failure.error)?;
         let is_gone =
             |raw: &RawDocumentBuf| find(raw.as_bytes(), RESERVED).is_some_and(|f| find(f.bytes, "g").is_some());
-        let Some(raw) = found.filter(|raw| !is_gone(raw)).filter(|_| after != Some(id.get())) else { return Ok(()) };
+        Ok(found.filter(|raw| !is_gone(raw)).filter(|_| after != Some(id.get())))
+    }
+
+    async fn add_highest(&self, after: Option<Element<'_>>, wanted: usize, part: &mut Part) -> StoreResult<()> {
+        let Some(raw) = self.highest(after).await? else { return Ok(()) };
         match part.rows.last().and_then(|last| find(last.as_bytes(), ID)) {
             Some(last) if part.rows.len() >= wanted => part.next = Some(Cursor(position(&bound(last)))),
             _ => {

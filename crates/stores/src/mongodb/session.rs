@@ -11,12 +11,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use mongodb::action::{CountDocuments, Find};
 use mongodb::bson::{Document, RawDocumentBuf, Timestamp};
 use mongodb::error::Error;
 use mongodb::event::EventHandler;
 use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{ReadConcern, ServerMonitoringMode, TransactionOptions, WriteConcern};
+use mongodb::raw_batch_cursor::{RawBatch, SessionRawBatchCursor};
 use mongodb::{Client, ClientSession, Collection, Database, SessionCursor};
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 
@@ -71,6 +73,22 @@ impl Rows<'_> {
             all.push(one);
         }
         Ok(all)
+    }
+}
+
+/// The answers of a read, each with many documents.
+pub(super) struct Answers<'a> {
+    server: &'a Server,
+    cursor: SessionRawBatchCursor,
+    session: ClientSession,
+}
+
+impl Answers<'_> {
+    /// The next answer.
+    pub(super) async fn next(&mut self) -> Result<Option<RawBatch>, Error> {
+        let next = self.cursor.stream(&mut self.session).next().await.transpose();
+        self.server.moments.told(self.session.operation_time());
+        next
     }
 }
 
@@ -149,6 +167,14 @@ impl Server {
         let cursor = find.read_concern(self.read_concern()).session(&mut session).await?;
         self.answered(&session, named)?;
         Ok(Rows { server: self, cursor, session })
+    }
+
+    /// Reads documents, as they are sent.
+    pub(super) async fn answers(&self, find: Find<'_, RawDocumentBuf>) -> Result<Answers<'_>, Error> {
+        let (mut session, named) = self.reading().await?;
+        let cursor = find.read_concern(self.read_concern()).session(&mut session).batch().await?;
+        self.answered(&session, named)?;
+        Ok(Answers { server: self, cursor, session })
     }
 
     /// Counts documents.

@@ -19,11 +19,12 @@ use super::batch::{Batch, Optimism, Prepared, prepare};
 use super::capture::{BEGIN, absent, admission, admitted};
 use super::cell::Cell;
 use super::error::{Failure, no_sidecar};
+use super::flat;
 use super::names::SIDECAR_SCHEMA;
 use super::session::{Session, get, pipelined};
 use super::tables::Tables;
 use super::triggers::LOCK_CLASS;
-use super::verbatim::Given;
+use super::verbatim;
 
 /// Puts whose cells are made by the caller itself; more of them would hold up
 /// the other tasks of its thread.
@@ -129,7 +130,31 @@ async fn prepared(tables: &Arc<Tables>, puts: Vec<Put>) -> StoreResult<(Vec<Stor
     Ok((prepared, out))
 }
 
-/// One batch: puts, and perhaps rows as they are.
+/// Rows that need no put of their own.
+pub(super) enum Given<'a> {
+    /// As another store of this kind sent them.
+    AsTheyAre(verbatim::Given<'a>),
+    /// As they were written from plain records.
+    Flat(flat::Given<'a>),
+}
+
+impl Given<'_> {
+    fn fits(&self, tables: &Tables) -> bool {
+        match self {
+            Given::AsTheyAre(given) => given.fits(tables),
+            Given::Flat(given) => given.fits(tables),
+        }
+    }
+
+    async fn copy(&self, session: &Session, tables: &Tables) -> Result<u64, Failure> {
+        match self {
+            Given::AsTheyAre(given) => given.copy(session, tables).await,
+            Given::Flat(given) => given.copy(session, tables).await,
+        }
+    }
+}
+
+/// One batch: puts, and perhaps rows.
 struct Call<'a> {
     epoch: u64,
     prepared: &'a [StoreResult<Prepared>],
@@ -212,7 +237,7 @@ async fn apply(
 pub(super) async fn put_rows(
     store: &Postgres,
     epoch: u64,
-    given: &Given<'_>,
+    given: Given<'_>,
     puts: Vec<Put>,
     step: &CheckpointStep,
 ) -> StoreResult<Option<RowsPut>> {
@@ -223,7 +248,7 @@ pub(super) async fn put_rows(
         return Ok(None);
     }
     let (prepared, out) = prepared(&tables, puts).await?;
-    let call = Call { epoch, prepared: &prepared, out, given: Some(given), step: Some(step) };
+    let call = Call { epoch, prepared: &prepared, out, given: Some(&given), step: Some(step) };
     call.run(store, &session, &tables).await
 }
 

@@ -13,11 +13,13 @@ mod codec;
 mod condition;
 mod config;
 mod copy;
+mod documents;
 mod error;
 pub(crate) mod evolve;
 mod explain;
 mod facts;
 mod flag;
+mod flat;
 mod foreign_keys;
 mod inspect;
 pub(crate) mod link;
@@ -52,12 +54,12 @@ use self::batch::Optimism;
 use self::config::Config;
 use self::facts::{AbsentTables, Facts};
 use self::names::RESERVED_PREFIX;
-use self::scan::SeenSize;
 use self::session::{Pool, Session};
 use self::tables::{Sidecar, Tables};
 pub(crate) use self::words::words_for;
 use crate::Create;
 use crate::relational::Tree;
+use crate::seen_size::SeenSize;
 
 /// Batches that are applied side by side with profit: a COPY keeps one of the
 /// server's processes busy, and a few of them its disk.
@@ -198,6 +200,14 @@ impl Postgres {
 impl Store for Postgres {
     fn verbatim(&self) -> Option<&dyn shearwater_core::verbatim::Verbatim> {
         Some(self)
+    }
+
+    fn takes(&self) -> Option<&dyn shearwater_core::flat::Takes> {
+        Some(self)
+    }
+
+    fn gives(&self) -> Option<&dyn shearwater_core::flat::Gives> {
+        if matches!(self.tree.layout, Layout::Document(_)) { Some(self) } else { None }
     }
 
     fn flags(&self) -> Option<&dyn shearwater_core::store::Flags> {

@@ -2,8 +2,6 @@
 //!
 //! A record, its elements and its mark are one statement, so one snapshot.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use async_trait::async_trait;
 use futures::{StreamExt, pin_mut};
 use shearwater_core::Key;
@@ -33,31 +31,6 @@ const SPLIT_SAMPLE_ROWS: u64 = 30_000;
 
 /// A table of fewer bytes is counted rather than estimated.
 const COUNT_BYTES_MAX: i64 = 16 * 1024 * 1024;
-
-/// Records that a first scan asks for before any size is known.
-const FIRST_SCAN_RECORDS: usize = 200;
-
-/// How large this store's records are, as the scans saw it.
-#[derive(Debug, Default)]
-pub(super) struct SeenSize {
-    bytes_each: AtomicUsize,
-}
-
-impl SeenSize {
-    /// Records to ask for, so that about `max.bytes` are sent and no more: the
-    /// server sends what it was asked for even when nobody reads it.
-    pub(super) fn records(&self, max: ChunkMax) -> usize {
-        let bytes_each = self.bytes_each.load(Ordering::Relaxed);
-        let fit = max.bytes.checked_div(bytes_each).map_or(FIRST_SCAN_RECORDS, |records| records + 1);
-        fit.clamp(1, max.records.max(1))
-    }
-
-    pub(super) fn learn(&self, records: usize, bytes: usize) {
-        if let Some(each) = bytes.checked_div(records) {
-            self.bytes_each.store(each.max(1), Ordering::Relaxed);
-        }
-    }
-}
 
 /// Runs a read with and without the sidecar until it is right about it.
 pub(super) async fn about_sidecar<T, F>(store: &Postgres, read: impl Fn(Sidecar) -> F) -> StoreResult<T>
@@ -319,7 +292,7 @@ pub(super) fn scanned(
 }
 
 /// Rows without a key are no records, and are told rather than left out.
-async fn null_keys(session: &Session, tables: &Tables) -> Result<Option<Result<Fetched, BadRow>>, Failure> {
+pub(super) async fn null_keys(session: &Session, tables: &Tables) -> Result<Option<Result<Fetched, BadRow>>, Failure> {
     let nullable: Vec<String> = (tables.facts.key.iter())
         .filter(|column| column.nullable)
         .map(|column| format!("{} IS NULL", quoted(&column.name)))

@@ -105,7 +105,7 @@ fn form(tables: &Tables, asked: &[Asked], way: Way) -> Option<String> {
 
 /// Appends a row of [`Tables::selected`] as COPY takes it. `false`: it must go the
 /// ordinary way, and nothing was appended.
-fn append(tables: &Tables, row: &Row, out: &mut Vec<u8>) -> StoreResult<bool> {
+pub(super) fn append(tables: &Tables, row: &Row, out: &mut Vec<u8>) -> StoreResult<bool> {
     let count = tables.facts.key.len() + tables.facts.values.len();
     if get::<Option<i64>>(row, count)?.is_some() {
         return Ok(false);
@@ -231,7 +231,7 @@ impl Given<'_> {
 
     /// Copies all that have no mark here; how many. Fails as a whole.
     pub(super) async fn copy(&self, session: &Session, tables: &Tables) -> Result<u64, Failure> {
-        let marked = self.marked(session, tables).await?;
+        let marked = stamped(session, tables, || self.keys(tables)).await?;
         let (count, messages) = match marked.is_empty() {
             true => (self.rows.count, vec![Bytes::from_owner(Shared(self.rows.bytes.clone()))]),
             false => self.unmarked(&marked)?,
@@ -257,38 +257,44 @@ impl Given<'_> {
         Ok((count, vec![Bytes::from(out)]))
     }
 
-    /// The places of rows whose key has a stamp here, which is above theirs. A
-    /// mark without one has something parked: such a record is for the ordinary way.
-    async fn marked(&self, session: &Session, tables: &Tables) -> Result<HashSet<usize>, Failure> {
-        let any = session.one(&format!("SELECT EXISTS (SELECT FROM {})", tables.names.marks()), &[]).await?;
-        if !get::<bool>(&any, 0)? {
-            return Ok(HashSet::new());
-        }
+    fn keys(&self, tables: &Tables) -> StoreResult<Vec<Vec<Cell>>> {
         let places: Vec<usize> = (tables.tree.key.iter())
             .map(|key| self.columns.iter().position(|column| column.name == *key))
             .collect::<Option<_>>()
             .ok_or_else(|| super::session::unexpected("rows come without their key"))?;
-        let mut keys: Vec<Vec<Cell>> = Vec::with_capacity(self.rows.count);
-        for row in each_row(self.rows) {
-            let (_, fields) = row?;
-            keys.push(places.iter().map(|at| fields.get(*at).cloned().unwrap_or_default()).collect());
-        }
-        let keys: Vec<&[Cell]> = keys.iter().map(Vec::as_slice).collect();
-        let arrays = tables.key_arrays(&keys);
-        let bound: Vec<&(dyn ToSql + Sync)> = arrays.iter().map(|array| array as _).collect();
-        let mut marked = HashSet::new();
-        for row in session.rows(&tables.marked(), &bound).await? {
-            if (get::<i64>(&row, 1)?, get::<i64>(&row, 2)?) == (0, 0) {
-                return Err(Failure::not_that_way());
-            }
-            marked.insert(get::<i64>(&row, 0)?.unsigned_abs() as usize - 1);
-        }
-        Ok(marked)
+        let key = |fields: Vec<Cell>| places.iter().map(|at| fields.get(*at).cloned().unwrap_or_default()).collect();
+        each_row(self.rows).map(|row| Ok(key(row?.1))).collect()
     }
 }
 
+/// The places of keys that have a stamp here, which is above those of rows that
+/// have none. A mark without one has something parked: such a record is for the
+/// ordinary way.
+pub(super) async fn stamped(
+    session: &Session,
+    tables: &Tables,
+    keys: impl FnOnce() -> StoreResult<Vec<Vec<Cell>>>,
+) -> Result<HashSet<usize>, Failure> {
+    let any = session.one(&format!("SELECT EXISTS (SELECT FROM {})", tables.names.marks()), &[]).await?;
+    if !get::<bool>(&any, 0)? {
+        return Ok(HashSet::new());
+    }
+    let keys = keys()?;
+    let keys: Vec<&[Cell]> = keys.iter().map(Vec::as_slice).collect();
+    let arrays = tables.key_arrays(&keys);
+    let bound: Vec<&(dyn ToSql + Sync)> = arrays.iter().map(|array| array as _).collect();
+    let mut marked = HashSet::new();
+    for row in session.rows(&tables.marked(), &bound).await? {
+        if (get::<i64>(&row, 1)?, get::<i64>(&row, 2)?) == (0, 0) {
+            return Err(Failure::not_that_way());
+        }
+        marked.insert(get::<i64>(&row, 0)?.unsigned_abs() as usize - 1);
+    }
+    Ok(marked)
+}
+
 /// Bytes that a retry sends again.
-struct Shared(Arc<Vec<u8>>);
+pub(super) struct Shared(pub(super) Arc<Vec<u8>>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
@@ -326,6 +332,6 @@ impl Verbatim for Postgres {
         puts: Vec<Put>,
         step: &CheckpointStep,
     ) -> StoreResult<Option<RowsPut>> {
-        super::apply::put_rows(self, epoch, &Given { columns, rows }, puts, step).await
+        super::apply::put_rows(self, epoch, super::apply::Given::AsTheyAre(Given { columns, rows }), puts, step).await
     }
 }

@@ -265,7 +265,7 @@ fn is_repeated(fields: &[(String, Value)], name: &str, seen: &mut Option<(Random
 
 /// The end of the number that begins at `start`, and its value if it is an
 /// integer that fits.
-fn scan_number(bytes: &[u8], start: usize) -> Result<(usize, Option<Value>), JsonError> {
+pub(super) fn scan_number(bytes: &[u8], start: usize) -> Result<(usize, Option<Value>), JsonError> {
     let mut at = start;
     let negative = bytes[at] == b'-';
     if negative {

@@ -1,21 +1,28 @@
 //! JSON strings: runs of plain characters are copied whole.
 
+use std::borrow::Cow;
+
 use super::JsonError;
 
 /// Reads the string whose opening quote is at `at`; returns it and the place
 /// after its closing quote.
 pub(super) fn read(text: &str, at: usize) -> Result<(String, usize), JsonError> {
+    read_where_it_stands(text, at).map(|(text, end)| (text.into_owned(), end))
+}
+
+/// As [`read`], without a copy where there is no escape.
+pub(super) fn read_where_it_stands(text: &str, at: usize) -> Result<(Cow<'_, str>, usize), JsonError> {
     let bytes = text.as_bytes();
     let mut from = at + 1;
     let mut end = plain_end(bytes, from);
     if bytes.get(end) == Some(&b'"') {
-        return Ok((text[from..end].to_owned(), end + 1));
+        return Ok((Cow::Borrowed(&text[from..end]), end + 1));
     }
     let mut out = String::with_capacity(end - from + 16);
     loop {
         out.push_str(&text[from..end]);
         match bytes.get(end) {
-            Some(b'"') => return Ok((out, end + 1)),
+            Some(b'"') => return Ok((Cow::Owned(out), end + 1)),
             Some(b'\\') => from = escape(bytes, end, &mut out)?,
             Some(_) => return Err(JsonError::new(end, "found a control character in a string, expected its escape")),
             None => return Err(JsonError::new(end, "the text ends within a string")),
