@@ -201,12 +201,7 @@ pub struct FlatChunk {
 #[async_trait]
 pub trait Gives: Send + Sync {
     /// As [`crate::store::Reader::scan`], not decoded.
-    async fn read_undecoded(
-        &self,
-        range: &ScanRange,
-        after: Option<&Cursor>,
-        max: ChunkMax,
-    ) -> StoreResult<FlatChunk>;
+    async fn read_undecoded(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<FlatChunk>;
 }
 
 /// One table's rows in the target's own form.

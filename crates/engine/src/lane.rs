@@ -92,7 +92,8 @@ impl Lane {
         if let Some(columns) = Columns::between(setup).await? {
             return Ok(Some(Lane::AsTheyAre(columns)));
         }
-        let (Some(_), Some(to), Some(rules)) = (setup.source.gives(), setup.target.takes(), setup.mapping.flat()) else {
+        let (Some(_), Some(to), Some(rules)) = (setup.source.gives(), setup.target.takes(), setup.mapping.flat())
+        else {
             return Ok(None);
         };
         let taken = to.writer().await.map_err(Halt::store(Side::Target))?;
@@ -207,8 +208,7 @@ fn write_all(
     let (mut plain, mut others) = (Vec::with_capacity(from.count()), Vec::new());
     for at in 0..from.count() {
         tape.clear();
-        let is_plain =
-            from.read(at, &mut tape) && rules.flatten(&tape, &mut flat) && writer.write(&tape, &flat);
+        let is_plain = from.read(at, &mut tape) && rules.flatten(&tape, &mut flat) && writer.write(&tape, &flat);
         if is_plain { plain.push(at) } else { others.push(at) }
     }
     (writer.end(), plain, others)

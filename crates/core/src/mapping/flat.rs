@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
-use super::rules::{self, Elements, NullBack, ObjectRules, Origin, Presence};
 use super::Mapping;
+use super::rules::{self, Elements, NullBack, ObjectRules, Origin, Presence};
 use crate::flat::{ChildId, Entry, Flat, FlatElement, Plain, Tape};
 use crate::path::{Path, Step};
 use crate::shape::{ChildShape, FieldType, Layout};

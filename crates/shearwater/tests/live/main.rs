@@ -11,6 +11,7 @@ mod foreign;
 mod lane;
 mod mariadb_source;
 mod pair;
+mod plain;
 mod plan;
 mod postgres_source;
 mod programs;

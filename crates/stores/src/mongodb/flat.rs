@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mongodb::bson::RawDocumentBuf;
+use mongodb::bson::{Document as Bson, RawDocumentBuf};
 use mongodb::raw_batch_cursor::RawBatch;
 use shearwater_core::error::StoreResult;
 use shearwater_core::flat::{FlatChunk, Gives, Plain, Tape, Undecoded};
@@ -218,7 +218,9 @@ async fn read(inner: &Arc<Inner>, range: &ScanRange, after: Option<&Cursor>, max
     let documents = Documents { inner: inner.clone(), answers: Vec::new(), places: Vec::new() };
     let mut reading = Reading { documents, bytes: 0, max };
     let mut room = Room::Left;
-    match inner.server.answers(inner.scan(&collection, &bounds, limit_of(max.records))?).await {
+    // Tombstones, which are few, are told apart here: the server would look for the mark in each document.
+    let find = inner.find_between(&collection, Bson::new(), &bounds, limit_of(max.records))?;
+    match inner.server.answers(find).await {
         Ok(mut answers) => {
             while room == Room::Left
                 && let Some(answer) = answers.next().await.map_err(failed)?
@@ -246,12 +248,7 @@ async fn read(inner: &Arc<Inner>, range: &ScanRange, after: Option<&Cursor>, max
 
 #[async_trait]
 impl Gives for MongoDb {
-    async fn read_undecoded(
-        &self,
-        range: &ScanRange,
-        after: Option<&Cursor>,
-        max: ChunkMax,
-    ) -> StoreResult<FlatChunk> {
+    async fn read_undecoded(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<FlatChunk> {
         read(&self.0, range, after, max).await
     }
 }

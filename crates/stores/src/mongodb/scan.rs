@@ -134,14 +134,15 @@ pub(super) fn limit_of(wanted: usize) -> usize {
 impl Inner {
     /// The documents between bounds in the order of their `_id`s, all of them sent
     /// at once as far as they go into one answer.
-    pub(super) fn scan<'c>(
+    pub(super) fn find_between<'c>(
         &self,
         collection: &'c Collection<RawDocumentBuf>,
+        condition: Bson,
         bounds: &Bounds,
         limit: usize,
     ) -> StoreResult<Find<'c, RawDocumentBuf>> {
         let mut scan = collection
-            .find(no_tombstones())
+            .find(condition)
             .hint(by_id_index())
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .batch_size(u32::try_from(limit).unwrap_or(BATCH).min(BATCH_MAX));
@@ -163,7 +164,7 @@ impl Inner {
         };
         let limit = limit_of(wanted);
         let collection = self.server.collection(&self.records.table);
-        let mut scan = self.scan(&collection, &bounds, limit)?;
+        let mut scan = self.find_between(&collection, no_tombstones(), &bounds, limit)?;
         if want == Want::Keys {
             scan = scan.projection(doc! { ID: 1 }).batch_size(BATCH.min(u32::try_from(limit).unwrap_or(BATCH)));
         }

@@ -168,12 +168,7 @@ async fn read(
 
 #[async_trait]
 impl Gives for Postgres {
-    async fn read_undecoded(
-        &self,
-        range: &ScanRange,
-        after: Option<&Cursor>,
-        max: ChunkMax,
-    ) -> StoreResult<FlatChunk> {
+    async fn read_undecoded(&self, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<FlatChunk> {
         let lease = self.pool.lease().await?;
         about_sidecar(self, |sidecar| read(self, &lease, sidecar, Part { range, after, max })).await
     }
