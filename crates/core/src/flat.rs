@@ -38,6 +38,8 @@ pub enum Plain<'a> {
     Instant(Instant),
     /// As [`Value::Uuid`].
     Uuid(Uuid),
+    /// A scalar of another type.
+    Other(Box<Value>),
     /// A document.
     Document(usize),
     /// An array.
@@ -56,6 +58,7 @@ impl Plain<'_> {
             Plain::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
             Plain::Instant(instant) => Value::Instant(*instant),
             Plain::Uuid(uuid) => Value::Uuid(*uuid),
+            Plain::Other(value) => value.as_ref().clone(),
             Plain::Document(_) | Plain::Array(_) => return None,
         })
     }
@@ -142,11 +145,23 @@ pub struct FlatElement {
     pub(crate) first: usize,
 }
 
-/// A record as the cells of its rows, each a place in the record's tape; `None`
-/// is NULL. Made once and filled again for each record.
+/// What a row has in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlatCell {
+    /// NULL.
+    Null,
+    /// The value at this place of the tape.
+    At(usize),
+    /// The text of this number: see [`Flat::text`].
+    Text(usize),
+}
+
+/// A record as the cells of its rows. Made once and filled again for each record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flat {
-    pub(crate) cells: Vec<Option<usize>>,
+    pub(crate) cells: Vec<FlatCell>,
+    /// Texts that stand nowhere on the tape.
+    pub(crate) texts: Vec<String>,
     pub(crate) elements: Vec<FlatElement>,
     /// The key's canonical bytes, then the path to the element that is being made.
     pub(crate) path: Vec<u8>,
@@ -155,13 +170,18 @@ pub struct Flat {
 impl Flat {
     /// The root's cells from its first column on, in the layout's order; those of
     /// elements follow.
-    pub fn cells(&self) -> &[Option<usize>] {
+    pub fn cells(&self) -> &[FlatCell] {
         &self.cells
     }
 
     /// The same of an element.
-    pub fn cells_of(&self, element: &FlatElement) -> &[Option<usize>] {
+    pub fn cells_of(&self, element: &FlatElement) -> &[FlatCell] {
         self.cells.get(element.first..).unwrap_or_default()
+    }
+
+    /// A text that stands nowhere on the tape: that of a key.
+    pub fn text(&self, number: usize) -> Option<&str> {
+        self.texts.get(number).map(String::as_str)
     }
 
     /// Child rows, each after the one that it is inside of.

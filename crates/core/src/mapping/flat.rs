@@ -1,14 +1,15 @@
 //! The rules as they are for plain records: those of which each field is, in the
-//! order of the rules, one column's value as it stands, or one child table's
-//! array of such records. The inverse of the rules gives such a record back as it
+//! order of the rules, one column's value as it stands, a key's value as its text,
+//! or one child table's array of such records. The inverse of the rules gives such a record back as it
 //! is: with the same fields in the same order, and nothing left for a residue. So
 //! the law needs no proof for it, and any other record is told to be none.
 
 use std::collections::HashSet;
 
-use super::Mapping;
 use super::rules::{self, Elements, NullBack, ObjectRules, Origin, Presence};
-use crate::flat::{ChildId, Entry, Flat, FlatElement, Plain, Tape};
+use super::{Mapping, cast};
+use crate::flat::{ChildId, Entry, Flat, FlatCell, FlatElement, Plain, Tape};
+use crate::key::Key;
 use crate::path::{Path, Step};
 use crate::shape::{ChildShape, FieldType, Layout};
 use crate::value::order;
@@ -35,6 +36,16 @@ struct Column {
     ty: FieldType,
     chars_max: Option<u64>,
     absent: Absent,
+    form: Form,
+}
+
+/// What a column has of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// It itself.
+    AsItStands,
+    /// The text of a key that it is.
+    KeyText,
 }
 
 /// What a record without the field has in the column.
@@ -87,15 +98,20 @@ fn object(rules: &ObjectRules, tables: &mut usize) -> Option<Object> {
         };
         children.push(Child { name, field: rule.field.clone(), table, of });
     }
-    let names: HashSet<&Vec<u8>> =
-        columns.iter().map(|column| &column.name).chain(children.iter().map(|child| &child.name)).collect();
     // Two rules of one field would give it back twice.
-    (names.len() == columns.len() + children.len()).then_some(Object { columns, children })
+    are_distinct(columns.iter().map(|column| &column.name).chain(children.iter().map(|child| &child.name)))
+        .then_some(Object { columns, children })
+}
+
+fn are_distinct<'a>(mut names: impl Iterator<Item = &'a Vec<u8>>) -> bool {
+    let mut seen = HashSet::new();
+    names.all(|name| seen.insert(name))
 }
 
 fn column(rule: &rules::Column) -> Option<Column> {
     match &rule.origin {
         Origin::Path(path) if rule.null_back == NullBack::Missing => of_rule(rule, field(path)?),
+        Origin::KeyText(path) => Some(Column { form: Form::KeyText, ..of_rule(rule, field(path)?)? }),
         _ => None,
     }
 }
@@ -114,7 +130,8 @@ fn of_rule(rule: &rules::Column, name: Vec<u8>) -> Option<Column> {
         _ => Absent::Special,
     };
     let chars_max = rule.fit.chars_max();
-    (!rule.fit.changes()).then_some(Column { name, ty: rule.ty, chars_max, absent })
+    let form = Form::AsItStands;
+    (!rule.fit.changes()).then_some(Column { name, ty: rule.ty, chars_max, absent, form })
 }
 
 /// The name of a path of one field.
@@ -129,17 +146,22 @@ impl FlatRules {
     /// The cells of a record; `false`: it is not plain.
     pub fn flatten(&self, tape: &Tape<'_>, out: &mut Flat) -> bool {
         out.cells.clear();
+        out.texts.clear();
         out.elements.clear();
         out.path.clear();
         let Some(at) = columns(&self.root.columns, tape, 0, tape.len(), out) else { return false };
         for column in &self.key {
-            match out.cells[*column].and_then(|at| tape.get(at)).map(|entry| &entry.value) {
-                Some(Plain::Text(text)) => order::write_text(text, &mut out.path),
-                Some(value) => match value.to_value() {
-                    Some(value) => order::write(&value, &mut out.path),
+            match out.cells.get(*column) {
+                Some(FlatCell::Text(number)) => order::write_text(&out.texts[*number], &mut out.path),
+                Some(FlatCell::At(at)) => match tape.get(*at).map(|entry| &entry.value) {
+                    Some(Plain::Text(text)) => order::write_text(text, &mut out.path),
+                    Some(value) => match value.to_value() {
+                        Some(value) => order::write(&value, &mut out.path),
+                        None => return false,
+                    },
                     None => return false,
                 },
-                None => return false,
+                Some(FlatCell::Null) | None => return false,
             }
         }
         children(&self.root.children, tape, at, tape.len(), None, out) == Some(tape.len())
@@ -156,14 +178,11 @@ fn columns(columns: &[Column], tape: &Tape<'_>, mut at: usize, end: usize, out: 
     for column in columns {
         match named(tape, at, end, &column.name) {
             Some(entry) => {
-                // An explicit null would go back as no field.
-                if !column.takes(&entry.value) {
-                    return None;
-                }
-                out.cells.push(Some(at));
+                let cell = column.cell(at, &entry.value, out)?;
+                out.cells.push(cell);
                 at += 1;
             }
-            None if column.absent == Absent::Null => out.cells.push(None),
+            None if column.absent == Absent::Null => out.cells.push(FlatCell::Null),
             None => return None,
         }
     }
@@ -212,11 +231,11 @@ impl Child {
                 children(&object.children, tape, at, *end, Some(id), out).filter(|at| at == end)
             }
             (Of::Scalars(column), Plain::Null) if column.absent == Absent::Null => {
-                out.cells.push(None);
+                out.cells.push(FlatCell::Null);
                 Some(at + 1)
             }
             (Of::Scalars(column), value) if column.takes(value) => {
-                out.cells.push(Some(at));
+                out.cells.push(FlatCell::At(at));
                 Some(at + 1)
             }
             _ => None,
@@ -225,6 +244,19 @@ impl Child {
 }
 
 impl Column {
+    /// What it has of the value at a place. An explicit null is none of its own: it
+    /// would go back as no field.
+    fn cell(&self, at: usize, value: &Plain<'_>, out: &mut Flat) -> Option<FlatCell> {
+        match (self.form, value) {
+            (Form::AsItStands, value) => self.takes(value).then_some(FlatCell::At(at)),
+            (Form::KeyText, Plain::Null) => None,
+            (Form::KeyText, value) => {
+                out.texts.push(Key::single(value.to_value()?).to_text());
+                Some(FlatCell::Text(out.texts.len() - 1))
+            }
+        }
+    }
+
     /// Whether it holds this value as it stands; never null.
     fn takes(&self, value: &Plain<'_>) -> bool {
         match (self.ty, value) {
@@ -236,6 +268,7 @@ impl Column {
             | (FieldType::Instant, Plain::Instant(_))
             | (FieldType::Uuid, Plain::Uuid(_)) => true,
             (_, Plain::Null | Plain::Document(_) | Plain::Array(_)) => false,
+            (ty, Plain::Other(value)) => cast::fits(value, ty),
             (FieldType::Json, _) => self.chars_max.is_none(),
             _ => false,
         }
@@ -285,7 +318,7 @@ keep_in = "extra"
             (r#"from = "age", type = "int""#, r#"from = "name", type = "text""#),
             (r#"from = "age", type = "int""#, r#"value = 1, type = "int""#),
             (r#"chars_max = 5"#, r#"chars_max = 5, unfit = "cut""#),
-            (r#"from = "_id", type = "text""#, r#"from = "_id", type = "text", cast = true"#),
+            (r#"from = "age", type = "int""#, r#"target_only = true, type = "int""#),
         ] {
             assert!(SPEC.contains(from), "{from}");
             let changed = SPEC.replace(from, to);
@@ -318,5 +351,21 @@ keep_in = "extra"
         check(r#"{"name":"b","_id":"a","age":1}"#, false);
         check(r#"{"_id":"a","name":"b","age":1,"more":2}"#, false);
         check(r#"{"_id":"a","_id":"b","age":1}"#, false);
+    }
+
+    #[test]
+    fn a_key_of_any_type_is_its_text() {
+        let cast = SPEC.replace(r#"from = "_id", type = "text""#, r#"from = "_id", type = "text", cast = true"#);
+        let rules = mapping(&cast).flat().unwrap();
+        let text = |text: &str| {
+            let (mut tape, mut flat) = (Tape::new(), Flat::default());
+            assert!(json::read_tape(text.as_bytes(), &mut tape), "{text}");
+            rules.flatten(&tape, &mut flat).then(|| flat.text(0).map(str::to_owned)).flatten()
+        };
+        assert_eq!(text(r#"{"_id":5}"#).as_deref(), Some("5"));
+        assert_eq!(text(r#"{"_id":"5"}"#).as_deref(), Some("\"5\""));
+        assert_eq!(text(r#"{"_id":"a"}"#).as_deref(), Some("a"));
+        assert_eq!(text(r#"{"_id":{"a":1}}"#), None);
+        assert_eq!(text(r#"{"_id":null}"#), None);
     }
 }

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::flat::{Flat, FlatElement, Plain, Tape};
+use crate::flat::{Flat, FlatCell, FlatElement, Plain, Tape};
 use crate::shape::ChildShape;
 use crate::value::{Value, json};
 
@@ -24,7 +24,7 @@ url = "sqlite:b.db"
 table = "people"
 key = "id"
 [fields]
-id    = { from = "_id", type = "KEY" }
+id    = { from = "_id", KEY }
 a     = { from = "a", type = "text", chars_max = 3 }
 b     = { from = "b", type = "int", required = true }
 c     = { from = "c", type = "float", default = 1.5 }
@@ -123,10 +123,11 @@ struct Rebuilt<'a> {
 }
 
 impl<'a> Rebuilt<'a> {
-    fn columns(&self, columns: &[crate::shape::ColumnShape], cells: &[Option<usize>]) -> Document {
-        let value = |at: &Option<usize>| match at {
-            Some(at) => self.tape.get(*at).unwrap().value.to_value().unwrap(),
-            None => Value::Null,
+    fn columns(&self, columns: &[crate::shape::ColumnShape], cells: &[FlatCell]) -> Document {
+        let value = |cell: &FlatCell| match cell {
+            FlatCell::At(at) => self.tape.get(*at).unwrap().value.to_value().unwrap(),
+            FlatCell::Text(number) => Value::text(self.flat.text(*number).unwrap()),
+            FlatCell::Null => Value::Null,
         };
         columns.iter().zip(cells).map(|(column, at)| (column.name.clone(), value(at))).collect()
     }
@@ -197,8 +198,11 @@ proptest! {
         refuses in any::<bool>(),
     ) {
         let unmapped = if refuses { "[unmapped]\nrefuse = true" } else { "[unmapped]\nkeep_in = \"extra\"" };
-        check(&compiled("text", unmapped), &by_text)?;
-        check(&compiled("int", unmapped), &by_number)?;
+        check(&compiled("type = \"text\"", unmapped), &by_text)?;
+        check(&compiled("type = \"int\"", unmapped), &by_number)?;
+        for record in [by_text, by_number] {
+            check(&compiled("type = \"text\", cast = true", unmapped), &record)?;
+        }
     }
 }
 
@@ -208,7 +212,7 @@ fn a_record_of_every_table_is_plain() {
     let text = r#"{"_id":"a","a":"x","b":1,"c":0.5,"d":true,"e":"any","k":[{"x":"1","y":2,"n":["p",null],"m":[]},
                   {"y":3,"n":[],"m":[{"z":0.25},{}]}],"t":[1,null,3]}"#;
     let record = json::parse_document(text.as_bytes()).unwrap();
-    let mapping = compiled("text", "[unmapped]\nkeep_in = \"extra\"");
+    let mapping = compiled("type = \"text\"", "[unmapped]\nkeep_in = \"extra\"");
     assert!(check(&mapping, &record).unwrap());
     let (mut tape, mut flat) = (Tape::new(), Flat::default());
     assert!(json::read_tape(text.as_bytes(), &mut tape) && mapping.flat().unwrap().flatten(&tape, &mut flat));

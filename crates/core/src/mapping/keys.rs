@@ -150,9 +150,10 @@ impl KeyRules {
         }
     }
 
-    /// The target's key fields, when each is a field of the source's as it stands.
+    /// The target's key fields, when each is a field of the source's as it stands,
+    /// or its text.
     pub fn taken_over(&self) -> Option<&[String]> {
-        let as_it_stands = |column: &Column| matches!(column.origin, Origin::Path(_));
+        let as_it_stands = |column: &Column| matches!(column.origin, Origin::Path(_) | Origin::KeyText(_));
         let all = self.made == Made::Computed && self.columns.iter().all(as_it_stands);
         all.then_some(self.target.as_slice())
     }

@@ -17,7 +17,7 @@ use super::key::ID;
 use super::raw::{BROKEN, Element, Elements, find, string, ty};
 use super::record::RESERVED;
 use super::scan::{Bounds, bound, is_missing, limit_of, position};
-use super::{Inner, MongoDb, sidecar_of};
+use super::{Inner, MongoDb, sidecar_of, value};
 use crate::relational::corrupt;
 
 /// Levels of documents and arrays that a tape shows; tables are nested less deep.
@@ -94,18 +94,27 @@ fn show_value<'a>(name: &'a [u8], element: Element<'a>, tape: &mut Tape<'a>, dep
             _ => return None,
         },
         ty::NULL => Plain::Null,
-        ty::DATE => Plain::Instant(Instant::from_millis(i64::from_le_bytes(bytes.try_into().ok()?))?),
-        ty::BINARY => match bytes.get(4..)?.split_first()? {
-            (&BINARY_PLAIN, content) => Plain::Bytes(content),
-            (&BINARY_UUID, content) => Plain::Uuid(Uuid::from_slice(content).ok()?),
-            _ => return None,
+        ty::DATE => match Instant::from_millis(i64::from_le_bytes(bytes.try_into().ok()?)) {
+            Some(instant) => Plain::Instant(instant),
+            None => other(element)?,
+        },
+        ty::BINARY => match (bytes.get(4..)?.split_first()?, bytes.get(5..).map(Uuid::from_slice)) {
+            ((&BINARY_PLAIN, content), _) => Plain::Bytes(content),
+            ((&BINARY_UUID, _), Some(Ok(uuid))) => Plain::Uuid(uuid),
+            _ => other(element)?,
         },
         ty::DOCUMENT if depth < DEPTH_MAX => return show_document(name, bytes, tape, depth + 1),
         ty::ARRAY if depth < DEPTH_MAX => return show_array(name, bytes, tape, depth + 1),
-        _ => return None,
+        ty::DOCUMENT | ty::ARRAY => return None,
+        _ => other(element)?,
     };
     tape.put(name, plain);
     Some(())
+}
+
+/// A scalar that is what the ordinary way makes of it.
+fn other<'a>(element: Element<'a>) -> Option<Plain<'a>> {
+    Some(Plain::Other(Box::new(value::value(element).ok()?)))
 }
 
 /// One whose names may be a tag's is not shown.
@@ -258,7 +267,6 @@ mod tests {
     use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
     use shearwater_core::value::json;
 
-    use super::super::value;
     use super::*;
 
     fn bytes(document: &Document) -> Vec<u8> {
@@ -285,14 +293,33 @@ mod tests {
     }
 
     #[test]
+    fn what_only_bson_has_is_what_the_ordinary_way_reads() {
+        let generic = |subtype, bytes| mongodb::bson::Binary { subtype, bytes };
+        for value in [
+            Bson::ObjectId(ObjectId::new()),
+            Bson::MaxKey,
+            Bson::DateTime(mongodb::bson::DateTime::MAX),
+            Bson::DateTime(mongodb::bson::DateTime::from_millis(-1)),
+            Bson::Decimal128("1.10".parse().unwrap()),
+            Bson::Binary(generic(mongodb::bson::spec::BinarySubtype::Generic, vec![0, 255])),
+            Bson::Binary(generic(mongodb::bson::spec::BinarySubtype::Uuid, vec![7; 16])),
+            Bson::Binary(generic(mongodb::bson::spec::BinarySubtype::Uuid, vec![7; 15])),
+            Bson::Binary(generic(mongodb::bson::spec::BinarySubtype::BinaryOld, vec![1])),
+        ] {
+            let whole = bytes(&doc! { "a": value });
+            let mut tape = Tape::new();
+            assert!(show(&whole, &mut tape).is_some());
+            let read = value::document(&whole).unwrap();
+            assert_eq!(tape.get(0).unwrap().value.to_value().as_ref(), read.get("a"));
+        }
+    }
+
+    #[test]
     fn what_a_tape_does_not_say_is_not_shown() {
         for document in [
-            doc! { "_id": ObjectId::new() },
             doc! { "_id": 1, RESERVED: { "e": 1i64 } },
             doc! { "_id": 1, "a": { "@int": "18446744073709551615" } },
             doc! { "_id": 1, "a": [{ "@document": {} }] },
-            doc! { "_id": 1, "a": Bson::MaxKey },
-            doc! { "_id": 1, "a": mongodb::bson::DateTime::MAX },
         ] {
             assert!(show(&bytes(&document), &mut Tape::new()).is_none(), "{document}");
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes};
 use shearwater_core::error::StoreResult;
-use shearwater_core::flat::{Flat, FlatElement, FlatRows, Plain, TableRows, Takes, Tape, Writes};
+use shearwater_core::flat::{Flat, FlatCell, FlatElement, FlatRows, Plain, TableRows, Takes, Tape, Writes};
 use shearwater_core::shape::{ColumnShape, FieldType, Layout};
 use shearwater_core::store::{CheckpointStep, Put};
 use shearwater_core::verbatim::RowsPut;
@@ -91,7 +91,7 @@ impl Writer {
         let key_from = root.len();
         let mut key_to = key_from;
         for (at, slot) in self.root.iter().enumerate() {
-            put_slot(slot, tape, flat.cells(), root)?;
+            put_slot(slot, tape, flat, flat.cells(), root)?;
             if at + 1 == self.key_columns {
                 key_to = root.len();
             }
@@ -103,7 +103,7 @@ impl Writer {
             out.extend_from_slice(&root[key_from..key_to]);
             put_place(child, element, out)?;
             for slot in &child.slots {
-                put_slot(slot, tape, flat.cells_of(element), out)?;
+                put_slot(slot, tape, flat, flat.cells_of(element), out)?;
             }
         }
         Some(())
@@ -139,18 +139,19 @@ fn put_place(child: &ChildSlots, element: &FlatElement, out: &mut Vec<u8>) -> Op
     Some(())
 }
 
-fn put_slot(slot: &Slot, tape: &Tape<'_>, cells: &[Option<usize>], out: &mut Vec<u8>) -> Option<()> {
-    let found = match slot.of {
+fn put_slot(slot: &Slot, tape: &Tape<'_>, flat: &Flat, cells: &[FlatCell], out: &mut Vec<u8>) -> Option<()> {
+    let cell = match slot.of {
         Some(at) => *cells.get(at)?,
-        None => None,
+        None => FlatCell::Null,
     };
-    match found {
-        Some(at) => put_value(slot.ty, &slot.native, &tape.get(at)?.value, out),
-        None if slot.nullable => {
+    match cell {
+        FlatCell::At(at) => put_value(slot.ty, &slot.native, &tape.get(at)?.value, out),
+        FlatCell::Text(number) => put_value(slot.ty, &slot.native, &Plain::Text(flat.text(number)?.into()), out),
+        FlatCell::Null if slot.nullable => {
             out.put_i32(-1);
             Some(())
         }
-        None => None,
+        FlatCell::Null => None,
     }
 }
 
