@@ -165,9 +165,19 @@ pub struct Flat {
     pub(crate) elements: Vec<FlatElement>,
     /// The key's canonical bytes, then the path to the element that is being made.
     pub(crate) path: Vec<u8>,
+    /// Arrays whose rows are still to be made: a number of the rules', and a place of the tape.
+    pub(crate) arrays: Vec<(usize, usize)>,
 }
 
 impl Flat {
+    pub(crate) fn clear(&mut self) {
+        self.cells.clear();
+        self.texts.clear();
+        self.elements.clear();
+        self.path.clear();
+        self.arrays.clear();
+    }
+
     /// The root's cells from its first column on, in the layout's order; those of
     /// elements follow.
     pub fn cells(&self) -> &[FlatCell] {

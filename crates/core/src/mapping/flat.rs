@@ -1,14 +1,13 @@
 //! The rules as they are for plain records: those of which each field is, in the
 //! order of the rules, one column's value as it stands, a key's value as its text,
-//! or one child table's array of such records. The inverse of the rules gives such a record back as it
-//! is: with the same fields in the same order, and nothing left for a residue. So
-//! the law needs no proof for it, and any other record is told to be none.
-
-use std::collections::HashSet;
+//! a document of such fields, or one child table's array of such records. The
+//! inverse of the rules gives such a record back as it is: with the same fields in
+//! the same order, and nothing left for a residue. So the law needs no proof for
+//! it, and any other record is told to be none.
 
 use super::rules::{self, Elements, NullBack, ObjectRules, Origin, Presence};
 use super::{Mapping, cast};
-use crate::flat::{ChildId, Entry, Flat, FlatCell, FlatElement, Plain, Tape};
+use crate::flat::{Entry, Flat, FlatCell, FlatElement, Plain, Tape};
 use crate::key::Key;
 use crate::path::{Path, Step};
 use crate::shape::{ChildShape, FieldType, Layout};
@@ -22,17 +21,35 @@ pub struct FlatRules {
     key: Vec<usize>,
 }
 
-/// The rules of one object, in the order in which its fields must stand.
+/// The rules of one object.
 #[derive(Clone, Debug)]
 struct Object {
-    columns: Vec<Column>,
+    /// How many columns it has.
+    columns: usize,
+    fields: Vec<Field>,
     children: Vec<Child>,
+}
+
+/// A field of the source, in the order in which they must stand.
+#[derive(Clone, Debug)]
+struct Field {
+    name: Vec<u8>,
+    is: Is,
+}
+
+/// What a field is.
+#[derive(Clone, Debug)]
+enum Is {
+    /// The value of a column, of this number among the object's.
+    Column(usize, Column),
+    /// The array of a child table, of this number among the object's.
+    Child(usize),
+    /// A document.
+    Nested(Vec<Field>),
 }
 
 #[derive(Clone, Debug)]
 struct Column {
-    /// The source's field.
-    name: Vec<u8>,
     ty: FieldType,
     chars_max: Option<u64>,
     absent: Absent,
@@ -59,8 +76,6 @@ enum Absent {
 
 #[derive(Clone, Debug)]
 struct Child {
-    /// The source's field.
-    name: Vec<u8>,
     /// The target's field, of which the rows' ids are made.
     field: String,
     /// Its number among the layout's child tables.
@@ -86,32 +101,46 @@ pub(super) fn compile(mapping: &Mapping) -> Option<FlatRules> {
 }
 
 fn object(rules: &ObjectRules, tables: &mut usize) -> Option<Object> {
-    let columns: Vec<Column> = rules.columns.iter().map(column).collect::<Option<_>>()?;
-    let mut children = Vec::with_capacity(rules.children.len());
-    for rule in &rules.children {
+    let (mut fields, mut children) = (Vec::new(), Vec::with_capacity(rules.children.len()));
+    for (number, rule) in rules.columns.iter().enumerate() {
+        let (path, column) = column(rule)?;
+        place(&mut fields, path.steps(), Is::Column(number, column))?;
+    }
+    for (number, rule) in rules.children.iter().enumerate() {
         let table = *tables;
         *tables += 1;
-        let name = field(&rule.path)?;
         let of = match rule.elements {
             Elements::Documents => Of::Documents(object(&rule.rules, tables)?),
             Elements::Scalars => Of::Scalars(scalar(&rule.rules)?),
         };
-        children.push(Child { name, field: rule.field.clone(), table, of });
+        children.push(Child { field: rule.field.clone(), table, of });
+        place(&mut fields, rule.path.steps(), Is::Child(number))?;
     }
-    // Two rules of one field would give it back twice.
-    are_distinct(columns.iter().map(|column| &column.name).chain(children.iter().map(|child| &child.name)))
-        .then_some(Object { columns, children })
+    Some(Object { columns: rules.columns.len(), fields, children })
 }
 
-fn are_distinct<'a>(mut names: impl Iterator<Item = &'a Vec<u8>>) -> bool {
-    let mut seen = HashSet::new();
-    names.all(|name| seen.insert(name))
+/// Puts a field where the inverse of the rules puts it: see [`super::base::set`].
+/// `None`: two rules are of one field, or one is of what is inside another's.
+fn place(fields: &mut Vec<Field>, steps: &[Step], is: Is) -> Option<()> {
+    let (Step::Field(name), rest) = steps.split_first()? else { return None };
+    let there = fields.iter_mut().find(|field| field.name == name.as_bytes());
+    match (there, rest.is_empty()) {
+        (None, true) => fields.push(Field { name: name.as_bytes().to_vec(), is }),
+        (None, false) => {
+            let mut inside = Vec::new();
+            place(&mut inside, rest, is)?;
+            fields.push(Field { name: name.as_bytes().to_vec(), is: Is::Nested(inside) });
+        }
+        (Some(Field { is: Is::Nested(inside), .. }), false) => return place(inside, rest, is),
+        (Some(_), _) => return None,
+    }
+    Some(())
 }
 
-fn column(rule: &rules::Column) -> Option<Column> {
+fn column(rule: &rules::Column) -> Option<(&Path, Column)> {
     match &rule.origin {
-        Origin::Path(path) if rule.null_back == NullBack::Missing => of_rule(rule, field(path)?),
-        Origin::KeyText(path) => Some(Column { form: Form::KeyText, ..of_rule(rule, field(path)?)? }),
+        Origin::Path(path) if rule.null_back == NullBack::Missing => Some((path, of_rule(rule)?)),
+        Origin::KeyText(path) => Some((path, Column { form: Form::KeyText, ..of_rule(rule)? })),
         _ => None,
     }
 }
@@ -119,116 +148,130 @@ fn column(rule: &rules::Column) -> Option<Column> {
 /// The one column of an array of scalars.
 fn scalar(rules: &ObjectRules) -> Option<Column> {
     match (rules.columns.as_slice(), rules.children.is_empty()) {
-        ([column], true) if matches!(column.origin, Origin::Element) => of_rule(column, Vec::new()),
+        ([column], true) if matches!(column.origin, Origin::Element) => of_rule(column),
         _ => None,
     }
 }
 
-fn of_rule(rule: &rules::Column, name: Vec<u8>) -> Option<Column> {
+fn of_rule(rule: &rules::Column) -> Option<Column> {
     let absent = match (&rule.default, rule.presence) {
         (None, Presence::Nullable) => Absent::Null,
         _ => Absent::Special,
     };
-    let chars_max = rule.fit.chars_max();
-    let form = Form::AsItStands;
-    (!rule.fit.changes()).then_some(Column { name, ty: rule.ty, chars_max, absent, form })
-}
-
-/// The name of a path of one field.
-fn field(path: &Path) -> Option<Vec<u8>> {
-    match path.steps() {
-        [Step::Field(name)] => Some(name.as_bytes().to_vec()),
-        _ => None,
-    }
+    let (chars_max, form) = (rule.fit.chars_max(), Form::AsItStands);
+    (!rule.fit.changes()).then_some(Column { ty: rule.ty, chars_max, absent, form })
 }
 
 impl FlatRules {
     /// The cells of a record; `false`: it is not plain.
     pub fn flatten(&self, tape: &Tape<'_>, out: &mut Flat) -> bool {
-        out.cells.clear();
-        out.texts.clear();
-        out.elements.clear();
-        out.path.clear();
-        let Some(at) = columns(&self.root.columns, tape, 0, tape.len(), out) else { return false };
+        out.clear();
+        self.record(tape, out).is_some()
+    }
+
+    fn record(&self, tape: &Tape<'_>, out: &mut Flat) -> Option<()> {
+        self.root.columns(tape, 0, tape.len(), out)?;
         for column in &self.key {
-            match out.cells.get(*column) {
-                Some(FlatCell::Text(number)) => order::write_text(&out.texts[*number], &mut out.path),
-                Some(FlatCell::At(at)) => match tape.get(*at).map(|entry| &entry.value) {
-                    Some(Plain::Text(text)) => order::write_text(text, &mut out.path),
-                    Some(value) => match value.to_value() {
-                        Some(value) => order::write(&value, &mut out.path),
-                        None => return false,
-                    },
-                    None => return false,
+            match out.cells.get(*column)? {
+                FlatCell::Text(number) => order::write_text(out.texts.get(*number)?, &mut out.path),
+                FlatCell::At(at) => match &tape.get(*at)?.value {
+                    Plain::Text(text) => order::write_text(text, &mut out.path),
+                    value => order::write(&value.to_value()?, &mut out.path),
                 },
-                Some(FlatCell::Null) | None => return false,
+                FlatCell::Null => return None,
             }
         }
-        children(&self.root.children, tape, at, tape.len(), None, out) == Some(tape.len())
+        self.root.children(tape, 0, None, out)
     }
 }
 
-/// The entry at a place before `end`, when it has this name.
-fn named<'t, 'a>(tape: &'t Tape<'a>, at: usize, end: usize, name: &[u8]) -> Option<&'t Entry<'a>> {
-    tape.get(at).filter(|entry| at < end && entry.name == name)
+impl Object {
+    /// Takes the cells of an object's columns, and notes where its arrays begin.
+    fn columns(&self, tape: &Tape<'_>, at: usize, end: usize, out: &mut Flat) -> Option<()> {
+        let first = out.cells.len();
+        out.cells.resize(first + self.columns, FlatCell::Null);
+        (fields(&self.fields, tape, at, end, first, out)? == end).then_some(())
+    }
+
+    /// Takes the rows of the arrays that were noted from this one on.
+    fn children(&self, tape: &Tape<'_>, noted: usize, parent: Option<usize>, out: &mut Flat) -> Option<()> {
+        for number in noted..out.arrays.len() {
+            let (child, at) = *out.arrays.get(number)?;
+            self.children.get(child)?.rows(tape, at, parent, out)?;
+        }
+        out.arrays.truncate(noted);
+        Some(())
+    }
 }
 
-/// Takes the cells of columns; the place after them. `None`: the object is not plain.
-fn columns(columns: &[Column], tape: &Tape<'_>, mut at: usize, end: usize, out: &mut Flat) -> Option<usize> {
-    for column in columns {
-        match named(tape, at, end, &column.name) {
-            Some(entry) => {
-                let cell = column.cell(at, &entry.value, out)?;
-                out.cells.push(cell);
-                at += 1;
+/// Takes fields in their order; the place after them.
+fn fields(rules: &[Field], tape: &Tape<'_>, at: usize, end: usize, first: usize, out: &mut Flat) -> Option<usize> {
+    let mut at = at;
+    for field in rules {
+        let entry = tape.get(at).filter(|entry| at < end && entry.name == field.name);
+        let Some(Entry { value, .. }) = entry else {
+            if field.is.may_be_absent() {
+                continue;
             }
-            None if column.absent == Absent::Null => out.cells.push(FlatCell::Null),
-            None => return None,
-        }
+            return None;
+        };
+        at = match (&field.is, value) {
+            (Is::Column(number, column), value) => {
+                out.cells[first + number] = column.cell(at, value, out)?;
+                at + 1
+            }
+            (Is::Child(number), Plain::Array(reach)) => {
+                out.arrays.push((*number, at));
+                *reach
+            }
+            // Of a document without any of these fields nothing would be left.
+            (Is::Nested(inside), Plain::Document(reach)) if at + 1 < *reach => {
+                fields(inside, tape, at + 1, *reach, first, out).filter(|at| at == reach)?
+            }
+            _ => return None,
+        };
     }
     Some(at)
 }
 
-/// Takes the elements of child tables; the place after them.
-fn children(
-    children: &[Child],
-    tape: &Tape<'_>,
-    mut at: usize,
-    end: usize,
-    parent: Option<ChildId>,
-    out: &mut Flat,
-) -> Option<usize> {
-    for child in children {
-        // Without the array it would go back as an empty one.
-        let Plain::Array(reach) = named(tape, at, end, &child.name)?.value else { return None };
-        at += 1;
-        let mut position = 0;
-        while at < reach {
-            let path = out.path.len();
-            ChildShape::write_step(&child.field, position, &mut out.path);
-            at = child.element(tape, at, position, parent, out)?;
-            out.path.truncate(path);
-            position += 1;
+impl Is {
+    /// Whether a record without the field is plain all the same.
+    fn may_be_absent(&self) -> bool {
+        match self {
+            Is::Column(_, column) => column.absent == Absent::Null,
+            Is::Nested(inside) => inside.iter().all(|field| field.is.may_be_absent()),
+            // It would go back as an empty array.
+            Is::Child(_) => false,
         }
     }
-    Some(at)
 }
 
 impl Child {
-    fn element(
-        &self,
-        tape: &Tape<'_>,
-        at: usize,
-        position: usize,
-        parent: Option<ChildId>,
-        out: &mut Flat,
-    ) -> Option<usize> {
-        let id = ChildShape::key_of_path(&out.path);
+    /// Takes the rows of the array at this place.
+    fn rows(&self, tape: &Tape<'_>, at: usize, parent: Option<usize>, out: &mut Flat) -> Option<()> {
+        let Plain::Array(reach) = tape.get(at)?.value else { return None };
+        let (mut at, mut position) = (at + 1, 0);
+        while at < reach {
+            let path = out.path.len();
+            ChildShape::write_step(&self.field, position, &mut out.path);
+            at = self.row(tape, at, position, parent, out)?;
+            out.path.truncate(path);
+            position += 1;
+        }
+        Some(())
+    }
+
+    /// Takes the row of an element; the place after it.
+    fn row(&self, tape: &Tape<'_>, at: usize, position: usize, parent: Option<usize>, out: &mut Flat) -> Option<usize> {
+        let (id, number) = (ChildShape::key_of_path(&out.path), out.elements.len());
+        let parent = parent.and_then(|parent| out.elements.get(parent)).map(|parent| parent.id);
         out.elements.push(FlatElement { table: self.table, id, parent, position, first: out.cells.len() });
         match (&self.of, &tape.get(at)?.value) {
             (Of::Documents(object), Plain::Document(end)) => {
-                let at = columns(&object.columns, tape, at + 1, *end, out)?;
-                children(&object.children, tape, at, *end, Some(id), out).filter(|at| at == end)
+                let noted = out.arrays.len();
+                object.columns(tape, at + 1, *end, out)?;
+                object.children(tape, noted, Some(number), out)?;
+                Some(*end)
             }
             (Of::Scalars(column), Plain::Null) if column.absent == Absent::Null => {
                 out.cells.push(FlatCell::Null);
@@ -277,95 +320,4 @@ impl Column {
 
 fn chars_up_to(text: &str, max: u64) -> bool {
     text.len() as u64 <= max || text.chars().count() as u64 <= max
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::value::json;
-
-    const SPEC: &str = r#"
-migration = "flat"
-kind = "move"
-entity = "users"
-[source]
-url = "sqlite:a.db"
-table = "users"
-key = "_id"
-layout = "document"
-[target]
-url = "sqlite:b.db"
-table = "people"
-key = "id"
-[fields]
-id   = { from = "_id", type = "text" }
-name = { from = "name", type = "text", chars_max = 5 }
-age  = { from = "age", type = "int" }
-[unmapped]
-keep_in = "extra"
-"#;
-
-    fn mapping(spec: &str) -> Mapping {
-        Mapping::compile(&crate::spec::parse_move(spec, &|_| None).unwrap_or_else(|e| panic!("{e:?}"))).unwrap()
-    }
-
-    #[test]
-    fn rules_that_do_anything_more_have_no_flat_form() {
-        assert!(mapping(SPEC).flat().is_some());
-        for (from, to) in [
-            (r#"from = "age", type = "int""#, r#"sql = "age + 1", type = "int", back = { age = "age - 1" }"#),
-            (r#"from = "age", type = "int""#, r#"from = "a.age", type = "int""#),
-            (r#"from = "age", type = "int""#, r#"from = "name", type = "text""#),
-            (r#"from = "age", type = "int""#, r#"value = 1, type = "int""#),
-            (r#"chars_max = 5"#, r#"chars_max = 5, unfit = "cut""#),
-            (r#"from = "age", type = "int""#, r#"target_only = true, type = "int""#),
-        ] {
-            assert!(SPEC.contains(from), "{from}");
-            let changed = SPEC.replace(from, to);
-            match crate::spec::parse_move(&changed, &|_| None) {
-                Ok(spec) => assert!(Mapping::compile(&spec).unwrap().flat().is_none(), "{to}"),
-                Err(problems) => panic!("{to}: {problems:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn plain_records_are_told_from_others() {
-        let rules = mapping(SPEC).flat().unwrap();
-        let check = |text: &str, expected: bool| {
-            let (mut tape, mut flat) = (Tape::new(), Flat::default());
-            assert!(json::read_tape(text.as_bytes(), &mut tape), "{text}");
-            assert_eq!(rules.flatten(&tape, &mut flat), expected, "{text}");
-        };
-        check(r#"{"_id":"a","name":"b","age":1}"#, true);
-        check(r#"{"_id":"a","name":"bücü5","age":1}"#, true);
-        check(r#"{"_id":"a"}"#, true);
-        check(r#"{"_id":"a","age":1}"#, true);
-        check(r#"{"name":"b","age":1}"#, false);
-        check(r#"{"_id":null,"name":"b","age":1}"#, false);
-        check(r#"{"_id":"a","name":"b","age":null}"#, false);
-        check(r#"{"_id":"a","name":"b","age":1.0}"#, false);
-        check(r#"{"_id":"a","name":"b","age":"1"}"#, false);
-        check(r#"{"_id":"a","name":"bcdefg","age":1}"#, false);
-        check(r#"{"_id":"a","age":1,"name":"b"}"#, false);
-        check(r#"{"name":"b","_id":"a","age":1}"#, false);
-        check(r#"{"_id":"a","name":"b","age":1,"more":2}"#, false);
-        check(r#"{"_id":"a","_id":"b","age":1}"#, false);
-    }
-
-    #[test]
-    fn a_key_of_any_type_is_its_text() {
-        let cast = SPEC.replace(r#"from = "_id", type = "text""#, r#"from = "_id", type = "text", cast = true"#);
-        let rules = mapping(&cast).flat().unwrap();
-        let text = |text: &str| {
-            let (mut tape, mut flat) = (Tape::new(), Flat::default());
-            assert!(json::read_tape(text.as_bytes(), &mut tape), "{text}");
-            rules.flatten(&tape, &mut flat).then(|| flat.text(0).map(str::to_owned)).flatten()
-        };
-        assert_eq!(text(r#"{"_id":5}"#).as_deref(), Some("5"));
-        assert_eq!(text(r#"{"_id":"5"}"#).as_deref(), Some("\"5\""));
-        assert_eq!(text(r#"{"_id":"a"}"#).as_deref(), Some("a"));
-        assert_eq!(text(r#"{"_id":{"a":1}}"#), None);
-        assert_eq!(text(r#"{"_id":null}"#), None);
-    }
 }

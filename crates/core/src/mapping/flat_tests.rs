@@ -30,6 +30,8 @@ b     = { from = "b", type = "int", required = true }
 c     = { from = "c", type = "float", default = 1.5 }
 d     = { from = "d", type = "bool" }
 e     = { from = "e", type = "json" }
+f     = { from = "n.f", type = "text" }
+g     = { from = "n.g", type = "int" }
 lines = { from = "k", table = "lines", fields = { x = { from = "x", type = "text" }, y = { from = "y", type = "int", required = true }, notes = { from = "n", table = "notes", scalar = "note", type = "text" }, more = { from = "m", table = "more", fields = { z = { from = "z", type = "float" } } } } }
 tags  = { from = "t", table = "tags", scalar = "tag", type = "int" }
 UNMAPPED
@@ -106,6 +108,7 @@ fn record(key: BoxedStrategy<Value>) -> impl Strategy<Value = Document> {
         ("c", float()),
         ("d", d),
         ("e", scalar),
+        ("n", object(vec![("f", text()), ("g", int())])),
         ("k", array(line)),
         ("t", array(some(int()))),
     ];
@@ -209,7 +212,7 @@ proptest! {
 /// So that the test above looks at some.
 #[test]
 fn a_record_of_every_table_is_plain() {
-    let text = r#"{"_id":"a","a":"x","b":1,"c":0.5,"d":true,"e":"any","k":[{"x":"1","y":2,"n":["p",null],"m":[]},
+    let text = r#"{"_id":"a","a":"x","b":1,"c":0.5,"d":true,"e":"any","n":{"f":"y","g":7},"k":[{"x":"1","y":2,"n":["p",null],"m":[]},
                   {"y":3,"n":[],"m":[{"z":0.25},{}]}],"t":[1,null,3]}"#;
     let record = json::parse_document(text.as_bytes()).unwrap();
     let mapping = compiled("type = \"text\"", "[unmapped]\nkeep_in = \"extra\"");

@@ -23,6 +23,8 @@ mod reverse;
 mod rules;
 
 #[cfg(test)]
+mod flat_cases;
+#[cfg(test)]
 mod flat_tests;
 #[cfg(test)]
 mod law_tests;

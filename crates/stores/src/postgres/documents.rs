@@ -38,8 +38,8 @@ impl Documents {
         Some(row)
     }
 
-    /// Shows a document whose key fields are the key, which only texts are known
-    /// to be at once.
+    /// Shows a document whose key fields are the key, which only texts and integers
+    /// are known to be at once.
     fn show<'a>(&'a self, at: usize, tape: &mut Tape<'a>) -> Option<()> {
         let mut row = self.row(at)?;
         let parts = self.tables.tree.key.len();
@@ -51,9 +51,9 @@ impl Documents {
         }
         let named = self.tables.tree.key.iter().zip(&self.tables.facts.key).zip(keys);
         for ((name, column), key) in named {
-            let is_plain = column.native.wire == Wire::Text && !key.starts_with(ENCODED.as_bytes());
-            match top_level(tape, name)? {
-                Plain::Text(text) if is_plain && text.as_bytes() == key => {}
+            match (&column.native.wire, top_level(tape, name)?) {
+                (Wire::Text, Plain::Text(text)) if !key.starts_with(ENCODED.as_bytes()) && text.as_bytes() == key => {}
+                (Wire::Int8, Plain::Int(n)) if n.to_be_bytes() == key => {}
                 _ => return None,
             }
         }
