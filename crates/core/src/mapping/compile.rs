@@ -3,7 +3,7 @@
 use super::fit::Fit;
 use super::keys::KeyRules;
 use super::residue::FIX;
-use super::rules::{Child, Column, Conversion, Elements, NullBack, ObjectRules, Origin, Presence};
+use super::rules::{Child, Column, Conversion, Declared, Elements, NullBack, ObjectRules, Origin, Presence};
 use super::{Mapping, MappingError};
 use crate::expr::Expr;
 use crate::path::{Path, Step};
@@ -143,16 +143,22 @@ fn has_assigned_key(spec: &Spec) -> bool {
 }
 
 fn object(fields: &[FieldRule], level: &Level<'_>) -> Result<ObjectRules, MappingError> {
-    let mut rules =
-        ObjectRules { columns: Vec::new(), children: Vec::new(), residue: level.residue.map(str::to_owned) };
+    let residue = level.residue.map(str::to_owned);
+    let mut rules = ObjectRules { columns: Vec::new(), children: Vec::new(), declared: Vec::new(), residue };
     for (at, rule) in fields.iter().enumerate() {
         let is_taken = fields[..at].iter().any(|other| other.name == rule.name);
         if is_taken || level.residue == Some(rule.name.as_str()) || rule.name == FIX {
             return Err(bad(&rule.name, "the name of this field is taken"));
         }
         match &rule.child {
-            Some(child) => rules.children.push(child_rules(rule, child, level)?),
-            None => rules.columns.push(column(rule, level)?),
+            Some(child) => {
+                rules.declared.push(Declared::Child(rules.children.len()));
+                rules.children.push(child_rules(rule, child, level)?);
+            }
+            None => {
+                rules.declared.push(Declared::Column(rules.columns.len()));
+                rules.columns.push(column(rule, level)?);
+            }
         }
     }
     Ok(rules)

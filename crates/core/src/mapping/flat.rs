@@ -5,7 +5,7 @@
 //! the same order, and nothing left for a residue. So the law needs no proof for
 //! it, and any other record is told to be none.
 
-use super::rules::{self, Elements, NullBack, ObjectRules, Origin, Presence};
+use super::rules::{self, Declared, Elements, NullBack, ObjectRules, Origin, Presence};
 use super::{Mapping, cast};
 use crate::flat::{Entry, Flat, FlatCell, FlatElement, Plain, Tape};
 use crate::key::Key;
@@ -102,19 +102,24 @@ pub(super) fn compile(mapping: &Mapping) -> Option<FlatRules> {
 
 fn object(rules: &ObjectRules, tables: &mut usize) -> Option<Object> {
     let (mut fields, mut children) = (Vec::new(), Vec::with_capacity(rules.children.len()));
-    for (number, rule) in rules.columns.iter().enumerate() {
-        let (path, column) = column(rule)?;
-        place(&mut fields, path.steps(), Is::Column(number, column))?;
-    }
-    for (number, rule) in rules.children.iter().enumerate() {
-        let table = *tables;
-        *tables += 1;
-        let of = match rule.elements {
-            Elements::Documents => Of::Documents(object(&rule.rules, tables)?),
-            Elements::Scalars => Of::Scalars(scalar(&rule.rules)?),
-        };
-        children.push(Child { field: rule.field.clone(), table, of });
-        place(&mut fields, rule.path.steps(), Is::Child(number))?;
+    for declared in &rules.declared {
+        match *declared {
+            Declared::Column(number) => {
+                let (path, column) = column(&rules.columns[number])?;
+                place(&mut fields, path.steps(), Is::Column(number, column))?;
+            }
+            Declared::Child(number) => {
+                let rule = &rules.children[number];
+                let table = *tables;
+                *tables += 1;
+                let of = match rule.elements {
+                    Elements::Documents => Of::Documents(object(&rule.rules, tables)?),
+                    Elements::Scalars => Of::Scalars(scalar(&rule.rules)?),
+                };
+                children.push(Child { field: rule.field.clone(), table, of });
+                place(&mut fields, rule.path.steps(), Is::Child(number))?;
+            }
+        }
     }
     Some(Object { columns: rules.columns.len(), fields, children })
 }

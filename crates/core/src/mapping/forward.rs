@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::base::{self, Fields, Node};
 use super::residue::{self, FieldOrder};
 use super::rules::{
-    Child, Column, Conversion, Elements, NullBack, ObjectRules, Origin, Presence, Trail, place, place_of,
+    Child, Column, Conversion, Declared, Elements, NullBack, ObjectRules, Origin, Presence, Trail, place, place_of,
 };
 use super::{MappingError, cast, parked};
 use crate::key::Key;
@@ -115,32 +115,40 @@ impl ObjectRules {
     /// The inverse of these columns. Child arrays are exact by their own
     /// residues, so v1's own arrays stand for them.
     fn base_of_forward<'a>(&'a self, v2: &'a Document, v1: &'a Document) -> Result<Fields<'a>, MappingError> {
-        let mut fields = self.base_of_columns(v2, None)?;
-        for child in &self.children {
-            let node = match child.path.get(v1) {
+        self.base(v2, None, |child| {
+            Ok(match child.path.get(v1) {
                 Some(array @ Value::Array(_)) => Node::Borrowed(array),
                 _ => Node::Array(Vec::new()),
-            };
-            base::set(&mut fields, child.path.steps(), node);
-        }
-        Ok(fields)
+            })
+        })
     }
 
-    /// The inverse of the columns alone; a column that is left out counts as null.
-    pub(super) fn base_of_columns<'a>(
+    /// The inverse of the rules in the order in which they are declared, with what
+    /// `array` gives for each child; a column that is left out counts as null.
+    pub(super) fn base<'a>(
         &'a self,
         v2: &'a Document,
         trail: Option<&Trail<'_>>,
+        mut array: impl FnMut(&'a Child) -> Result<Node<'a>, MappingError>,
     ) -> Result<Fields<'a>, MappingError> {
-        let mut fields: Fields<'a> = Vec::with_capacity(self.columns.len() + self.children.len());
+        let mut fields: Fields<'a> = Vec::with_capacity(self.declared.len());
         let mut shown = v2.iter();
-        for column in &self.columns {
-            // Columns usually stand in the order of the rules.
-            let value = match shown.next() {
-                Some((name, value)) if name == column.name => value,
-                _ => v2.get(&column.name).unwrap_or(&Value::Null),
-            };
-            column.back(value, v2, &mut fields, trail)?;
+        for declared in &self.declared {
+            match *declared {
+                Declared::Column(at) => {
+                    let column = &self.columns[at];
+                    // Columns usually stand in the order of the rules.
+                    let value = match shown.next() {
+                        Some((name, value)) if name == column.name => value,
+                        _ => v2.get(&column.name).unwrap_or(&Value::Null),
+                    };
+                    column.back(value, v2, &mut fields, trail)?;
+                }
+                Declared::Child(at) => {
+                    let child = &self.children[at];
+                    base::set(&mut fields, child.path.steps(), array(child)?);
+                }
+            }
         }
         Ok(fields)
     }

@@ -22,11 +22,11 @@ impl ObjectRules {
 
     fn reverse_object(&self, v2: &Document, trail: Option<&Trail<'_>>) -> Result<Value, MappingError> {
         self.check_fields(v2, trail)?;
-        let mut fields = self.base_of_columns(v2, trail).map_err(unusable)?;
-        for child in &self.children {
+        let array = |child: &Child| {
             let items = child.reverse_rows(v2.get(&child.field), trail)?;
-            base::set(&mut fields, child.path.steps(), Node::Owned(Value::Array(items)));
-        }
+            Ok(Node::Owned(Value::Array(items)))
+        };
+        let fields = self.base(v2, trail, array).map_err(unusable)?;
         let base = Value::Document(base::into_document(fields));
         self.with_residue(base, v2, trail)
     }

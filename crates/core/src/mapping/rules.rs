@@ -11,8 +11,18 @@ use crate::value::Value;
 pub(super) struct ObjectRules {
     pub columns: Vec<Column>,
     pub children: Vec<Child>,
+    /// Both, in the order in which the spec declares them: so the inverse gives
+    /// the fields back.
+    pub declared: Vec<Declared>,
     /// The residue's name in v2, or `None` when unmapped fields are refused.
     pub residue: Option<String>,
+}
+
+/// A rule by its number among the columns, or among the children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Declared {
+    Column(usize),
+    Child(usize),
 }
 
 /// One column.
