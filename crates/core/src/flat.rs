@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use crate::error::StoreResult;
 use crate::store::{BadRow, CheckpointStep, ChunkMax, Cursor, Fetched, Put, ScanRange};
-use crate::value::{Instant, Uuid, Value};
+use crate::value::{Document, Instant, Uuid, Value};
 use crate::verbatim::RowsPut;
 
 pub use crate::mapping::FlatRules;
@@ -62,6 +62,14 @@ impl Plain<'_> {
             Plain::Document(_) | Plain::Array(_) => return None,
         })
     }
+
+    /// The place after what stands at this one.
+    pub(crate) fn after(&self, at: usize) -> usize {
+        match self {
+            Plain::Document(reach) | Plain::Array(reach) => *reach,
+            _ => at + 1,
+        }
+    }
 }
 
 /// A field, or an element of an array, which has no name.
@@ -103,6 +111,32 @@ impl<'a> Tape<'a> {
     /// The entry at a place.
     pub fn get(&self, at: usize) -> Option<&Entry<'a>> {
         self.entries.get(at)
+    }
+
+    /// The value at a place; `None`: it has a field twice, or its name is no text.
+    pub fn value(&self, at: usize) -> Option<Value> {
+        let value = &self.get(at)?.value;
+        let mut place = at + 1;
+        match value {
+            Plain::Document(reach) => {
+                let mut document = Document::new();
+                while place < *reach {
+                    let field = self.get(place)?;
+                    document.push(std::str::from_utf8(field.name).ok()?, self.value(place)?).ok()?;
+                    place = field.value.after(place);
+                }
+                Some(Value::Document(document))
+            }
+            Plain::Array(reach) => {
+                let mut items = Vec::new();
+                while place < *reach {
+                    items.push(self.value(place)?);
+                    place = self.get(place)?.value.after(place);
+                }
+                Some(Value::Array(items))
+            }
+            scalar => scalar.to_value(),
+        }
     }
 
     /// Adds a scalar.

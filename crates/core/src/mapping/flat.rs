@@ -223,7 +223,7 @@ fn fields(rules: &[Field], tape: &Tape<'_>, at: usize, end: usize, first: usize,
         at = match (&field.is, value) {
             (Is::Column(number, column), value) => {
                 out.cells[first + number] = column.cell(at, value, out)?;
-                at + 1
+                value.after(at)
             }
             (Is::Child(number), Plain::Array(reach)) => {
                 out.arrays.push((*number, at));
@@ -284,7 +284,7 @@ impl Child {
             }
             (Of::Scalars(column), value) if column.takes(value) => {
                 out.cells.push(FlatCell::At(at));
-                Some(at + 1)
+                Some(value.after(at))
             }
             _ => None,
         }
@@ -315,9 +315,9 @@ impl Column {
             | (FieldType::Bytes, Plain::Bytes(_))
             | (FieldType::Instant, Plain::Instant(_))
             | (FieldType::Uuid, Plain::Uuid(_)) => true,
-            (_, Plain::Null | Plain::Document(_) | Plain::Array(_)) => false,
-            (ty, Plain::Other(value)) => cast::fits(value, ty),
+            (_, Plain::Null) => false,
             (FieldType::Json, _) => self.chars_max.is_none(),
+            (ty, Plain::Other(value)) => cast::fits(value, ty),
             _ => false,
         }
     }

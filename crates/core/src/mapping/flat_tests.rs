@@ -99,7 +99,7 @@ fn record(key: BoxedStrategy<Value>) -> impl Strategy<Value = Document> {
         ("n", array(some(text()))),
         ("m", array(object(vec![("z", float())]))),
     ]);
-    let scalar = prop_oneof![text(), int(), float()].boxed();
+    let any = prop_oneof![text(), int(), float(), array(text()), object(vec![("a", text()), ("b", int())])].boxed();
     let d = any::<bool>().prop_map(Value::Bool).boxed();
     let fields = vec![
         ("_id", key),
@@ -107,7 +107,7 @@ fn record(key: BoxedStrategy<Value>) -> impl Strategy<Value = Document> {
         ("b", int()),
         ("c", float()),
         ("d", d),
-        ("e", scalar),
+        ("e", any),
         ("n", object(vec![("f", text()), ("g", int())])),
         ("k", array(line)),
         ("t", array(some(int()))),
@@ -128,7 +128,7 @@ struct Rebuilt<'a> {
 impl<'a> Rebuilt<'a> {
     fn columns(&self, columns: &[crate::shape::ColumnShape], cells: &[FlatCell]) -> Document {
         let value = |cell: &FlatCell| match cell {
-            FlatCell::At(at) => self.tape.get(*at).unwrap().value.to_value().unwrap(),
+            FlatCell::At(at) => self.tape.value(*at).unwrap(),
             FlatCell::Text(number) => Value::text(self.flat.text(*number).unwrap()),
             FlatCell::Null => Value::Null,
         };

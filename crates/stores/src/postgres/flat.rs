@@ -10,6 +10,7 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::flat::{Flat, FlatCell, FlatElement, FlatRows, Plain, TableRows, Takes, Tape, Writes};
 use shearwater_core::shape::{ColumnShape, FieldType, Layout};
 use shearwater_core::store::{CheckpointStep, Put};
+use shearwater_core::value::Value;
 use shearwater_core::verbatim::RowsPut;
 
 use super::Postgres;
@@ -145,8 +146,11 @@ fn put_slot(slot: &Slot, tape: &Tape<'_>, flat: &Flat, cells: &[FlatCell], out: 
         None => FlatCell::Null,
     };
     match cell {
-        FlatCell::At(at) => put_value(slot.ty, &slot.native, &tape.get(at)?.value, out),
-        FlatCell::Text(number) => put_value(slot.ty, &slot.native, &Plain::Text(flat.text(number)?.into()), out),
+        FlatCell::At(at) => match put_scalar(slot.ty, &slot.native, &tape.get(at)?.value, out) {
+            Some(()) => Some(()),
+            None => put_ordinary(slot, tape.value(at)?, out),
+        },
+        FlatCell::Text(number) => put_ordinary(slot, Value::text(flat.text(number)?), out),
         FlatCell::Null if slot.nullable => {
             out.put_i32(-1);
             Some(())
@@ -155,28 +159,28 @@ fn put_slot(slot: &Slot, tape: &Tape<'_>, flat: &Flat, cells: &[FlatCell], out: 
     }
 }
 
-/// As [`to_cell`] of the value; `None` where that has an error to tell.
-fn put_value(ty: FieldType, native: &Native, value: &Plain<'_>, out: &mut Vec<u8>) -> Option<()> {
+/// The cell of a value of the most usual types; `None`: it takes [`put_ordinary`]
+/// to say what it is, and nothing was put.
+fn put_scalar(ty: FieldType, native: &Native, value: &Plain<'_>, out: &mut Vec<u8>) -> Option<()> {
     match (ty, &native.wire, value) {
-        (FieldType::Text, Wire::Text, Plain::Text(text)) => {
-            let fits = native.chars_max.is_none_or(|max| text.len() <= max) && !text.as_bytes().contains(&0);
+        (FieldType::Text, Wire::Text, Plain::Text(text))
             // A longer one may still have few enough characters.
-            if !fits {
-                return put_ordinary(ty, native, value, out);
-            }
+            if native.chars_max.is_none_or(|max| text.len() <= max) && !text.as_bytes().contains(&0) =>
+        {
             put_bytes(text.as_bytes(), out);
         }
         (FieldType::Int, Wire::Int8, Plain::Int(n)) => put_bytes(&n.to_be_bytes(), out),
         (FieldType::Float, Wire::Float8, Plain::Float(x)) => put_bytes(&x.to_be_bytes(), out),
         (FieldType::Bool, Wire::Bool, Plain::Bool(b)) => put_bytes(&[u8::from(*b)], out),
         (FieldType::Bytes, Wire::Bytea, Plain::Bytes(bytes)) => put_bytes(bytes, out),
-        _ => return put_ordinary(ty, native, value, out),
+        _ => return None,
     }
     Some(())
 }
 
-fn put_ordinary(ty: FieldType, native: &Native, value: &Plain<'_>, out: &mut Vec<u8>) -> Option<()> {
-    match to_cell(ty, native, &value.to_value()?).ok()? {
+/// The cell as the ordinary way makes it; `None` where that has a refusal to tell.
+fn put_ordinary(slot: &Slot, value: Value, out: &mut Vec<u8>) -> Option<()> {
+    match to_cell(slot.ty, &slot.native, &value).ok()? {
         Cell::Raw(bytes) => put_bytes(&bytes, out),
         Cell::Null => return None,
     }

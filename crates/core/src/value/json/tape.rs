@@ -137,32 +137,14 @@ mod tests {
     use crate::Document;
     use crate::value::json;
 
-    /// The document that a tape shows, from a place on.
-    fn document(tape: &Tape<'_>, mut at: usize, end: usize) -> Document {
-        let mut document = Document::new();
-        while at < end {
-            let entry = tape.get(at).unwrap();
-            let (value, next) = value(tape, at);
-            document.push(std::str::from_utf8(entry.name).unwrap(), value).unwrap();
-            at = next;
+    /// The document that a tape shows.
+    fn document(tape: &Tape<'_>) -> Document {
+        let (mut document, mut at) = (Document::new(), 0);
+        while let Some(entry) = tape.get(at) {
+            document.push(std::str::from_utf8(entry.name).unwrap(), tape.value(at).unwrap()).unwrap();
+            at = entry.value.after(at);
         }
         document
-    }
-
-    fn value(tape: &Tape<'_>, at: usize) -> (Value, usize) {
-        match &tape.get(at).unwrap().value {
-            Plain::Document(end) => (Value::Document(document(tape, at + 1, *end)), *end),
-            Plain::Array(end) => {
-                let (mut items, mut place) = (Vec::new(), at + 1);
-                while place < *end {
-                    let (item, next) = value(tape, place);
-                    items.push(item);
-                    place = next;
-                }
-                (Value::Array(items), *end)
-            }
-            scalar => (scalar.to_value().unwrap(), at + 1),
-        }
     }
 
     #[test]
@@ -178,7 +160,7 @@ mod tests {
         ] {
             let mut tape = Tape::new();
             assert!(read_tape(text.as_bytes(), &mut tape), "{text}");
-            assert_eq!(document(&tape, 0, tape.len()), json::parse_document(text.as_bytes()).unwrap(), "{text}");
+            assert_eq!(document(&tape), json::parse_document(text.as_bytes()).unwrap(), "{text}");
         }
     }
 
