@@ -113,6 +113,18 @@ impl<'a> Tape<'a> {
         self.entries.get(at)
     }
 
+    /// What a field of the record itself holds.
+    pub fn field(&self, name: &str) -> Option<&Plain<'a>> {
+        let mut at = 0;
+        loop {
+            let entry = self.get(at)?;
+            if entry.name == name.as_bytes() {
+                return Some(&entry.value);
+            }
+            at = entry.value.after(at);
+        }
+    }
+
     /// The value at a place; `None`: it has a field twice, or its name is no text.
     pub fn value(&self, at: usize) -> Option<Value> {
         let value = &self.get(at)?.value;

@@ -51,7 +51,7 @@ impl Documents {
         }
         let named = self.tables.tree.key.iter().zip(&self.tables.facts.key).zip(keys);
         for ((name, column), key) in named {
-            match (&column.native.wire, top_level(tape, name)?) {
+            match (&column.native.wire, tape.field(name)?) {
                 (Wire::Text, Plain::Text(text)) if !key.starts_with(ENCODED.as_bytes()) && text.as_bytes() == key => {}
                 (Wire::Int8, Plain::Int(n)) if n.to_be_bytes() == key => {}
                 _ => return None,
@@ -65,21 +65,6 @@ impl Documents {
 fn field<'a>(row: &mut cell::Bytes<'a>) -> Option<&'a [u8]> {
     let length = usize::try_from(row.i32().ok()?).ok()?;
     row.take(length).ok()
-}
-
-/// What a record's field holds.
-fn top_level<'t, 'a>(tape: &'t Tape<'a>, name: &str) -> Option<&'t Plain<'a>> {
-    let mut at = 0;
-    loop {
-        let entry = tape.get(at)?;
-        if entry.name == name.as_bytes() {
-            return Some(&entry.value);
-        }
-        at = match &entry.value {
-            Plain::Document(end) | Plain::Array(end) => *end,
-            _ => at + 1,
-        };
-    }
 }
 
 #[async_trait]

@@ -10,6 +10,7 @@ mod cell;
 mod census;
 mod condition;
 mod config;
+mod documents;
 mod error;
 pub(crate) mod evolve;
 mod facts;
@@ -119,6 +120,10 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
+    fn gives(&self) -> Option<&dyn shearwater_core::flat::Gives> {
+        if matches!(self.tables.tree.layout, Layout::Document(_)) { Some(self) } else { None }
+    }
+
     fn flags(&self) -> Option<&dyn shearwater_core::store::Flags> {
         self.own_flags()
     }

@@ -26,7 +26,13 @@ const FETCH_INLINE_MAX: usize = 32;
 /// Ranges that a split makes at most: a few for each core is all that helps.
 const SPLIT_PARTS_MAX: usize = 1_024;
 
-fn fetched(tables: &Tables, key: Key, raw: Option<RawRecord>, mark: Mark, sidecar: Sidecar) -> StoreResult<Fetched> {
+pub(super) fn fetched(
+    tables: &Tables,
+    key: Key,
+    raw: Option<RawRecord>,
+    mark: Mark,
+    sidecar: Sidecar,
+) -> StoreResult<Fetched> {
     let image = match raw {
         Some(raw) => Some(Image { record: tables.record_of(&key, &raw)?, parked: mark.parked }),
         None => None,
@@ -133,14 +139,14 @@ fn position(text: &str, parts: usize, what: &str) -> StoreResult<Vec<Cell>> {
 }
 
 /// The next rows `r` of a range, as a clause with its parameters.
-struct Window {
-    clause: String,
-    bound: Vec<Cell>,
-    from_the_beginning: bool,
+pub(super) struct Window {
+    pub(super) clause: String,
+    pub(super) bound: Vec<Cell>,
+    pub(super) from_the_beginning: bool,
 }
 
 impl Window {
-    fn of(tables: &Tables, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<Window> {
+    pub(super) fn of(tables: &Tables, range: &ScanRange, after: Option<&Cursor>, max: ChunkMax) -> StoreResult<Window> {
         let parts = tables.tree.key.len();
         let above = match (after, &range.low) {
             (Some(cursor), _) => Some(position(&cursor.0, parts, "cursor")?),
@@ -200,7 +206,7 @@ fn scan(
 }
 
 /// Rows without a key are no records, and are told rather than left out.
-fn null_keys(session: &Session, tables: &Tables) -> StoreResult<Option<BadRow>> {
+pub(super) fn null_keys(session: &Session, tables: &Tables) -> StoreResult<Option<BadRow>> {
     let conditions: Vec<String> = tables.tree.key.iter().map(|k| format!("{} IS NULL", quoted(k))).collect();
     let sql = format!("SELECT count(*) FROM {} WHERE {}", quoted(&tables.name), conditions.join(" OR "));
     let count: i64 = prepared(session, &sql)?
