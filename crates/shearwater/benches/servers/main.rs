@@ -105,6 +105,8 @@ async fn measure(sheet: &mut Sheet, servers: &Servers, pair: &Pair, records: u64
     let what = format!("{name}, {records}: peak memory of ours, MiB");
     let peak_mib = found.iter().map(|run| run.done.peak_mib).fold(0.0, f64::max);
     sheet.add(Line::figure(&what, peak_mib, Goal::AtMost(MEMORY_MIB_MAX)));
+    let what = format!("{name}, {records}: of the cores by ours, µs for each record");
+    sheet.add(Line::figure(&what, of(&|run| run.done.cpu_us_each), Goal::None));
     let what = format!("{name}, {records}: verification, records/s");
     sheet.add(Line::figure(&what, of(&|run| run.done.verified_per_s), Goal::None));
 }
