@@ -175,7 +175,7 @@ impl FlatRules {
     }
 
     fn record(&self, tape: &Tape<'_>, out: &mut Flat) -> Option<()> {
-        self.root.columns(tape, 0, tape.len(), out)?;
+        self.root.take_columns(tape, 0, tape.len(), out)?;
         for column in &self.key {
             match out.cells.get(*column)? {
                 FlatCell::Text(number) => order::write_text(out.texts.get(*number)?, &mut out.path),
@@ -186,23 +186,23 @@ impl FlatRules {
                 FlatCell::Null => return None,
             }
         }
-        self.root.children(tape, 0, None, out)
+        self.root.take_children(tape, 0, None, out)
     }
 }
 
 impl Object {
     /// Takes the cells of an object's columns, and notes where its arrays begin.
-    fn columns(&self, tape: &Tape<'_>, at: usize, end: usize, out: &mut Flat) -> Option<()> {
+    fn take_columns(&self, tape: &Tape<'_>, at: usize, end: usize, out: &mut Flat) -> Option<()> {
         let first = out.cells.len();
         out.cells.resize(first + self.columns, FlatCell::Null);
         (fields(&self.fields, tape, at, end, first, out)? == end).then_some(())
     }
 
     /// Takes the rows of the arrays that were noted from this one on.
-    fn children(&self, tape: &Tape<'_>, noted: usize, parent: Option<usize>, out: &mut Flat) -> Option<()> {
+    fn take_children(&self, tape: &Tape<'_>, noted: usize, parent: Option<usize>, out: &mut Flat) -> Option<()> {
         for number in noted..out.arrays.len() {
             let (child, at) = *out.arrays.get(number)?;
-            self.children.get(child)?.rows(tape, at, parent, out)?;
+            self.children.get(child)?.take_rows(tape, at, parent, out)?;
         }
         out.arrays.truncate(noted);
         Some(())
@@ -253,13 +253,13 @@ impl Is {
 
 impl Child {
     /// Takes the rows of the array at this place.
-    fn rows(&self, tape: &Tape<'_>, at: usize, parent: Option<usize>, out: &mut Flat) -> Option<()> {
+    fn take_rows(&self, tape: &Tape<'_>, at: usize, parent: Option<usize>, out: &mut Flat) -> Option<()> {
         let Plain::Array(reach) = tape.get(at)?.value else { return None };
         let (mut at, mut position) = (at + 1, 0);
         while at < reach {
             let path = out.path.len();
             ChildShape::write_step(&self.field, position, &mut out.path);
-            at = self.row(tape, at, position, parent, out)?;
+            at = self.take_row(tape, at, position, parent, out)?;
             out.path.truncate(path);
             position += 1;
         }
@@ -274,8 +274,8 @@ impl Child {
         match (&self.of, &tape.get(at)?.value) {
             (Of::Documents(object), Plain::Document(end)) => {
                 let noted = out.arrays.len();
-                object.columns(tape, at + 1, *end, out)?;
-                object.children(tape, noted, Some(number), out)?;
+                object.take_columns(tape, at + 1, *end, out)?;
+                object.take_children(tape, noted, Some(number), out)?;
                 Some(*end)
             }
             (Of::Scalars(column), Plain::Null) if column.absent == Absent::Null => {

@@ -253,8 +253,11 @@ fn unmarked(rows: &TableRows, marked: &HashSet<usize>) -> Bytes {
     if marked.is_empty() {
         return Bytes::from_owner(Shared(rows.bytes.clone()));
     }
-    let left = records(rows).enumerate().filter(|(at, _)| !marked.contains(at));
-    left.flat_map(|(_, row)| row.iter().copied()).collect()
+    let mut left = Vec::with_capacity(rows.bytes.len());
+    for (_, row) in records(rows).enumerate().filter(|(at, _)| !marked.contains(at)) {
+        left.extend_from_slice(row);
+    }
+    Bytes::from(left)
 }
 
 fn messages(mut rows: Bytes) -> impl Iterator<Item = Bytes> {
