@@ -4,6 +4,7 @@
 mod conformance;
 mod crash;
 mod direct;
+mod flat;
 #[path = "../inputs/mod.rs"]
 mod inputs;
 mod looking;
