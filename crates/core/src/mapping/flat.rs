@@ -267,7 +267,14 @@ impl Child {
     }
 
     /// Takes the row of an element; the place after it.
-    fn row(&self, tape: &Tape<'_>, at: usize, position: usize, parent: Option<usize>, out: &mut Flat) -> Option<usize> {
+    fn take_row(
+        &self,
+        tape: &Tape<'_>,
+        at: usize,
+        position: usize,
+        parent: Option<usize>,
+        out: &mut Flat,
+    ) -> Option<usize> {
         let (id, number) = (ChildShape::key_of_path(&out.path), out.elements.len());
         let parent = parent.and_then(|parent| out.elements.get(parent)).map(|parent| parent.id);
         out.elements.push(FlatElement { table: self.table, id, parent, position, first: out.cells.len() });

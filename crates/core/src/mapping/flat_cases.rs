@@ -1,4 +1,7 @@
+//! Which mappings have flat rules, and which records are plain by them.
+
 use super::*;
+use crate::flat::{Flat, FlatCell, Tape};
 use crate::value::json;
 
 const SPEC: &str = r#"

@@ -99,7 +99,8 @@ fn record(key: BoxedStrategy<Value>) -> impl Strategy<Value = Document> {
         ("n", array(some(text()))),
         ("m", array(object(vec![("z", float())]))),
     ]);
-    let any = prop_oneof![text(), int(), float(), array(text()), object(vec![("a", text()), ("b", int())])].boxed();
+    let whatever =
+        prop_oneof![text(), int(), float(), array(text()), object(vec![("a", text()), ("b", int())])].boxed();
     let d = any::<bool>().prop_map(Value::Bool).boxed();
     let fields = vec![
         ("_id", key),
@@ -107,7 +108,7 @@ fn record(key: BoxedStrategy<Value>) -> impl Strategy<Value = Document> {
         ("b", int()),
         ("c", float()),
         ("d", d),
-        ("e", any),
+        ("e", whatever),
         ("n", object(vec![("f", text()), ("g", int())])),
         ("k", array(line)),
         ("t", array(some(int()))),
