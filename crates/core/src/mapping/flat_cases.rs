@@ -35,8 +35,6 @@ fn rules_that_do_anything_more_have_no_flat_form() {
     for (from, to) in [
         (r#"from = "age", type = "int""#, r#"sql = "age + 1", type = "int", back = { age = "age - 1" }"#),
         (r#"from = "age", type = "int""#, r#"from = "a[0]", type = "int""#),
-        (r#"from = "age", type = "int""#, r#"from = "name.age", type = "int""#),
-        (r#"from = "age", type = "int""#, r#"from = "name", type = "text""#),
         (r#"from = "age", type = "int""#, r#"value = 1, type = "int""#),
         (r#"chars_max = 5"#, r#"chars_max = 5, unfit = "cut""#),
         (r#"from = "age", type = "int""#, r#"target_only = true, type = "int""#),
@@ -77,7 +75,7 @@ fn plain_records_are_told_from_others() {
 #[test]
 fn documents_inside_are_columns_too() {
     let age = r#"from = "age", type = "int""#;
-    let spec = SPEC.replace(age, r#"from = "a.b.age", type = "int" }\nsize = { from = "a.size", type = "float""#);
+    let spec = SPEC.replace(age, "from = \"a.b.age\", type = \"int\" }\nsize = { from = \"a.size\", type = \"float\"");
     let rules = mapping(&spec).flat().unwrap();
     let check = |text: &str, expected: Option<[FlatCell; 4]>| {
         let (mut tape, mut flat) = (Tape::new(), Flat::default());

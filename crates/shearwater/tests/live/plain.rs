@@ -180,7 +180,7 @@ async fn walk(source: String, name: &str) {
     let other = tempfile::tempdir().unwrap();
     let stage = stage(other.path(), &source, &targets[1]).await;
     let refused = ordinary(&*stage.setup.source, &*stage.setup.target, &stage.setup.mapping).await;
-    let letters = run(&["dead-letters"], &urls, place.path());
+    let letters = run(&["dead-letters", "--max", "1000"], &urls, place.path());
     let letters = letters["dead_letters"].as_array().unwrap().iter().map(|letter| {
         let word = |name: &str| letter[name].as_str().unwrap().to_owned();
         assert_eq!(letter["authority"], Json::from("source"));
