@@ -2,6 +2,7 @@
 //! target can hold, each with what the source said when it was kept. One counts
 //! as long as the source says the same.
 
+use super::Shapes;
 use crate::store::Image;
 use crate::value::{Document, Value};
 
@@ -37,5 +38,13 @@ pub(super) fn set(v1: &mut Image, field: &str, stray: Option<(Value, Value)>) {
 pub(super) fn keep(from: &Image, to: &mut Image) {
     if let Some(strays) = from.parked.get(STRAYS) {
         to.parked.set(STRAYS, strays.clone());
+    }
+}
+
+impl Shapes {
+    /// Whether what is parked beside a record of the source has values of
+    /// looked-up fields that only the target can hold.
+    pub fn has_strays(parked: &Document) -> bool {
+        parked.get(STRAYS).is_some()
     }
 }

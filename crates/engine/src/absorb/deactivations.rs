@@ -21,6 +21,10 @@ use crate::failpoint;
 /// The note with the number of the next piece, or of one before it.
 const NEXT_NOTE: &str = "absorb-deactivated-next";
 
+/// How far the clocks of two machines may be apart, in days: pieces of one day
+/// and of the next may stand in the wrong order by that much.
+const CLOCKS_APART_DAYS_MAX: i64 = 1;
+
 /// The note with records that were undone, which are spared.
 const SPARED_NOTE: &str = "absorb-spared";
 
@@ -70,17 +74,29 @@ impl Carrier {
         self.journal().note(&note_of(piece)).await?.map(|text| read(&text)).transpose()
     }
 
-    /// Writes down who is about to be deactivated.
-    pub(super) async fn note_down(&self, noted: &Noted) -> Result<(), Fault> {
-        let text = written(noted)?;
-        let mut piece = self.next_piece().await?;
-        // Another process may write down its own in this place.
-        while self.journal().note_once(&note_of(piece), &text).await? != text {
+    /// Writes down who is about to be deactivated: the first of them, as many as
+    /// the day still allows. Answers how many.
+    ///
+    /// Each place of the list is written once, and by somebody who has counted
+    /// every place before it; so the day's most holds whoever else writes.
+    pub(super) async fn note_down(&self, day: i64, mut entries: Vec<Entry>, per_day_max: u64) -> Result<usize, Fault> {
+        let mut piece = self.end().await?;
+        loop {
+            let left = per_day_max.saturating_sub(self.noted_before(piece, day).await?.len() as u64);
+            entries.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            if entries.is_empty() {
+                return Ok(0);
+            }
+            let text = written(&Noted { day, entries: entries.clone() })?;
+            if self.journal().note_once(&note_of(piece), &text).await? == text {
+                break;
+            }
+            // Another process has written down its own in this place.
             piece += 1;
         }
         self.journal().set_note(NEXT_NOTE, &(piece + 1).to_string()).await?;
         failpoint::hit("absorb-deactivation-noted");
-        Ok(())
+        Ok(entries.len())
     }
 
     /// Where the list goes on, or a little before.
@@ -89,6 +105,15 @@ impl Carrier {
             Some(text) => text.parse().map_err(|_| damaged("its end is no number")),
             None => Ok(0),
         }
+    }
+
+    /// The first place in which nobody has written yet.
+    async fn end(&self) -> Result<u64, Fault> {
+        let mut end = self.next_piece().await?;
+        while self.noted(end).await?.is_some() {
+            end += 1;
+        }
+        Ok(end)
     }
 
     /// Shows every piece of the list, the first first.
@@ -104,13 +129,14 @@ impl Carrier {
     /// The keys of records that were, or were about to be, deactivated on a day,
     /// in the order in which they were written down.
     pub async fn noted_on(&self, day: i64) -> Result<Vec<String>, Fault> {
-        let mut end = self.next_piece().await?;
-        while self.noted(end).await?.is_some() {
-            end += 1;
-        }
+        self.noted_before(self.end().await?, day).await
+    }
+
+    /// The same of what stands before a place.
+    async fn noted_before(&self, mut end: u64, day: i64) -> Result<Vec<String>, Fault> {
         let mut pieces = Vec::new();
         while let Some(before) = end.checked_sub(1) {
-            match self.noted(before).await?.filter(|noted| noted.day >= day) {
+            match self.noted(before).await?.filter(|noted| noted.day >= day - CLOCKS_APART_DAYS_MAX) {
                 Some(noted) => pieces.push(noted),
                 None => break,
             }

@@ -2,7 +2,7 @@
 //! none will be left, and what stands in the way.
 
 use serde::{Deserialize, Serialize};
-use shearwater_core::absorb::Home;
+use shearwater_core::absorb::{Home, Shapes};
 use shearwater_core::journal::Journal;
 use shearwater_core::lifecycle::absorb::{Census, Phase, State};
 use shearwater_core::lifecycle::{Lifecycle, Status, VerifyTotals};
@@ -110,8 +110,15 @@ impl Carrier {
     /// Records of the source beside which something stands that only v2 has,
     /// given by nobody but its clients: it goes when the sidecar goes.
     pub async fn beside(&self) -> Result<u64, Fault> {
-        let rules = &self.setup.spec.base;
-        let is_given = |rule: &&FieldRule| rule.from == RuleFrom::TargetOnly && !rules.target.key.contains(&rule.name);
+        let (rules, shapes) = (&self.setup.spec.base, &self.setup.shapes);
+        // What is looked up can be looked up again.
+        let is_looked_up = |name: &str| {
+            shapes.joins().fields.iter().any(|field| field.field == name)
+                || shapes.references().iter().any(|reference| reference.rule().field == name)
+        };
+        let is_given = |rule: &&FieldRule| {
+            rule.from == RuleFrom::TargetOnly && !rules.target.key.contains(&rule.name) && !is_looked_up(&rule.name)
+        };
         let fields: Vec<&str> = rules.fields.iter().filter(is_given).map(|rule| rule.name.as_str()).collect();
         let source = self.setup.source().await.map_err(Fault::source)?;
         let (mut count, mut after) = (0, None);
@@ -123,6 +130,7 @@ impl Carrier {
                 let parked = found.image.as_ref().map(|image| &image.parked);
                 parked.is_some_and(|parked| {
                     fields.iter().any(|field| parked.get(field).is_some_and(|value| !value.is_null()))
+                        || Shapes::has_strays(parked)
                 })
             };
             count += page.records.iter().filter(has_some).count() as u64;

@@ -124,6 +124,7 @@ impl Carrier {
                     "the target does not give the record up: others there name it",
                 )
                 .await?;
+                failpoint::hit("absorb-held");
                 self.write_home(epoch, &row.key, stamp_of(row), Held { returning: None, ..held }).await?;
                 return Err(fault);
             }

@@ -18,7 +18,6 @@ use shearwater_core::store::{Expect, Fetched, Side};
 use shearwater_core::value::{Date, Instant, LocalTimestamp, Value};
 
 use super::carry::{Landed, stamp_of, unchanged};
-use super::deactivations::Noted;
 use super::place::Place;
 use super::{BATCH, Carrier, Fault, Protection};
 use crate::records::Shape;
@@ -157,8 +156,9 @@ impl Carrier {
         for found in &chosen {
             entries.push(self.entry(found).await?);
         }
-        self.note_down(&Noted { day: tried.day, entries }).await?;
-        for found in chosen {
+        // Another process may have deactivated some since they were counted.
+        let allowed = self.note_down(tried.day, entries, stragglers.per_day_max).await?;
+        for found in chosen.into_iter().take(allowed) {
             tried.keys.insert(found.key.to_text());
             let done = match self.deactivate_one(state, &stragglers, &found).await {
                 // One that cannot be shown in v2 does not hold up the others.

@@ -20,6 +20,7 @@ use shearwater_core::{Document, Key};
 use super::carry::stamp_of;
 use super::deactivations::{Entry, damaged};
 use super::place::Place;
+use super::returning::is_held;
 use super::{Carrier, Fault};
 use crate::records::Shape;
 
@@ -52,6 +53,9 @@ pub enum Undone {
     Already,
     /// It stays as it is: somebody has changed it since.
     Changed,
+    /// It stays: the target does not give it up, because others there name it,
+    /// and a dead letter says so.
+    Held,
 }
 
 /// What came of undoing some.
@@ -65,6 +69,10 @@ pub struct Undoing {
     pub changed: u64,
     /// Their keys, the first of them.
     pub changed_keys: Vec<String>,
+    /// Records that the target does not give up.
+    pub held: u64,
+    /// Their keys, the first of them.
+    pub held_keys: Vec<String>,
     /// Keys that were asked for and are not on the list.
     pub unlisted: Vec<String>,
 }
@@ -72,15 +80,15 @@ pub struct Undoing {
 impl Undoing {
     /// Counts one.
     pub fn add(&mut self, key: &str, undone: Undone) {
-        match undone {
-            Undone::Back => self.undone += 1,
-            Undone::Already => self.already += 1,
-            Undone::Changed => {
-                self.changed += 1;
-                if self.changed_keys.len() < NAMED_MAX {
-                    self.changed_keys.push(key.to_owned());
-                }
-            }
+        let (count, keys) = match undone {
+            Undone::Back => (&mut self.undone, None),
+            Undone::Already => (&mut self.already, None),
+            Undone::Changed => (&mut self.changed, Some(&mut self.changed_keys)),
+            Undone::Held => (&mut self.held, Some(&mut self.held_keys)),
+        };
+        *count += 1;
+        if let Some(keys) = keys.filter(|keys| keys.len() < NAMED_MAX) {
+            keys.push(key.to_owned());
         }
     }
 }
@@ -145,6 +153,7 @@ impl Carrier {
             match step {
                 // Somebody else wrote it: it is judged again.
                 Err(Fault::Store(_, error)) if matches!(error.kind, StoreErrorKind::ExpectFailed { .. }) => {}
+                Err(fault) if is_held(&fault) => return Ok(Undone::Held),
                 Err(fault) => return Err(fault),
                 Ok(()) => came = true,
             }

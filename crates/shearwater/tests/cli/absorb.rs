@@ -149,7 +149,7 @@ fn keys_are_not_assigned_where_there_are_no_tables() {
 }
 
 #[test]
-fn going_back_to_planned_warns_of_what_only_v2_has() {
+fn giving_up_warns_of_what_only_v2_has() {
     let mut t = bob_and_alice();
     t.ok("start absorb.toml");
     t.ok("advance");
@@ -159,5 +159,12 @@ fn going_back_to_planned_warns_of_what_only_v2_has() {
     t.ok("rollback");
     t.ok("start absorb.toml");
     t.ok("rollback --json");
+    t.say("and again, for good");
+    t.ok("start absorb.toml");
+    t.ok("advance");
+    t.ok("bulk bob-into-alice --set manager=Moe --where name=gte.C");
+    t.ok("rollback");
+    t.ok("status");
+    t.ok("withdraw");
     t.check("absorb_beside");
 }

@@ -62,16 +62,19 @@ async fn undo(context: &Context, args: &DeactivationsArgs, opened: &Opened) -> O
     };
     let undone = amount::counted(number("undone"), "deactivation", "deactivations");
     let mut text = format!("{undone} undone, {} back already\n", amount::count(number("already")));
-    if number("changed") > 0 {
-        let keys = named("changed_keys").join(" ");
-        text.push_str(&format!("{} changed since, and left as they are: {keys}\n", amount::count(number("changed"))));
+    let stay = [
+        ("changed", "changed_keys", "changed since, and left as they are"),
+        ("held", "held_keys", "held by other records of the target that name them, and left there"),
+    ];
+    for (count, keys, why) in stay.into_iter().filter(|(count, ..)| number(count) > 0) {
+        text.push_str(&format!("{} {why}: {}\n", amount::count(number(count)), named(keys).join(" ")));
     }
     let unlisted = named("unlisted");
     if !unlisted.is_empty() {
         text.push_str(&format!("not on the list of deactivations: {}\n", unlisted.join(" ")));
     }
     context.console.answer(&report, &text)?;
-    Ok(if number("changed") == 0 && unlisted.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(if number("changed") == 0 && number("held") == 0 && unlisted.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 /// One line of the list.

@@ -219,7 +219,11 @@ pub async fn act(setup: &Setup, command: Command) -> Outcome<Value> {
 /// Has a command done, and says where that led.
 async fn step(context: &Context, setup: &Setup, command: Command) -> Outcome<Exit> {
     let before = state(setup.journal.as_ref()).await?;
-    if (&command, before.phase) == (&Command::Rollback, Phase::Prepare) && before.undoes() {
+    let takes_sidecars = matches!(
+        (&command, before.phase),
+        (Command::Rollback, Phase::Prepare) | (Command::Withdraw, Phase::Planned | Phase::Prepare)
+    );
+    if takes_sidecars && before.entering.is_none() && before.uses_sidecars() {
         warn_of_loss(context, setup).await?;
     }
     let report = act(setup, command.clone()).await?;
@@ -249,11 +253,11 @@ async fn step(context: &Context, setup: &Setup, command: Command) -> Outcome<Exi
     Ok(if mismatches > 0 { Exit::Mismatches } else { Exit::Done })
 }
 
-/// The one way back that is no way back for what stands beside records.
+/// The ways that are no way back for what stands beside records.
 async fn warn_of_loss(context: &Context, setup: &Setup) -> Outcome<()> {
     let carrier = Carrier { setup: setup.clone(), without: None };
     let beside =
-        carrier.beside().await.map_err(|fault| Failure::new(Exit::Store, "rollback/beside", fault.to_string()))?;
+        carrier.beside().await.map_err(|fault| Failure::new(Exit::Store, "absorb/beside", fault.to_string()))?;
     if beside > 0 {
         let records = amount::counted(beside, "record has", "records have");
         context.console.note(&format!(

@@ -108,6 +108,7 @@ fn rollback(report: &Report) -> String {
         ("complete", _) => "not possible any more".to_owned(),
         ("withdrawn" | "planned", _) => "nothing to take back: the source serves".to_owned(),
         ("rollback", _) => "it is under way".to_owned(),
+        ("prepare", _) => "no record has to go back; what only v2 has, kept beside records, goes for good".to_owned(),
         (_, Some(counts)) => {
             format!("loses nothing; {} back, one by one", amount::counted(counts.moved, "record goes", "records go"))
         }
