@@ -5,6 +5,7 @@
 
 use super::identity::Pairs;
 use super::{Shapes, strays};
+use crate::Key;
 use crate::mapping::MappingError;
 use crate::shape::{ColumnShape, Layout, TableShape};
 use crate::spec::KeyReference;
@@ -25,7 +26,7 @@ pub struct Reference {
 
 impl Reference {
     pub(super) fn of(rule: &KeyReference, migration: &str) -> Reference {
-        let pairs = Pairs::of(&rule.migration, rule.ty, 1);
+        let pairs = Pairs::of(&rule.migration, rule.ty, rule.from.len());
         Reference { pairs, is_own: rule.migration == migration, rule: rule.clone() }
     }
 
@@ -63,9 +64,20 @@ impl Reference {
         })
     }
 
-    /// The key in its source of the record that a row of the source names.
-    pub fn named<'i>(&self, v1: &'i Image) -> Option<&'i Value> {
-        v1.record.get(&self.rule.from).filter(|value| !value.is_null())
+    /// The key in its source of the record that a row of the source names: none
+    /// if it lacks any field of it.
+    pub fn named(&self, v1: &Image) -> Option<Key> {
+        let value = |field: &String| v1.record.get(field).filter(|value| !value.is_null()).cloned();
+        self.rule.from.iter().map(value).collect::<Option<Vec<Value>>>().map(Key::composite)
+    }
+
+    /// What a row of the source says there, whole or not.
+    fn said(&self, v1: &Image) -> Value {
+        let value = |field: &String| v1.record.get(field).cloned().unwrap_or(Value::Null);
+        match self.rule.from.as_slice() {
+            [field] => value(field),
+            fields => Value::Array(fields.iter().map(value).collect()),
+        }
     }
 
     /// The key in the target that was looked up for a row of the source.
@@ -82,11 +94,12 @@ impl Reference {
     /// says, if the row still says it.
     pub fn strayed<'i>(&self, v1: &'i Image) -> Option<&'i Value> {
         let (was, is) = strays::of(v1, &self.rule.field)?;
-        (was == v1.record.get(&self.rule.from).unwrap_or(&Value::Null)).then_some(is)
+        (*was == self.said(v1)).then_some(is)
     }
 
     /// Puts what was looked up for a row of the source beside it.
     pub fn set(&self, v1: &mut Image, found: Option<Value>) {
+        let said = self.said(v1);
         match found {
             Some(value) => v1.parked.set(self.rule.field.as_str(), value),
             None => v1.parked.remove(&self.rule.field),
@@ -95,7 +108,7 @@ impl Reference {
             Some(Value::Document(named)) => named,
             _ => Document::new(),
         };
-        named.set(self.rule.field.as_str(), v1.record.get(&self.rule.from).cloned().unwrap_or(Value::Null));
+        named.set(self.rule.field.as_str(), said);
         v1.parked.set(NAMED, named);
     }
 
@@ -103,22 +116,26 @@ impl Reference {
     /// program may have written it after its record had moved.
     pub fn is_as_named(&self, v1: &Image) -> bool {
         let Some(Value::Document(named)) = v1.parked.get(NAMED) else { return true };
-        named.get(&self.rule.field).is_none_or(|named| named == v1.record.get(&self.rule.from).unwrap_or(&Value::Null))
+        named.get(&self.rule.field).is_none_or(|named| *named == self.said(v1))
     }
 
     /// A row of the source whose record names this one in the target now;
     /// `named` is its key in its source, `None`: it is one of the target's own.
-    pub fn follow(&self, v1: &mut Image, now: Option<&Value>, named: Option<Value>) {
+    pub fn follow(&self, v1: &mut Image, now: Option<&Value>, named: Option<Key>) {
         strays::set(v1, &self.rule.field, None);
         match (named, now) {
             (Some(named), _) => {
-                v1.record.set(self.rule.from.as_str(), named);
+                for (field, value) in self.rule.from.iter().zip(named.values()) {
+                    v1.record.set(field.as_str(), value.clone());
+                }
             }
             (None, None) => {
-                v1.record.set(self.rule.from.as_str(), Value::Null);
+                for field in &self.rule.from {
+                    v1.record.set(field.as_str(), Value::Null);
+                }
             }
             (None, Some(now)) => {
-                let was = v1.record.get(&self.rule.from).cloned().unwrap_or(Value::Null);
+                let was = self.said(v1);
                 strays::set(v1, &self.rule.field, Some((was, now.clone())));
             }
         }
@@ -156,7 +173,7 @@ impl Reference {
     pub fn unsayable(&self) -> MappingError {
         MappingError {
             code: "absorb/reference",
-            path: self.rule.from.clone(),
+            path: self.rule.from.join(", "),
             message: "it names a record of the target's own, which the source cannot name".to_owned(),
             hint: Some("read it in shape v2; a rollback keeps the reference beside the source's row".to_owned()),
         }

@@ -2,6 +2,7 @@
 //! the source, which its records name.
 
 use super::fields::{check_name, read_type};
+use super::looked_up::lines;
 use super::read::{Item, Reader, Section};
 use super::stores::required_text;
 use super::{FieldRule, LayoutSpec, RuleFrom, StoreSpec};
@@ -58,11 +59,8 @@ pub(super) fn read(
     key: &[String],
     fields: &mut [FieldRule],
 ) -> Joins {
-    let Some(mut section) = root.take("joins").and_then(|item| reader.section(item, "[joins]")) else {
-        return Joins::default();
-    };
     let mut joins = Joins::default();
-    for item in section.take_all() {
+    for item in lines(reader, root, "joins") {
         if let Some(join) = read_join(reader, item, source, &joins.tables) {
             joins.tables.push(join);
         }
@@ -71,8 +69,7 @@ pub(super) fn read(
         let RuleFrom::Path(path) = &rule.from else { continue };
         let [Step::Field(name), Step::Field(column)] = path.steps() else { continue };
         let Some(join) = joins.tables.iter().find(|join| join.name == *name) else { continue };
-        let is_plain = !rule.cast && rule.default.is_none() && rule.unfit.is_none() && rule.child.is_none();
-        if !is_plain || key.contains(&rule.name) {
+        if !rule.only_names() || key.contains(&rule.name) {
             let message = format!(
                 "`{}` is taken out of another table, which its rule or its place in the key does not allow",
                 rule.name
@@ -89,8 +86,7 @@ pub(super) fn read(
             column: column.clone(),
         };
         joins.fields.push(field);
-        rule.from = RuleFrom::TargetOnly;
-        rule.required = false;
+        rule.look_up();
     }
     joins
 }

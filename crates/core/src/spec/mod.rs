@@ -10,6 +10,7 @@ mod identity;
 mod joins;
 mod lists;
 mod literal;
+mod looked_up;
 mod merge;
 mod read;
 mod references;

@@ -227,7 +227,11 @@ fn absorbing(moving: &Value) -> Value {
                 "properties": {
                     "migration": { "description": "The migration that assigned the keys", "type": "string" },
                     "table": { "description": "The table of the target in which those records live", "type": "string" },
-                    "key": { "description": "Its key", "type": "string" }
+                    "key": { "description": "Its key", "type": "string" },
+                    "by": {
+                        "description": "Where the other record's key in its source has several fields: the v1 fields with them, in its order",
+                        "type": "array", "items": { "type": "string" }, "minItems": 1
+                    }
                 }
             }
         },

@@ -94,7 +94,7 @@ impl Referred {
         for row in rows.iter_mut() {
             let value = match (reference.strayed(row), reference.named(row)) {
                 (Some(own), _) => Some(own.clone()),
-                (None, Some(named)) => found.get(&Key::single(named.clone())).cloned(),
+                (None, Some(named)) => found.get(&named).cloned(),
                 (None, None) => None,
             };
             reference.set(row, value);
@@ -105,8 +105,7 @@ impl Referred {
     /// The keys of the source that rows name, each once.
     fn named(&self, rows: &[&mut Image]) -> Vec<Key> {
         let named = rows.iter().filter(|row| self.reference.strayed(row).is_none());
-        let mut keys: Vec<Key> =
-            named.filter_map(|row| self.reference.named(row)).map(|value| Key::single(value.clone())).collect();
+        let mut keys: Vec<Key> = named.filter_map(|row| self.reference.named(row)).collect();
         keys.sort();
         keys.dedup();
         keys
@@ -127,10 +126,8 @@ impl Referred {
     }
 
     /// The source's key of a record of the target; `None`: it is one of the target's own.
-    async fn source_of(&self, value: &Value) -> Result<Option<Value>, Fault> {
-        let found =
-            self.pairing.source_of(&Key::single(value.clone())).await.map_err(|error| self.unprepared(error))?;
-        Ok(found.and_then(|key| key.values().first().cloned()))
+    async fn source_of(&self, value: &Value) -> Result<Option<Key>, Fault> {
+        self.pairing.source_of(&Key::single(value.clone())).await.map_err(|error| self.unprepared(error))
     }
 
     /// Whether a record that is named lives in the target.
