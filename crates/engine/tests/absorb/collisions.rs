@@ -24,11 +24,6 @@ async fn merged(world: &World) -> Process {
     process
 }
 
-async fn back(process: &Process) {
-    process.done(Command::Rollback).await;
-    process.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
-}
-
 #[tokio::test]
 async fn a_merged_record_is_both_and_parts_as_both_were() {
     let world = World::new(5).with(MERGE);
@@ -39,14 +34,14 @@ async fn a_merged_record_is_both_and_parts_as_both_were() {
     assert_eq!(process.field(Shape::V2, &v2(3), "email").await, "a3@alice.example".into());
     process.reconciled().await;
     assert_eq!(process.done(Command::Verify).await["mismatches"].as_u64(), Some(0));
-    back(&process).await;
+    process.back().await;
     assert_eq!((world.bobs(), world.people()), (bobs.clone(), people.clone()));
     assert_eq!(process.field(Shape::V2, &v2(3), "manager").await, "m".into(), "its own is parked");
     // And again.
     process.forward_to(Phase::Lazy).await;
     process.patch(Shape::V2, &v2(3), &[("status", "NEW".into())]).await;
     assert!(world.people().contains(&"bob-3|a3@alice.example|F3 L003|boss|NEW".to_owned()));
-    back(&process).await;
+    process.back().await;
     assert_eq!((world.bobs(), world.people()), (bobs, people));
     process.stop().await;
 }
@@ -58,7 +53,7 @@ async fn what_was_written_since_the_merge_stays_on_both_sides() {
     let process = merged(&world).await;
     world.alice().execute("UPDATE people SET email = 'since@alice.example' WHERE id = 'bob-3'", []).unwrap();
     process.patch(Shape::V1, &v1(3), &[("last", "Since".into())]).await;
-    back(&process).await;
+    process.back().await;
     bobs[2] = bobs[2].replace("u3@bob.example", "since@alice.example").replace("L003", "Since");
     let hers = people.iter_mut().find(|row| *row == HERS).unwrap();
     *hers = "bob-3|since@alice.example|F3 Since|boss|-".to_owned();

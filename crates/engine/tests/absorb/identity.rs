@@ -8,6 +8,7 @@ use shearwater_core::{Key, Value};
 use shearwater_engine::Serve;
 use shearwater_engine::records::{Edit, ListAsk, ServeError, Shape};
 
+use crate::scene::{Scene, code};
 use crate::world::{Process, World, document, rows};
 
 const NAMESPACE: &str = "6ba7b811-9dad-11d1-80b4-00c04fd430c8";
@@ -30,42 +31,24 @@ fn world(id: &str, identity: &str, more: &str) -> World {
              INSERT INTO customer VALUES (7, 'Own', 1, NULL)",
         )
         .unwrap();
-    let dir = world.dir.display();
-    world.whole = Some(format!(
-        r#"migration = "bob"
-kind = "absorb"
-entity = "customers"
-[source]
-url = "sqlite:{dir}/bob.db?sync=normal"
-table = "customers"
-key = "code"
-[source.columns]
-code = "text"
-name = "text"
-fax = "text"
-[target]
-url = "sqlite:{dir}/alice.db?sync=normal"
-table = "customer"
-key = "id"
-[fields]
-id = {{ target_only = true, type = "{id}" }}
-name = {{ from = "name", type = "text" }}
-{more}
-[require]
-rep = {{ type = "int" }}
-[identity]
-{identity}
-"#
-    ));
+    let scene = Scene {
+        migration: "bob",
+        table: "customers",
+        key: "code",
+        columns: "code = \"text\"\nname = \"text\"\nfax = \"text\"",
+        into: "customer",
+        fields: &format!(
+            "id = {{ target_only = true, type = \"{id}\" }}\nname = {{ from = \"name\", type = \"text\" }}\n{more}"
+        ),
+        require: "rep = { type = \"int\" }",
+        more: &format!("[identity]\n{identity}"),
+    };
+    world.whole = Some(scene.spec(&world));
     world
 }
 
 pub fn numbered() -> World {
     world("int", "assign = \"next\"", "")
-}
-
-fn code(code: &str) -> Key {
-    Key::single(code)
 }
 
 async fn numbers(process: &Process) -> Vec<(String, String)> {
@@ -117,8 +100,7 @@ async fn a_number_is_assigned_once_and_stays() {
     assert_eq!(process.field(Shape::V2, &Key::single(12), "name").await, "Drachenblut".into());
     // Back, and again: the same numbers.
     let there = numbers(&process).await;
-    process.done(Command::Rollback).await;
-    process.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
+    process.back().await;
     assert_eq!(alices(&world), before.1);
     let mut expect = before.0.clone();
     expect[1] = "ALFKI|Renamed|031".to_owned();

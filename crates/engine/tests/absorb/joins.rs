@@ -1,49 +1,38 @@
 //! Fields out of other tables of the source, and records that stand in several
 //! tables there.
 
+use shearwater_core::Value;
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::absorb::Phase;
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, Literal};
-use shearwater_core::{Key, Value};
 use shearwater_engine::Serve;
 use shearwater_engine::absorb::Fault;
 use shearwater_engine::absorb::carry::unchanged;
 use shearwater_engine::records::{Edit, ListAsk, ServeError, Shape};
 
+use crate::scene::{Scene, n};
 use crate::world::{Process, World, document, rows};
 
 fn spec(world: &World, columns: &str, fields: &str, more: &str) -> String {
-    let dir = world.dir.display();
-    format!(
-        r#"migration = "guests"
-kind = "absorb"
-entity = "guests"
-[source]
-url = "sqlite:{dir}/bob.db?sync=normal"
-table = "guests"
-key = "id"
-[source.columns]
-id = "int"
-name = "text"
-{columns}
-[target]
-url = "sqlite:{dir}/alice.db?sync=normal"
-table = "visitors"
-key = "id"
-[fields]
-id = {{ from = "id", type = "int" }}
-name = {{ from = "name", type = "text" }}
-{fields}
-[require]
-host = {{ type = "text" }}
-{more}"#
-    )
+    let scene = Scene {
+        migration: "guests",
+        table: "guests",
+        key: "id",
+        columns: &format!("id = \"int\"\nname = \"text\"\n{columns}"),
+        into: "visitors",
+        fields: &format!(
+            "id = {{ from = \"id\", type = \"int\" }}\nname = {{ from = \"name\", type = \"text\" }}\n{fields}"
+        ),
+        require: "host = { type = \"text\" }",
+        more,
+    };
+    scene.spec(world)
 }
 
 /// Bob's guests, who live at addresses in cities; the last one's is not there.
-fn normalised() -> World {
+pub fn normalised() -> World {
     let mut world = World::new(0);
     world
         .bob()
@@ -70,21 +59,12 @@ fn normalised() -> World {
     world
 }
 
-fn n(n: i64) -> Key {
-    Key::single(n)
-}
-
 fn visitors(world: &World) -> Vec<String> {
     rows(&world.alice(), "SELECT * FROM visitors ORDER BY id")
 }
 
 async fn bring(process: &Process, id: i64) {
     process.patch(Shape::V2, &n(id), &[("host", "h".into())]).await;
-}
-
-async fn back(process: &Process) {
-    process.done(Command::Rollback).await;
-    process.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
 }
 
 #[tokio::test]
@@ -122,7 +102,7 @@ async fn a_record_comes_with_what_other_tables_say_of_it() {
     process.patch(Shape::V2, &n(2), &[("town", "Kiel".into())]).await;
     assert_eq!(process.field(Shape::V2, &n(2), "town").await, "Kiel".into());
     assert_eq!(process.ask(Command::Verify).await.unwrap()["different"], 0);
-    back(&process).await;
+    process.back().await;
     let mut expect = before;
     expect[0] = "1|Anna|10".to_owned();
     expect[4] = "5|Eva|20".to_owned();
@@ -137,6 +117,18 @@ async fn a_record_comes_with_what_other_tables_say_of_it() {
         bring(&process, id).await;
     }
     assert_eq!(visitors(&world), ["1|Anna|Via 1|Bonn|h", "2|Ben|Gata 2|Oslo S|h", "5|Eva|Gata 2|Oslo S|h"]);
+    process.stop().await;
+}
+
+/// What can be looked up again is no loss; what a v2 client gave instead is told.
+#[tokio::test]
+async fn withdrawn_it_says_what_goes_with_it() {
+    let world = normalised();
+    let process = world.in_phase(Phase::Prepare).await;
+    process.patch(Shape::V1, &n(1), &[("name", "Anna".into())]).await;
+    process.patch(Shape::V2, &n(2), &[("town", "Kiel".into())]).await;
+    let told = process.done(Command::Withdraw).await;
+    assert_eq!((told["phase"].as_str(), told["dropped_beside"].as_u64()), (Some("withdrawn"), Some(1)));
     process.stop().await;
 }
 
@@ -191,7 +183,7 @@ async fn child_tables_of_the_source_go_along() {
     bring(&process, 2).await;
     assert_eq!(visitors(&world)[1], r#"2|Ben|[{"number":"051"}]|h"#);
     assert_eq!(process.ask(Command::Verify).await.unwrap()["different"], 0);
-    back(&process).await;
+    process.back().await;
     assert_eq!(before, ["1|0|030", "1|1|040", "2|0|050"]);
     assert_eq!((phones(), visitors(&world)), (["1|0|031", "1|1|7", "2|0|051"].map(str::to_owned).to_vec(), vec![]));
     process.stop().await;

@@ -191,8 +191,7 @@ async fn a_conflict_is_settled_by_rule_and_the_way_back_undoes_it() {
         assert!(world.people().contains(&format!("bob-2|{landed}|F2 L002|m|-")), "{:?}", world.people());
         // To Bob's clients it has its own e-mail.
         assert_eq!(process.field(Shape::V1, &v1(2), "email").await, "u2@bob.example".into());
-        process.done(Command::Rollback).await;
-        process.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
+        process.back().await;
         assert_eq!(world.bobs(), bobs, "{rule}");
         process.stop().await;
     }

@@ -7,14 +7,13 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command as Program, Stdio};
 use std::time::Duration;
 
 use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::absorb::Phase;
-use shearwater_engine::failpoint::FAILPOINT_ENV;
 use shearwater_engine::records::{Edit, Shape};
 
+use crate::child;
 use crate::world::{Process, World, document, v1, v2};
 
 const DIR_ENV: &str = "SHEARWATER_ABSORB_KILL_DIR";
@@ -140,12 +139,7 @@ async fn child() {
 }
 
 fn run(dir: &Path, failpoint: Option<&str>) -> bool {
-    let mut child = Program::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "kill::child", "--nocapture"]).env(DIR_ENV, dir).stdout(Stdio::null()).stderr(Stdio::null());
-    if let Some(failpoint) = failpoint {
-        child.env(FAILPOINT_ENV, failpoint);
-    }
-    child.status().unwrap().success()
+    child::run("kill::child", &[(DIR_ENV, dir.as_os_str())], failpoint)
 }
 
 #[test]

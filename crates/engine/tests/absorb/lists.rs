@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::params;
 use shearwater_core::Value;
-use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::absorb::Phase;
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, Literal, OrderTerm};
@@ -68,8 +67,7 @@ async fn walks_never_repeat_or_miss_a_record_while_they_move_and_go_back() {
         process.give_manager(n, "m").await;
     }
     process.forward_to(Phase::Drain).await;
-    process.done(Command::Rollback).await;
-    process.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
+    process.back().await;
     process.forward_to(Phase::Lazy).await;
     for n in USERS / 2..=USERS {
         process.give_manager(n, "m").await;

@@ -2,7 +2,9 @@
 //! with their protections on and off; stragglers, bulk updates, lists.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod child;
 mod collisions;
+mod held;
 mod holes;
 mod identity;
 mod joins;
@@ -12,7 +14,9 @@ mod kill_keys;
 mod lists;
 mod meeting;
 mod references;
+mod scene;
 mod servers;
 mod stragglers;
 mod undo;
+mod whole_keys;
 mod world;

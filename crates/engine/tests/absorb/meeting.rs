@@ -10,6 +10,7 @@ use shearwater_engine::absorb::census::{CENSUS_NOTE, Collision};
 use shearwater_engine::absorb::{Bulk, Line};
 use shearwater_engine::records::{Edit, Shape};
 
+use crate::scene::Scene;
 use crate::world::{Process, World, document, rows};
 
 /// Bob's customers and Alice's, some of whom are the same by their e-mail.
@@ -30,36 +31,18 @@ pub fn world() -> World {
              INSERT INTO customer VALUES (7, 'Own a', 1, 'a@x'), (20, 'Own b', 2, 'b@x'), (21, 'Own', 2, NULL)",
         )
         .unwrap();
-    let dir = world.dir.display();
-    world.whole = Some(format!(
-        r#"migration = "bob"
-kind = "absorb"
-entity = "customers"
-[source]
-url = "sqlite:{dir}/bob.db?sync=normal"
-table = "customers"
-key = "code"
-[source.columns]
-code = "text"
-name = "text"
-fax = "text"
-email = "text"
-[target]
-url = "sqlite:{dir}/alice.db?sync=normal"
-table = "customer"
-key = "id"
-[fields]
-id = {{ target_only = true, type = "int" }}
-name = {{ from = "name", type = "text" }}
-email = {{ from = "email", type = "text", unique = true }}
-[require]
-rep = {{ type = "int" }}
-[identity]
-assign = "next"
-[conflicts]
-email = {{ merge = {{ name = "source" }} }}
-"#
-    ));
+    let scene = Scene {
+        migration: "bob",
+        table: "customers",
+        key: "code",
+        columns: "code = \"text\"\nname = \"text\"\nfax = \"text\"\nemail = \"text\"",
+        into: "customer",
+        fields: "id = { target_only = true, type = \"int\" }\nname = { from = \"name\", type = \"text\" }\n\
+                 email = { from = \"email\", type = \"text\", unique = true }",
+        require: "rep = { type = \"int\" }",
+        more: "[identity]\nassign = \"next\"\n[conflicts]\nemail = { merge = { name = \"source\" } }",
+    };
+    world.whole = Some(scene.spec(&world));
     world
 }
 
@@ -82,11 +65,6 @@ async fn give_rep(process: &Process, codes: &[&str]) -> Vec<String> {
         });
     }
     words
-}
-
-async fn back(process: &Process) {
-    process.done(Command::Rollback).await;
-    process.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
 }
 
 async fn listed(process: &Process) -> Vec<String> {
@@ -112,7 +90,7 @@ async fn who_has_one_email_is_one_record_and_parts_as_both_were() {
         assert_eq!(process.field(Shape::V2, &Key::single(7), "rep").await, Value::Int(1));
         process.reconciled().await;
         assert_eq!(process.done(Command::Verify).await["mismatches"].as_u64(), Some(0));
-        back(&process).await;
+        process.back().await;
         assert_eq!((bobs(&world), alices(&world)), before);
         process.forward_to(Phase::Lazy).await;
     }
@@ -121,7 +99,7 @@ async fn who_has_one_email_is_one_record_and_parts_as_both_were() {
     world.alice().execute("UPDATE customer SET name = 'Since' WHERE id = 7", []).unwrap();
     process.write(Shape::V1, &Key::single("BERGS"), Edit::Delete).await.unwrap();
     assert_eq!(alices(&world), ["7|Since|1|a@x", "20|Own b|2|b@x", "21|Own|2|-"]);
-    back(&process).await;
+    process.back().await;
     assert_eq!(bobs(&world)[0], "ALFKI|Since|030|a@x");
     assert_eq!(alices(&world), ["7|Since|1|a@x", "20|Own b|2|b@x", "21|Own|2|-"]);
     process.stop().await;

@@ -2,141 +2,27 @@
 //! directions, wherever either record lives; what has no counterpart is refused
 //! by name, and what only the target can say comes back on the next move.
 
+use shearwater_core::Value;
 use shearwater_core::journal::Command;
 use shearwater_core::lifecycle::absorb::Phase;
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, Literal};
-use shearwater_core::{Key, Value};
 use shearwater_engine::Serve;
 use shearwater_engine::absorb::bulk::{Mode, Moved};
 use shearwater_engine::absorb::carry::unchanged;
 use shearwater_engine::absorb::place::Place;
 use shearwater_engine::absorb::{Bulk, Carrier, Line};
-use shearwater_engine::records::{Edit, ListAsk, ServeError, Shape};
+use shearwater_engine::records::{ListAsk, ServeError, Shape};
 
-use crate::world::{Process, World, document, rows};
-
-const CUSTOMERS: &str = r#"migration = "customers"
-kind = "absorb"
-entity = "customers"
-[source]
-url = "sqlite:{dir}/bob.db?sync=normal"
-table = "customers"
-key = "code"
-[source.columns]
-code = "text"
-name = "text"
-[target]
-url = "sqlite:{dir}/alice.db?sync=normal"
-table = "customer"
-key = "id"
-[fields]
-id = { target_only = true, type = "int" }
-name = { from = "name", type = "text" }
-[require]
-rep = { type = "int" }
-[identity]
-assign = "next"
-"#;
-
-const ORDERS: &str = r#"migration = "orders"
-kind = "absorb"
-entity = "orders"
-[source]
-url = "sqlite:{dir}/bob.db?sync=normal"
-table = "orders"
-key = "id"
-[source.columns]
-id = "int"
-customer = "text"
-note = "text"
-placed = "date"
-[target]
-url = "sqlite:{dir}/alice.db?sync=normal"
-table = "invoice"
-key = "id"
-[fields]
-id = { from = "id", type = "int" }
-customer_id = { from = "customer", type = "int" }
-[require]
-total = { type = "int" }
-[references]
-customer_id = { migration = "customers", table = "customer", key = "id" }
-"#;
-
-/// Bob's customers and their orders; Alice has a customer of her own, number 7.
-/// The fourth order names nobody, the fifth somebody who is not there.
-fn worlds(keep: &str) -> (World, World) {
-    let mut customers = World::new(0);
-    customers
-        .bob()
-        .execute_batch(
-            "CREATE TABLE customers (code TEXT PRIMARY KEY, name TEXT) WITHOUT ROWID; \
-             INSERT INTO customers VALUES ('ALFKI', 'Alfreds'), ('BERGS', 'Berglunds'), ('CHOPS', 'Chop-suey'); \
-             CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, note TEXT, placed TEXT); \
-             INSERT INTO orders VALUES (1, 'ALFKI', 'n1', '1996-07-04'), (2, 'BERGS', NULL, '1996-07-05'), \
-             (3, 'ALFKI', NULL, '1996-07-06'), (4, NULL, NULL, '1996-07-07'), (5, 'NOONE', NULL, '1996-07-08')",
-        )
-        .unwrap();
-    customers
-        .alice()
-        .execute_batch(
-            "CREATE TABLE customer (id INTEGER PRIMARY KEY NOT NULL, name TEXT, rep INTEGER NOT NULL); \
-             INSERT INTO customer VALUES (7, 'Own', 1); \
-             CREATE TABLE invoice (id INTEGER PRIMARY KEY NOT NULL, customer_id INTEGER, total INTEGER NOT NULL)",
-        )
-        .unwrap();
-    let mut orders = World::at(&customers.dir);
-    let dir = customers.dir.display().to_string();
-    customers.whole = Some(format!("{}{keep}\n", CUSTOMERS.replace("{dir}", &dir)));
-    orders.whole = Some(ORDERS.replace("{dir}", &dir));
-    (customers, orders)
-}
-
-fn code(code: &str) -> Key {
-    Key::single(code)
-}
-
-fn n(n: i64) -> Key {
-    Key::single(n)
-}
-
-fn orders(world: &World) -> Vec<String> {
-    rows(&world.bob(), "SELECT id, customer, note, placed FROM orders ORDER BY id")
-}
-
-fn invoices(world: &World) -> Vec<String> {
-    rows(&world.alice(), "SELECT id, customer_id, total FROM invoice ORDER BY id")
-}
-
-async fn bring_customer(process: &Process, number: i64) {
-    process.patch(Shape::V2, &n(number), &[("rep", Value::Int(3))]).await;
-}
-
-async fn bring_order(process: &Process, id: i64) {
-    process.patch(Shape::V2, &n(id), &[("total", Value::Int(10 * id))]).await;
-}
-
-/// The code and the field with which an update is refused.
-async fn refused(process: &Process, shape: Shape, id: i64, fields: &[(&str, Value)]) -> (String, String) {
-    match process.write(shape, &n(id), Edit::MergePatch(document(fields))).await {
-        Err(ServeError::Unprocessable { code, field, .. }) => (code, field),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn by(code: &str, field: &str) -> (String, String) {
-    (code.to_owned(), field.to_owned())
-}
-
-async fn back(process: &Process) {
-    process.done(Command::Rollback).await;
-    process.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
-}
+use crate::scene::{
+    Scene, bring_customer, bring_order, by, code, customers_and_orders, invoices, n, orders, planned, refused,
+};
+use crate::undo::{ALL, told};
+use crate::world::{World, document, rows};
 
 #[tokio::test]
 async fn a_reference_is_the_number_there_and_the_letters_here() {
-    let (bobs, world) = worlds("");
+    let (bobs, world) = customers_and_orders("");
     let customers = bobs.in_phase(Phase::Lazy).await;
     bring_customer(&customers, 8).await;
     let before = (orders(&world), invoices(&world));
@@ -172,7 +58,7 @@ async fn a_reference_is_the_number_there_and_the_letters_here() {
     };
     assert_eq!(process.walk(Shape::V1, named("ALFKI"), vec![], 2).await, ["2", "4"]);
     assert_eq!(process.walk(Shape::V1, named("BERGS"), vec![], 2).await, ["3"]);
-    back(&process).await;
+    process.back().await;
     let mut expect = before.0;
     expect[0] = "1|-|n2|1996-07-04".to_owned();
     expect[1] = "2|ALFKI|-|1996-07-05".to_owned();
@@ -185,7 +71,7 @@ async fn a_reference_is_the_number_there_and_the_letters_here() {
 
 #[tokio::test]
 async fn what_has_no_counterpart_is_refused_by_name_in_either_direction() {
-    let (bobs, world) = worlds("");
+    let (bobs, world) = customers_and_orders("");
     let customers = bobs.in_phase(Phase::Lazy).await;
     bring_customer(&customers, 8).await;
     let process = world.in_phase(Phase::Lazy).await;
@@ -226,7 +112,7 @@ async fn what_has_no_counterpart_is_refused_by_name_in_either_direction() {
 
 #[tokio::test]
 async fn a_reference_that_only_alice_can_hold_stays_beside_the_row_and_comes_back() {
-    let (bobs, world) = worlds("");
+    let (bobs, world) = customers_and_orders("");
     let customers = bobs.in_phase(Phase::Lazy).await;
     bring_customer(&customers, 8).await;
     let process = world.in_phase(Phase::Lazy).await;
@@ -239,7 +125,7 @@ async fn a_reference_that_only_alice_can_hold_stays_beside_the_row_and_comes_bac
         matches!(read, Err(ServeError::Unprocessable { code, .. }) if code == "absorb/reference"),
         "v1 has no word"
     );
-    back(&process).await;
+    process.back().await;
     assert_eq!((orders(&world), invoices(&world)), (before, vec![]));
     let letters = process.setup.journal.dead_letters(None, 10).await.unwrap();
     let told: Vec<(&str, &str)> = letters.iter().map(|one| (one.key.as_str(), one.code.as_str())).collect();
@@ -259,7 +145,7 @@ async fn a_reference_that_only_alice_can_hold_stays_beside_the_row_and_comes_bac
 #[tokio::test]
 async fn the_numbers_outlive_their_migration_only_where_the_spec_says_so() {
     for (keep, outlives) in [("keep = true", true), ("", false)] {
-        let (bobs, world) = worlds(keep);
+        let (bobs, world) = customers_and_orders(keep);
         let customers = bobs.in_phase(Phase::Lazy).await;
         for number in [8, 9, 10] {
             bring_customer(&customers, number).await;
@@ -300,7 +186,7 @@ async fn the_numbers_outlive_their_migration_only_where_the_spec_says_so() {
 
 #[tokio::test]
 async fn a_migration_does_not_end_while_others_need_its_keys() {
-    let (bobs, world) = worlds("");
+    let (bobs, world) = customers_and_orders("");
     let customers = bobs.in_phase(Phase::Lazy).await;
     let orders = world.in_phase(Phase::Lazy).await;
     for number in [8, 9, 10] {
@@ -326,16 +212,16 @@ async fn a_migration_does_not_end_while_others_need_its_keys() {
 
 #[tokio::test]
 async fn a_claim_ends_with_the_way_back() {
-    let (bobs, world) = worlds("");
+    let (bobs, world) = customers_and_orders("");
     let customers = bobs.in_phase(Phase::Lazy).await;
     let orders = world.in_phase(Phase::Lazy).await;
     let claimants = async || customers.setup.crosswalk.as_ref().unwrap().claimants().await.unwrap();
     assert_eq!(claimants().await, ["orders"]);
-    back(&customers).await;
+    customers.back().await;
     customers.refused(Command::Withdraw, "gate/claimed").await;
-    back(&orders).await;
+    orders.back().await;
     orders.done(Command::Rollback).await;
-    orders.until("planned", |state| state.phase == Phase::Planned && !state.prepared).await;
+    planned(&orders).await;
     assert_eq!(claimants().await, Vec::<String>::new());
     customers.done(Command::Withdraw).await;
     customers.until("over", |state| state.phase == Phase::Withdrawn).await;
@@ -347,7 +233,7 @@ async fn a_claim_ends_with_the_way_back() {
 /// next lands the record with what was looked up when it left.
 #[tokio::test]
 async fn a_move_left_on_its_way_lands_with_its_reference() {
-    let (bobs, world) = worlds("");
+    let (bobs, world) = customers_and_orders("");
     let customers = bobs.in_phase(Phase::Lazy).await;
     bring_customer(&customers, 8).await;
     let process = world.in_phase(Phase::Lazy).await;
@@ -369,38 +255,10 @@ async fn a_move_left_on_its_way_lands_with_its_reference() {
     assert_eq!(next.field(Shape::V1, &n(1), "customer").await, "ALFKI".into(), "the target's record stands");
     let all = next.all(Shape::V1).await;
     assert_eq!(all["1"].get("customer"), Some(&"ALFKI".into()));
-    back(&next).await;
+    next.back().await;
     assert_eq!(orders(&world)[0], "1|ALFKI|n1|1996-07-04");
     customers.stop().await;
     next.stop().await;
-}
-
-/// A target that keeps its references holds on to what is named: nothing is
-/// stuck, nobody is kept from reading, and it comes back when the others are.
-#[tokio::test]
-async fn what_alices_records_name_goes_back_after_them() {
-    let (bobs, world) = worlds("");
-    let held = "CREATE TRIGGER held BEFORE DELETE ON customer WHEN EXISTS (SELECT 1 FROM invoice WHERE customer_id = OLD.id) \
-                BEGIN SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed'); END";
-    world.alice().execute_batch(held).unwrap();
-    let customers = bobs.in_phase(Phase::Lazy).await;
-    let process = world.in_phase(Phase::Lazy).await;
-    for number in [8, 9] {
-        bring_customer(&customers, number).await;
-    }
-    bring_order(&process, 1).await;
-    let refusal = customers.refused(Command::Rollback, "absorb/held").await;
-    assert!(refusal.message.ends_with(": 1"), "{refusal}");
-    assert_eq!(rows(&world.alice(), "SELECT id FROM customer ORDER BY id"), ["7", "8"], "the other one is back");
-    assert_eq!(customers.all(Shape::V1).await.len(), 3);
-    assert_eq!(customers.field(Shape::V1, &code("ALFKI"), "name").await, "Alfreds".into());
-    let letter = customers.setup.journal.dead_letters(None, 10).await.unwrap().remove(0);
-    assert_eq!((letter.key.as_str(), letter.code.as_str()), ("ALFKI", "absorb/held"));
-    back(&process).await;
-    customers.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
-    assert_eq!(rows(&world.alice(), "SELECT id FROM customer ORDER BY id"), ["7"]);
-    customers.stop().await;
-    process.stop().await;
 }
 
 /// Bob's staff, who name each other.
@@ -416,38 +274,19 @@ fn staff() -> World {
         .unwrap();
     let table = "CREATE TABLE person (id INTEGER PRIMARY KEY NOT NULL, boss INTEGER, desk TEXT NOT NULL)";
     world.alice().execute_batch(table).unwrap();
-    let dir = world.dir.display();
-    world.whole = Some(format!(
-        r#"migration = "staff"
-kind = "absorb"
-entity = "staff"
-[source]
-url = "sqlite:{dir}/bob.db?sync=normal"
-table = "staff"
-key = "code"
-[source.columns]
-code = "text"
-boss = "text"
-seen = "date"
-[target]
-url = "sqlite:{dir}/alice.db?sync=normal"
-table = "person"
-key = "id"
-[fields]
-id = {{ target_only = true, type = "int" }}
-boss = {{ from = "boss", type = "int" }}
-[require]
-desk = {{ type = "text" }}
-[identity]
-assign = "next"
-[references]
-boss = {{ migration = "staff", table = "person", key = "id" }}
-[stragglers]
-activity = "seen"
-deactivate_after_days = 30
-deactivate = {{ desk = "none" }}
-"#
-    ));
+    let scene = Scene {
+        migration: "staff",
+        table: "staff",
+        key: "code",
+        columns: "code = \"text\"\nboss = \"text\"\nseen = \"date\"",
+        into: "person",
+        fields: "id = { target_only = true, type = \"int\" }\nboss = { from = \"boss\", type = \"int\" }",
+        require: "desk = { type = \"text\" }",
+        more: "[identity]\nassign = \"next\"\n\
+               [references]\nboss = { migration = \"staff\", table = \"person\", key = \"id\" }\n\
+               [stragglers]\nactivity = \"seen\"\ndeactivate_after_days = 30\ndeactivate = { desk = \"none\" }",
+    };
+    world.whole = Some(scene.spec(&world));
     world
 }
 
@@ -492,7 +331,12 @@ async fn records_that_name_each_other_move_from_the_top() {
     assert_eq!(people(), ["1|1|d", "2|1|d", "4|2|none"]);
     let letter = process.setup.journal.dead_letters(None, 10).await.unwrap().remove(0);
     assert_eq!((letter.key.as_str(), letter.code.as_str()), ("CEM", "absorb/reference"));
-    back(&process).await;
+    // Undone it names the same again; the one that was refused never left.
+    assert_eq!(told(&process.done(ALL).await), (1, 1, 0, "[] []".into()));
+    assert_eq!(people(), ["1|1|d", "2|1|d"]);
+    assert_eq!(process.field(Shape::V2, &n(4), "boss").await, Value::Int(2));
+    assert_eq!(process.field(Shape::V1, &code("DOT"), "boss").await, "BEN".into());
+    process.back().await;
     let staff = rows(&world.bob(), "SELECT code, boss, seen FROM staff WHERE seen IS NOT NULL");
     assert_eq!(staff, before);
     assert!(people().is_empty());

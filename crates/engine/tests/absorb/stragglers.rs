@@ -5,7 +5,8 @@ use shearwater_core::lifecycle::absorb::Phase;
 use shearwater_core::path::Path;
 use shearwater_core::query::{CompareOp, Filter, Literal};
 use shearwater_engine::absorb::bulk::{Mode, Moved};
-use shearwater_engine::absorb::{Bulk, Line};
+use shearwater_engine::absorb::stragglers::{Round, Tried};
+use shearwater_engine::absorb::{Bulk, Carrier, Flagged, Line, Setup};
 use shearwater_engine::records::Shape;
 
 use crate::world::{World, document, v1, v2};
@@ -91,5 +92,47 @@ async fn stragglers_are_deactivated_so_many_a_day() {
     assert_eq!(deactivated.len(), 5);
     assert_eq!(process.served.carrier().today().await.unwrap(), preview.next, "the list by which it can be undone");
     assert_eq!(process.served.carrier().preview().await.unwrap().left_today, 0);
+    process.stop().await;
+}
+
+/// A process that takes itself for the leader has counted what the day allows;
+/// then the whole round of another comes, which sets others down for the day.
+#[tokio::test]
+async fn the_days_most_holds_when_two_rounds_overlap() {
+    let world = World::new(24).without_collisions().with(STRAGGLERS);
+    let process = world.in_phase(Phase::Lazy).await;
+    let (setup, state) = (process.setup.clone(), process.state().await);
+    let (other, now) = (process.served.carrier().clone(), state.clone());
+    // The source is opened after the count, and before the records are chosen.
+    let flagged = Flagged::by(move || {
+        let (other, now) = (other.clone(), now.clone());
+        Box::pin(async move {
+            let round = other.deactivate(&now, &mut Tried::default()).await.unwrap();
+            assert_eq!(round.deactivated, 5);
+            other.setup.source().await
+        })
+    });
+    let late = Carrier { setup: Setup { flagged, ..setup }, without: None };
+    assert_eq!(late.deactivate(&state, &mut Tried::default()).await.unwrap(), Round::default());
+    let carrier = process.served.carrier();
+    assert_eq!((carrier.counts().await.unwrap().moved, carrier.today().await.unwrap().len()), (5, 5));
+    process.stop().await;
+}
+
+/// Both have counted, and write in the same place of the list.
+#[tokio::test]
+async fn the_days_most_holds_when_two_write_the_list_at_once() {
+    let world = World::new(24).without_collisions().with(STRAGGLERS);
+    let process = world.in_phase(Phase::Lazy).await;
+    let state = process.state().await;
+    // What they write down differs, so that one of them finds the place taken.
+    let other = World::at(&world.dir).with(&STRAGGLERS.replace("status = \"DEACTIVATED\", ", ""));
+    let other = Carrier { setup: other.setup().await, without: None };
+    let (mut first, mut second) = (Tried::default(), Tried::default());
+    let (first, second) =
+        tokio::join!(process.served.carrier().deactivate(&state, &mut first), other.deactivate(&state, &mut second));
+    assert_eq!(first.unwrap().deactivated + second.unwrap().deactivated, 5);
+    let listed = other.listed(None).await.unwrap();
+    assert_eq!(listed.values().map(Vec::len).sum::<usize>(), 5, "{listed:?}");
     process.stop().await;
 }

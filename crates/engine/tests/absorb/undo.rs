@@ -34,10 +34,10 @@ fn undo(keys: &[&str]) -> Command {
     Command::UndoDeactivations { keys: Some(keys.iter().map(|key| (*key).to_owned()).collect()) }
 }
 
-const ALL: Command = Command::UndoDeactivations { keys: None };
+pub const ALL: Command = Command::UndoDeactivations { keys: None };
 
 /// How many came back, were back, and stay; and the keys that are named.
-fn told(report: &serde_json::Value) -> (u64, u64, u64, String) {
+pub fn told(report: &serde_json::Value) -> (u64, u64, u64, String) {
     let number = |name: &str| report[name].as_u64().unwrap();
     let keys = format!("{} {}", report["changed_keys"], report["unlisted"]);
     (number("undone"), number("already"), number("changed"), keys)
@@ -104,8 +104,7 @@ async fn after_a_rollback_what_was_set_goes_and_what_was_before_comes() {
     process.forward_to(Phase::Drain).await;
     let there_and_back = async || {
         deactivated(&process, 3).await;
-        process.done(Command::Rollback).await;
-        process.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
+        process.back().await;
         assert_eq!(process.field(Shape::V2, &v2(1), "status").await, "DEACTIVATED".into());
     };
     there_and_back().await;
@@ -203,11 +202,9 @@ mod kill {
     //! The child is this test binary itself, running `undo::kill::child`.
 
     use std::path::Path;
-    use std::process::{Command as Program, Stdio};
-
-    use shearwater_engine::failpoint::FAILPOINT_ENV;
 
     use super::*;
+    use crate::child;
 
     const DIR_ENV: &str = "SHEARWATER_UNDO_KILL_DIR";
 
@@ -254,13 +251,7 @@ mod kill {
     }
 
     fn run(dir: &Path, failpoint: Option<&str>) -> bool {
-        let mut child = Program::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "undo::kill::child", "--nocapture"]).env(DIR_ENV, dir);
-        child.stdout(Stdio::null()).stderr(Stdio::null());
-        if let Some(failpoint) = failpoint {
-            child.env(FAILPOINT_ENV, failpoint);
-        }
-        child.status().unwrap().success()
+        child::run("undo::kill::child", &[(DIR_ENV, dir.as_os_str())], failpoint)
     }
 
     #[test]

@@ -19,6 +19,7 @@ use shearwater_engine::absorb::{
     Absorbing, Asked, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Protection, Referred, Setup, run,
 };
 use shearwater_engine::coordinator::CoordinatorOptions;
+use shearwater_engine::failpoint::FAILPOINT_ENV;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{ClientChange, Condition, Edit, Got, ListAsk, ServeError, Shape, WriteDone};
 use shearwater_engine::run::ask_in;
@@ -263,11 +264,21 @@ pub struct Process {
     pub served: Arc<Absorbing>,
 }
 
+/// How long a process may be silent: one that is to die keeps the next one
+/// waiting for so long, another must not lose its lease on a slow machine.
+fn lease() -> Duration {
+    match std::env::var_os(FAILPOINT_ENV) {
+        Some(_) => Duration::from_millis(400),
+        None => Duration::from_secs(10),
+    }
+}
+
 impl Process {
     pub async fn over(setup: Setup, name: &str, without: Option<Protection>) -> Process {
-        let options = MemberOptions { ttl: Duration::from_millis(400), poll: Duration::from_millis(3) };
+        let lease = lease();
+        let options = MemberOptions { ttl: lease, poll: Duration::from_millis(3) };
         let member = Member::<State>::join_journal(setup.journal.clone(), name, options).await.unwrap();
-        let options = CoordinatorOptions { lease: Duration::from_millis(400), poll: Duration::from_millis(5) };
+        let options = CoordinatorOptions { lease, poll: Duration::from_millis(5) };
         let coordinator = run::spawn(setup.clone(), member.clone(), options, without);
         let served = Absorbing::new(setup.clone(), member, Some(coordinator), Options { without });
         Process { setup, served }
@@ -309,6 +320,12 @@ impl Process {
             self.done(Command::Advance).await;
         }
         self.until("the member follows", |state| state.phase == phase && state.entering.is_none()).await;
+    }
+
+    /// Takes everybody back, and waits until they are.
+    pub async fn back(&self) {
+        self.done(Command::Rollback).await;
+        self.until("back", |state| state.phase == Phase::Prepare && state.entering.is_none()).await;
     }
 
     /// Waits until the journal, and this process's member, are as wanted.

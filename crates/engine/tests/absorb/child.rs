@@ -1,0 +1,18 @@
+//! A process that dies at a failpoint: this test binary itself, which runs one
+//! test with what that reads in its environment.
+#![cfg(debug_assertions)]
+
+use std::process::{Command, Stdio};
+
+use shearwater_engine::failpoint::FAILPOINT_ENV;
+
+/// Runs a test by its path until it ends or dies; whether it got to its end.
+pub fn run(test: &str, given: &[(&str, &std::ffi::OsStr)], failpoint: Option<&str>) -> bool {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture"]).envs(given.iter().copied());
+    child.stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some(failpoint) = failpoint {
+        child.env(FAILPOINT_ENV, failpoint);
+    }
+    child.status().unwrap().success()
+}
