@@ -19,13 +19,14 @@ use shearwater_engine::absorb::{
     Absorbing, Asked, Claims, Crosswalk, Flagged, Joined, Lookups, Options, Protection, Referred, Setup, run,
 };
 use shearwater_engine::coordinator::CoordinatorOptions;
-use shearwater_engine::failpoint::FAILPOINT_ENV;
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::records::{ClientChange, Condition, Edit, Got, ListAsk, ServeError, Shape, WriteDone};
 use shearwater_engine::run::ask_in;
 use shearwater_engine::{Member, Serve};
 use shearwater_stores::Create;
 use shearwater_stores::journal::{JournalPlace, JournalStore};
+
+use crate::child;
 
 pub const WAIT: Duration = Duration::from_secs(60);
 
@@ -264,12 +265,13 @@ pub struct Process {
     pub served: Arc<Absorbing>,
 }
 
-/// How long a process may be silent: one that is to die keeps the next one
-/// waiting for so long, another must not lose its lease on a slow machine.
+/// How long a process may be silent: of those that die, and of those that come
+/// after them, each waits for the other's lease; others must not lose theirs on a
+/// slow machine.
 fn lease() -> Duration {
-    match std::env::var_os(FAILPOINT_ENV) {
+    match std::env::var_os(child::CHILD_ENV) {
         Some(_) => Duration::from_millis(400),
-        None => Duration::from_secs(10),
+        None => Duration::from_secs(3),
     }
 }
 
