@@ -169,16 +169,22 @@ async fn an_idempotency_key_that_was_used_meanwhile_is_replayed() {
     assert!(scene.store.recall("once").await.unwrap().is_some_and(|row| row.answer == "third"));
 }
 
-/// A write that was admitted under an epoch that has passed, the store still being
-/// the authority; and a checkpoint of such puts.
+/// A write that was admitted under a role or an epoch that has passed, each by
+/// itself; and a checkpoint of such puts.
 #[tokio::test]
-async fn what_is_on_its_way_has_the_epoch_of_the_fence() {
+async fn what_is_on_its_way_has_the_role_and_the_epoch_of_the_fence() {
     let (scene, _) = Scene::new(Role::Authority).await;
-    let slow = scene.slow.clone();
-    let writing = scene.hold(async move { write(&slow, vec![put(user("a", 1), Expect::Any)]).await }).await;
-    scene.store.set_fence(fence(Role::Authority, 1), fence(Role::Authority, 2)).await.unwrap();
-    let error = scene.release(writing).await.unwrap_err();
-    assert_eq!((error.kind, scene.n_of("a").await), (StoreErrorKind::EpochStale { current: 2 }, None));
+    let (open, later) = (fence(Role::Authority, 1), fence(Role::Authority, 2));
+    let refusals =
+        [(fence(Role::Closed, 1), StoreErrorKind::FenceClosed), (later, StoreErrorKind::EpochStale { current: 2 })];
+    for (meanwhile, refusal) in refusals {
+        let slow = scene.slow.clone();
+        let writing = scene.hold(async move { write(&slow, vec![put(user("a", 1), Expect::Any)]).await }).await;
+        scene.store.set_fence(open, meanwhile).await.unwrap();
+        let error = scene.release(writing).await.unwrap_err();
+        assert_eq!((error.kind, scene.n_of("a").await), (refusal, None));
+        scene.store.set_fence(meanwhile, open).await.unwrap();
+    }
     let at = |read: u64| Checkpoint {
         run: "run".into(),
         range: 0,
@@ -209,6 +215,13 @@ async fn what_is_on_its_way_has_the_epoch_of_the_fence() {
         assert_eq!(error.kind, StoreErrorKind::EpochStale { current: epoch + 1 });
         assert_eq!(scene.store.checkpoints("run").await.unwrap(), [], "{count}");
     }
+    // And a put to what has become the authority, whatever epoch the put has.
+    let put = Put { key: Key::single("a"), image: Some(Image::of(user("a", 1))), stamp: Stamp::new(9, 9) };
+    let slow = scene.slow.clone();
+    let putting = scene.hold(async move { slow.apply(9, vec![put], None).await }).await;
+    scene.store.set_fence(fence(Role::Follower, 3), fence(Role::Authority, 4)).await.unwrap();
+    let error = scene.release(putting).await.unwrap_err();
+    assert_eq!((error.kind, scene.n_of("a").await), (StoreErrorKind::FenceClosed, None));
 }
 
 /// What a program wrote past us is captured as it is, or not at all.

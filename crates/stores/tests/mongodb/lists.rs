@@ -6,9 +6,11 @@ use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document as Bsons, RawDo
 use mongodb::options::IndexOptions;
 use mongodb::{Collection, IndexModel};
 use shearwater_core::path::Path;
-use shearwater_core::query::{CompareOp, Filter, IsWhat, ListQuery, Literal, OrderTerm, keyset_of, sort_bytes_of};
+use shearwater_core::query::{
+    CompareOp, Filter, IsWhat, Keyset, ListQuery, Literal, OrderTerm, keyset_of, sort_bytes, sort_bytes_of,
+};
 use shearwater_core::store::*;
-use shearwater_core::{Document, Key};
+use shearwater_core::{Document, Key, Value};
 use shearwater_stores::conformance::Random;
 use shearwater_testbed::mongodb;
 
@@ -50,21 +52,28 @@ fn tame(random: &mut Random) -> Bson {
     }
 }
 
-/// Values that an index has where they do not belong, or in an order of its own.
+/// Values that an index has among others, where they do not belong.
+fn hidden(random: &mut Random) -> Bson {
+    match random.below(3) {
+        0 => Bson::Symbol((*random.pick(&["a", "zz", ""])).to_owned()),
+        1 => Decimal128::from_bytes([0xff; 16]).into(),
+        // A coefficient that is too large: zero to MongoDB.
+        _ => Decimal128::from_bytes((3u128 << 125).to_le_bytes()).into(),
+    }
+}
+
+/// Values that an index has in an order of its own.
 fn wild(random: &mut Random) -> Bson {
-    match random.below(12) {
+    match random.below(10) {
         0 => vec![Bson::from(1), "a".into()].into(),
         1 => doc! { "@instant": "1970-01-01T00:00:00.000001Z" }.into(),
         2 => doc! { "a": 1 }.into(),
         3 => binary(BinarySubtype::Generic, b"ab"),
         4 => binary(BinarySubtype::Uuid, b"short"),
-        5 => Bson::Symbol((*random.pick(&["a", "zz", ""])).to_owned()),
-        6 => Decimal128::from_bytes([0xff; 16]).into(),
-        // A coefficient that is too large: zero to MongoDB.
-        7 => Decimal128::from_bytes((3u128 << 125).to_le_bytes()).into(),
-        8 => DateTime::from_millis(*random.pick(&[i64::MAX, i64::MIN])).into(),
-        9 => Timestamp { time: 1, increment: 1 }.into(),
-        10 => Bson::Undefined,
+        5 => hidden(random),
+        6 => DateTime::from_millis(*random.pick(&[i64::MAX, i64::MIN])).into(),
+        7 => Timestamp { time: 1, increment: 1 }.into(),
+        8 => Bson::Undefined,
         _ => random.pick(&[Bson::MinKey, Bson::MaxKey]).clone(),
     }
 }
@@ -79,6 +88,11 @@ fn id(random: &mut Random, kind: usize, n: usize) -> Bson {
             _ => decimal(&turned.to_string()),
         },
         2 => ObjectId::from_bytes([turned as u8; 12]).into(),
+        3 => match n % 7 {
+            0 => doc! { "a": turned }.into(),
+            1 => Timestamp { time: 1, increment: turned as u32 }.into(),
+            _ => format!("k{turned}").into(),
+        },
         _ => match random.below(3) {
             0 => turned.into(),
             1 => DateTime::from_millis(i64::from(turned)).into(),
@@ -87,11 +101,17 @@ fn id(random: &mut Random, kind: usize, n: usize) -> Bson {
     }
 }
 
-async fn fill(direct: &Collection<Bsons>, random: &mut Random, kind: usize, wildness: usize) {
+/// What may be among the values, besides tame ones.
+type Others = Option<fn(&mut Random) -> Bson>;
+
+async fn fill(direct: &Collection<Bsons>, random: &mut Random, kind: usize, others: Others) {
     let mut all = Vec::new();
     for n in 0..RECORDS {
         let mut one = doc! { "_id": id(random, kind, n) };
-        let value = if random.below(100) < wildness { wild(random) } else { tame(random) };
+        let value = match others {
+            Some(others) if random.below(20) == 0 => others(random),
+            _ => tame(random),
+        };
         if random.below(10) > 0 {
             one.insert("v", value);
         }
@@ -151,6 +171,17 @@ fn order(random: &mut Random) -> Vec<OrderTerm> {
     }
 }
 
+/// A key of a record, or one that is equal to it for MongoDB, or of another type.
+fn some_key(random: &mut Random, all: &[(Key, Document)]) -> Key {
+    match (random.below(4), random.pick(all).0.values()) {
+        (0, [Value::Int(n)]) => Key::single(*n as f64),
+        (0, [Value::Float(x)]) => Key::single(*x as i64),
+        (1, _) => Key::single(*random.pick(&["", "k5", "zz"])),
+        (2, _) => Key::single(random.below(RECORDS) as i64),
+        (_, values) => Key::composite(values.to_vec()),
+    }
+}
+
 async fn everything(store: &dyn Store) -> Vec<(Key, Document)> {
     let all = ScanRange { id: 0, low: None, high: None };
     let chunk = store.scan(&all, None, ChunkMax { records: 10 * RECORDS, bytes: 1 << 24 }).await.unwrap();
@@ -182,8 +213,9 @@ async fn pages_along_an_index_are_those_of_the_definition() {
     for round in 0..24 {
         let place = Place::bare(mongodb()).await;
         let direct = place.direct().await;
-        let (kind, wildness) = (random.below(4), [0, 0, 2, 20][random.below(4)]);
-        fill(&direct, random, kind, wildness).await;
+        let kind = random.below(5);
+        let others: Others = *random.pick(&[None, None, Some(hidden), Some(wild)]);
+        fill(&direct, random, kind, others).await;
         let all = everything(place.store.as_ref()).await;
         let signs = [(1, 1), (1, -1), (-1, 1), (-1, -1), (0, 0)][round % 5];
         if signs != (0, 0) {
@@ -193,7 +225,7 @@ async fn pages_along_an_index_are_those_of_the_definition() {
             index(&direct, doc! { "w": 1 }, IndexOptions::default()).await;
         }
         for _ in 0..WALKS {
-            let (filter, order, limit) = (filter(random, &all), order(random), random.below(RECORDS) + 1);
+            let (filter, order, limit) = (filter(random, &all), order(random), *random.pick(&[2, 5, 9, 40, 100]));
             let query = ListQuery { filter, order, after: None, limit };
             let plan = place.store.explain(&query, Among::All).await.unwrap().unwrap();
             *(if plan.reads == Reads::Page { &mut along } else { &mut otherwise }) += 1;
@@ -203,6 +235,22 @@ async fn pages_along_an_index_are_those_of_the_definition() {
             let expected: Vec<Key> = expected.into_iter().map(|(key, _)| key.clone()).collect();
             let found = walk(place.store.as_ref(), &query).await;
             assert_eq!(found, expected, "seed {seed}, round {round}: {signs:?} {plan:?} {query:?}");
+            // From a place where no record is: a value of one, a key like those of others.
+            let (values, key) =
+                (keyset_of(&query.order, &all[0].0, &random.pick(&all).1).values, some_key(random, &all));
+            let by_key = query.order.first().is_some_and(|term| term.path == Path::field("_id"));
+            let values = if by_key { key.values().to_vec() } else { values };
+            let query = ListQuery { after: Some(Keyset { values, key }), limit: 7, ..query };
+            let after = sort_bytes(&query.order, query.after.as_ref().unwrap());
+            let mut expected: Vec<&(Key, Document)> =
+                all.iter().filter(|(_, record)| query.filter.matches(record)).collect();
+            expected.retain(|(key, record)| sort_bytes_of(&query.order, key, record) > after);
+            expected.sort_by_key(|(key, record)| sort_bytes_of(&query.order, key, record));
+            let page = place.store.list(&query).await.unwrap();
+            let found: Vec<&Key> = page.records.iter().map(|one| &one.key).collect();
+            let shown: Vec<&Key> = expected.iter().take(7).map(|(key, _)| key).collect();
+            assert_eq!(found, shown, "seed {seed}, round {round}: {signs:?} {plan:?} {query:?}");
+            assert_eq!(page.more, expected.len() > 7, "seed {seed}, round {round}: {query:?}");
         }
     }
     assert!(along > 20 && otherwise > 20, "{along} along an index, {otherwise} not");
@@ -234,16 +282,24 @@ async fn a_page_reads_about_as_much_as_it_has_wherever_it_is() {
         direct.client().default_database().unwrap_or_else(|| direct.client().database(&direct.namespace().db));
     let person = |n: i32| {
         let at = DateTime::from_millis(i64::from(n * 7_919 % PEOPLE) * 1_000);
-        doc! { "_id": n * 31 % PEOPLE, "n": n * 7_919 % PEOPLE, "name": format!("n{:05}", n * 17 % PEOPLE), "at": at, "same": 5 }
+        // Few of each, and numbers of two types that are equal to MongoDB.
+        let (city, mixed) = (format!("c{}", n % 300), n % 1_000);
+        let mixed = if n % 2 == 0 { Bson::from(mixed) } else { f64::from(mixed).into() };
+        doc! {
+            "_id": n * 31 % PEOPLE, "n": n * 7_919 % PEOPLE, "name": format!("n{:05}", n * 17 % PEOPLE), "at": at,
+            "same": 5, "city": city, "mixed": mixed,
+        }
     };
     direct.insert_many((0..PEOPLE).map(person)).await.unwrap();
-    for field in ["n", "name", "at", "same"] {
+    for field in ["n", "name", "at", "same", "city", "mixed"] {
         index(&direct, doc! { field: 1, "_id": 1 }, IndexOptions::default()).await;
     }
-    let none = doc! { "name": { "$type": "symbol" } };
-    let options = IndexOptions::builder().name("symbols".to_owned()).partial_filter_expression(none).build();
-    index(&direct, doc! { "name": 1 }, options).await;
-    for name in ["_id", "n", "name", "at", "same"] {
+    for field in ["name", "city"] {
+        let (name, none) = (format!("{field} that are symbols"), doc! { field: { "$type": "symbol" } });
+        let options = IndexOptions::builder().name(name).partial_filter_expression(none).build();
+        index(&direct, doc! { field: 1 }, options).await;
+    }
+    for name in ["_id", "n", "name", "at", "same", "city", "mixed"] {
         for descending in [false, true] {
             let order = vec![OrderTerm { descending, ..OrderTerm::by(Path::field(name)) }];
             let mut query = ListQuery { filter: Filter::All, order, after: None, limit: LIMIT };
