@@ -214,7 +214,8 @@ async fn pages_along_an_index_are_those_of_the_definition() {
         let place = Place::bare(mongodb()).await;
         let direct = place.direct().await;
         let kind = random.below(5);
-        let others: Others = *random.pick(&[None, None, Some(hidden), Some(wild)]);
+        let pools: [Others; 4] = [None, None, Some(hidden), Some(wild)];
+        let others = *random.pick(&pools);
         fill(&direct, random, kind, others).await;
         let all = everything(place.store.as_ref()).await;
         let signs = [(1, 1), (1, -1), (-1, 1), (-1, -1), (0, 0)][round % 5];
