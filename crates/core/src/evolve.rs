@@ -81,10 +81,16 @@ pub enum Alteration {
     AddCheck,
     /// Holds the rows there against the check.
     ValidateCheck,
+    /// Adds a check of the declared values that the rows there are not held against.
+    AddValues,
+    /// Holds the rows there against the declared values.
+    ValidateValues,
     /// Makes the column NOT NULL.
     SetNotNull,
     /// Takes the check away.
     DropCheck,
+    /// Lets the column have any value again.
+    DropValues,
     /// Takes the write default away.
     DropWriteDefault,
     /// Lets the column be NULL again.
@@ -104,8 +110,11 @@ impl Alteration {
             Alteration::AddWriteDefault => "add-write-default",
             Alteration::AddCheck => "add-check",
             Alteration::ValidateCheck => "validate-check",
+            Alteration::AddValues => "add-values",
+            Alteration::ValidateValues => "validate-values",
             Alteration::SetNotNull => "set-not-null",
             Alteration::DropCheck => "drop-check",
+            Alteration::DropValues => "drop-values",
             Alteration::DropWriteDefault => "drop-write-default",
             Alteration::DropNotNull => "drop-not-null",
             Alteration::DropColumn => "drop-column",
@@ -190,6 +199,8 @@ pub struct Look {
     pub write_default: bool,
     /// The check: `None`: not there; else whether it is valid.
     pub check: Option<bool>,
+    /// The check of the declared values: `None`: not there; else whether it is valid.
+    pub values: Option<bool>,
     /// Whether our table is there.
     pub sidecar: bool,
 }

@@ -1,11 +1,21 @@
 //! What a new required field is filled with: one declaration, used by the
 //! gateway, the write default, the backfill and verification.
 
+mod check;
+mod read;
+
+use self::check::{
+    Outcomes, can_misfit, check_fields, check_fitting, check_given, check_null, check_outcomes, check_total, check_type,
+    refuse_itself, type_given,
+};
+use crate::domain::{Domain, Misfit};
 use crate::expr::{EvalError, Expr, Words};
 use crate::path::Path;
 use crate::shape::{ColumnShape, FieldType};
 use crate::spec::require::{NewField, ValueSpec};
 use crate::value::{Document, Value};
+
+pub use self::read::read_expression;
 
 /// How the fill is to be done, as `plan` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +30,7 @@ pub enum FillClass {
 /// the record has a value of a type that its column does not have.
 #[derive(Clone, Debug)]
 pub struct Fill {
-    ty: FieldType,
+    domain: Domain,
     source: Source,
     /// The types of the fields that the expression may read.
     types: Vec<(String, FieldType)>,
@@ -29,7 +39,13 @@ pub struct Fill {
 #[derive(Clone, Debug)]
 enum Source {
     Constant(Value),
-    Expression { expr: Expr, fallback: Option<Value> },
+    Expression {
+        expr: Expr,
+        fallback: Option<Value>,
+        /// What it gives, where that is known: always over columns.
+        given: Option<FieldType>,
+        outcomes: Outcomes,
+    },
 }
 
 /// Why a fill cannot be used.
@@ -50,90 +66,6 @@ impl FillError {
     }
 }
 
-/// Words that change from one call to the next, or from one session to the next.
-const VOLATILE: [&str; 24] = [
-    "clock_timestamp",
-    "curdate",
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "current_user",
-    "curtime",
-    "gen_random_uuid",
-    "getdate",
-    "last_insert_id",
-    "localtimestamp",
-    "nextval",
-    "now",
-    "rand",
-    "random",
-    "rownum",
-    "session_user",
-    "statement_timestamp",
-    "sysdate",
-    "timeofday",
-    "uuid",
-    "uuid_generate_v4",
-    "uuid_short",
-    "version",
-];
-
-/// Words that look beyond the one record.
-const OTHER_RECORDS: [&str; 18] = [
-    "array_agg",
-    "avg",
-    "count",
-    "dense_rank",
-    "exists",
-    "first_value",
-    "group_concat",
-    "lag",
-    "last_value",
-    "lead",
-    "max",
-    "min",
-    "over",
-    "rank",
-    "row_number",
-    "select",
-    "string_agg",
-    "sum",
-];
-
-/// Reads a fill expression; what changes by itself, and what looks at other
-/// records, is refused for that reason.
-///
-/// # Errors
-/// `fill/volatile`, `fill/other-records`, `fill/expression`.
-pub fn read_expression(sql: &str) -> Result<Expr, FillError> {
-    Expr::parse(sql).map_err(|error| {
-        let words: Vec<String> = words_of(sql);
-        let found = |list: &[&'static str]| list.iter().copied().find(|word| words.iter().any(|found| found == word));
-        if let Some(word) = found(&OTHER_RECORDS) {
-            return FillError::new(
-                "fill/other-records",
-                format!("the expression looks at other records (`{word}`)"),
-                "a fill is made from the one record that it fills; compute the value in your application, or in a \
-                 column of the table, first",
-            );
-        }
-        if let Some(word) = found(&VOLATILE) {
-            return FillError::new(
-                "fill/volatile",
-                format!("the expression is volatile (`{word}`): it gives another value each time"),
-                "the gateway, the write default, the backfill and verification must agree on one value; use a constant \
-                 or the record's own fields",
-            );
-        }
-        let hint = error.hint.clone().unwrap_or_else(|| "see the expressions that a spec can have".to_owned());
-        FillError::new("fill/expression", error.message, hint)
-    })
-}
-
-fn words_of(sql: &str) -> Vec<String> {
-    sql.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_ascii_lowercase).collect()
-}
-
 impl Fill {
     /// The fill of a field, when the other columns of its table are known.
     ///
@@ -151,12 +83,14 @@ impl Fill {
             ValueSpec::Sql { sql, fallback } => {
                 let expr = read_expression(sql)?;
                 check_fields(&expr, field, columns)?;
-                check_type(&expr, field.ty, &types)?;
+                let given = check_type(&expr, field.domain.ty, &types)?;
+                let outcomes = check_outcomes(&expr, &field.domain)?;
                 check_total(&expr, fallback.as_ref(), columns)?;
-                Source::Expression { expr, fallback: fallback.clone() }
+                check_fitting(&field.domain, given, outcomes, fallback.as_ref())?;
+                Source::Expression { expr, fallback: fallback.clone(), given: Some(given), outcomes }
             }
         };
-        Ok(Fill { ty: field.ty, source, types })
+        Ok(Fill { domain: field.domain.clone(), source, types })
     }
 
     /// The fill of a field of documents, whose other fields have any type and may
@@ -171,14 +105,17 @@ impl Fill {
             ValueSpec::Sql { sql, fallback } => {
                 let expr = read_expression(sql)?;
                 refuse_itself(&expr, field)?;
-                if let Some(found) = type_given(&expr, &[])? {
-                    check_given(found, field.ty)?;
+                let given = type_given(&expr, &[])?;
+                if let Some(found) = given {
+                    check_given(found, field.domain.ty)?;
                 }
+                let outcomes = check_outcomes(&expr, &field.domain)?;
                 check_null(&expr, fallback.as_ref(), &|path| !key.iter().any(|name| name == path.root()))?;
-                Source::Expression { expr, fallback: fallback.clone() }
+                check_fitting(&field.domain, given.unwrap_or(field.domain.ty), outcomes, fallback.as_ref())?;
+                Source::Expression { expr, fallback: fallback.clone(), given, outcomes }
             }
         };
-        Ok(Fill { ty: field.ty, source, types: Vec::new() })
+        Ok(Fill { domain: field.domain.clone(), source, types: Vec::new() })
     }
 
     /// How it is to be done.
@@ -191,7 +128,12 @@ impl Fill {
 
     /// The type of its values.
     pub fn ty(&self) -> FieldType {
-        self.ty
+        self.domain.ty
+    }
+
+    /// Which values the field has, the fill's and others'.
+    pub fn domain(&self) -> &Domain {
+        &self.domain
     }
 
     /// The constant, when it is one.
@@ -215,35 +157,34 @@ impl Fill {
         self.types.iter().find(|(known, _)| known == name).map(|(_, ty)| *ty)
     }
 
-    /// Its value for a record; never NULL.
+    /// Its value for a record, in the one form of the field's; never NULL. What is
+    /// none of the field's values, but of its type, is as NULL.
     ///
     /// # Errors
-    /// A value of a type that the expression does not take.
+    /// A value of a type that the expression, or the field, does not take.
     pub fn value(&self, record: &Document) -> Result<Value, EvalError> {
         let (expr, fallback) = match &self.source {
             Source::Constant(value) => return Ok(value.clone()),
-            Source::Expression { expr, fallback } => (expr, fallback),
+            Source::Expression { expr, fallback, .. } => (expr, fallback),
         };
-        match (expr.eval(record)?, fallback) {
-            (Value::Null, Some(fallback)) => Ok(fallback.clone()),
-            (Value::Null, None) => Err(EvalError("the fill is null, and has no fallback".to_owned())),
-            (value, _) if !self.takes(&value) => {
-                let (found, wanted) = (value.type_name(), self.ty.name());
-                Err(EvalError(format!("the fill is {found}, the field is {wanted}")))
-            }
-            (value, _) => Ok(value),
-        }
+        let found = match expr.eval(record)? {
+            Value::Null => None,
+            value => match self.domain.canonical(&value) {
+                Ok(canonical) => Some(canonical),
+                Err(Misfit::Value(_)) => None,
+                Err(Misfit::Type(_)) => {
+                    let (found, wanted) = (value.type_name(), self.domain.ty.name());
+                    return Err(EvalError(format!("the fill is {found}, the field is {wanted}")));
+                }
+            },
+        };
+        let none = || EvalError("the fill is null, and has no fallback".to_owned());
+        found.or_else(|| fallback.clone()).ok_or_else(none)
     }
 
-    /// Whether a value is of the field's type.
+    /// Whether a value is one of the field's, in the form in which it is held.
     pub fn takes(&self, value: &Value) -> bool {
-        match self.ty {
-            FieldType::Text => matches!(value, Value::Text(_)),
-            FieldType::Int => matches!(value, Value::Int(_) | Value::UInt(_)),
-            FieldType::Bool => matches!(value, Value::Bool(_)),
-            // The spec has no field of another type.
-            _ => true,
-        }
+        self.domain.takes(value)
     }
 
     /// The fill in a store's own words.
@@ -252,15 +193,40 @@ impl Fill {
     /// `fill/not-proven`: a part that the store might evaluate otherwise.
     pub fn sql(&self, words: &dyn Words) -> Result<String, FillError> {
         let (expr, fallback) = match &self.source {
-            Source::Constant(value) => return constant(value, words),
-            Source::Expression { expr, fallback } => (expr, fallback),
+            Source::Constant(value) => return constant(self.domain.ty, value, words),
+            Source::Expression { expr, fallback, .. } => (expr, fallback),
         };
         let pushed = expr
             .push_down(words, &|path| self.type_of(path))
             .map_err(|error| FillError::new("fill/not-proven", error.message, error.hint.unwrap_or_default()))?;
+        let pushed = self.fitted(pushed, words)?;
         match fallback {
-            Some(fallback) => Ok(format!("coalesce({pushed}, {})", constant(fallback, words)?)),
+            Some(fallback) => Ok(format!("coalesce({pushed}, {})", constant(self.domain.ty, fallback, words)?)),
             None => Ok(pushed),
+        }
+    }
+
+    /// An expression's result as the field holds it; NULL where it is none of its values.
+    fn fitted(&self, sql: String, words: &dyn Words) -> Result<String, FillError> {
+        let Source::Expression { given: Some(given), outcomes, .. } = &self.source else { return Ok(sql) };
+        let can_misfit = can_misfit(&self.domain, *given, *outcomes);
+        match (self.domain.ty, given, self.domain.digits) {
+            (FieldType::Decimal, FieldType::Int, Some(digits)) => {
+                let decimal = words.decimal_of_int(&sql, digits);
+                Ok(match digits.whole_max().filter(|_| can_misfit) {
+                    Some(most) => format!("CASE WHEN {sql} BETWEEN -{most} AND {most} THEN {decimal} END"),
+                    None => decimal,
+                })
+            }
+            (FieldType::Text, ..) if can_misfit => {
+                let found = words.by_bytes(&sql);
+                let tests = self.domain.values.iter().map(|value| {
+                    Ok(format!("{found} = {}", words.by_bytes(&constant(FieldType::Text, &Value::text(value.as_str()), words)?)))
+                });
+                let tests = tests.collect::<Result<Vec<_>, FillError>>()?;
+                Ok(format!("CASE WHEN {} THEN {sql} END", tests.join(" OR ")))
+            }
+            _ => Ok(sql),
         }
     }
 
@@ -270,80 +236,19 @@ impl Fill {
 }
 
 /// A constant in a store's words.
-fn constant(value: &Value, words: &dyn Words) -> Result<String, FillError> {
+fn constant(ty: FieldType, value: &Value, words: &dyn Words) -> Result<String, FillError> {
     let unfit = |what: &str| {
-        let hint = "a fill is a text, an integer, or true or false";
+        let hint = "the store would hold another value than the one that is written; choose another value or type";
         FillError::new("fill/not-proven", format!("the store cannot be told {what} as a constant"), hint)
     };
     match value {
+        value if ty == FieldType::Json => words.constant(ty, value).ok_or_else(|| unfit("this json")),
         Value::Bool(b) => Ok(words.truth(*b).to_owned()),
         Value::Int(n) if *n < 0 => Ok(format!("({n})")),
         Value::Int(n) => Ok(n.to_string()),
         Value::Text(text) => words.text(text).ok_or_else(|| unfit("this text (it holds U+0000)")),
-        other => Err(unfit(other.type_name())),
+        other => words.constant(ty, other).ok_or_else(|| unfit(&format!("this {}", other.type_name()))),
     }
-}
-
-fn refuse_itself(expr: &Expr, field: &NewField) -> Result<(), FillError> {
-    if expr.fields().contains(&field.name) {
-        let (name, hint) = (&field.name, "it is made from the record's other fields");
-        return Err(FillError::new("fill/expression", format!("the fill of `{name}` reads `{name}`"), hint));
-    }
-    Ok(())
-}
-
-fn check_fields(expr: &Expr, field: &NewField, columns: &[ColumnShape]) -> Result<(), FillError> {
-    refuse_itself(expr, field)?;
-    for name in expr.fields() {
-        if !columns.iter().any(|column| column.name == name) {
-            let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-            let message = format!("the expression reads `{name}`, which the table does not have");
-            return Err(FillError::new("fill/expression", message, format!("columns: {}", known.join(", "))));
-        }
-    }
-    Ok(())
-}
-
-/// The type that the expression gives, when it is known.
-fn type_given(expr: &Expr, types: &[(String, FieldType)]) -> Result<Option<FieldType>, FillError> {
-    let type_of = |path: &Path| types.iter().find(|(name, _)| name == path.root()).map(|(_, ty)| *ty);
-    expr.check(&type_of)
-        .map_err(|error| FillError::new("fill/expression", error.message, error.hint.unwrap_or_default()))
-}
-
-fn check_given(found: FieldType, ty: FieldType) -> Result<(), FillError> {
-    if found == ty {
-        return Ok(());
-    }
-    let message = format!("the expression gives {}, the field is {}", found.name(), ty.name());
-    Err(FillError::new("fill/expression", message, "make the two types one"))
-}
-
-fn check_type(expr: &Expr, ty: FieldType, types: &[(String, FieldType)]) -> Result<(), FillError> {
-    match type_given(expr, types)? {
-        Some(found) => check_given(found, ty),
-        None => {
-            let message = "the type that the expression gives is not known".to_owned();
-            Err(FillError::new("fill/expression", message, "give each branch a value of the field's type"))
-        }
-    }
-}
-
-/// A fill that can be NULL would leave records without the field.
-fn check_total(expr: &Expr, fallback: Option<&Value>, columns: &[ColumnShape]) -> Result<(), FillError> {
-    let nullable = |path: &Path| columns.iter().find(|c| c.name == path.root()).is_none_or(|column| column.nullable);
-    check_null(expr, fallback, &nullable)
-}
-
-fn check_null(expr: &Expr, fallback: Option<&Value>, nullable: &dyn Fn(&Path) -> bool) -> Result<(), FillError> {
-    if fallback.is_some() || !expr.can_be_null(nullable) {
-        return Ok(());
-    }
-    Err(FillError::new(
-        "fill/can-be-null",
-        "the expression can be NULL, and there is no fallback",
-        "add one: value = { sql = '''…''', fallback = \"ACTIVE\" }",
-    ))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod absorb;
 pub mod census;
 pub mod compare;
+pub mod domain;
 pub mod error;
 pub mod evolve;
 pub mod expr;

@@ -56,6 +56,18 @@ impl FieldType {
             FieldType::Extended => "extended",
         }
     }
+
+    /// Whether a fill that a store evaluates itself can read a field of the type:
+    /// to compute with (bool, int, text), or to take it as it is. What has several
+    /// forms of one value (decimals, floats, JSON) is neither.
+    pub fn is_read_by_fills(self) -> bool {
+        match self {
+            FieldType::Bool | FieldType::Int | FieldType::Text => true,
+            FieldType::Date | FieldType::Time | FieldType::Timestamp | FieldType::Instant => true,
+            FieldType::Uuid | FieldType::Bytes => true,
+            FieldType::Float | FieldType::Decimal | FieldType::Json | FieldType::Extended => false,
+        }
+    }
 }
 
 /// The two layouts.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::functions::{Function, Nulls};
 use super::number::{self, Rounding};
-use super::{EvalError, Kind, Node};
+use super::{EvalError, Kind, Node, Unfit};
 use crate::mapping::cast;
 use crate::shape::FieldType;
 use crate::value::{Document, Instant, Value};
@@ -28,12 +28,12 @@ fn unexpected<T>(found: &Value, wanted: &str) -> Result<T> {
 }
 
 /// The value of a node, borrowed from the record or the expression where possible.
-pub(super) fn value<'a>(node: &'a Node, record: &'a Document) -> Result<Found<'a>> {
-    let of = |node: &'a Node| value(node, record);
+pub(super) fn value<'a>(node: &'a Node, record: &'a Document, unfit: Unfit) -> Result<Found<'a>> {
+    let of = |node: &'a Node| value(node, record, unfit);
     match &node.kind {
         Kind::Literal(literal) => Ok(Cow::Borrowed(literal)),
         Kind::Field(path) => Ok(path.get(record).map_or_else(null, Cow::Borrowed)),
-        Kind::Negate(a) => not_null(of(a)?, number::negate),
+        Kind::Negate(a) => not_null(of(a)?, |value| number::fitting(number::negate(value), &[value], unfit)),
         Kind::Not(a) => Ok(truth(known(of(a)?.as_ref())?.map(|b| !b))),
         Kind::And(a, b) => match known(of(a)?.as_ref())? {
             Some(false) => Ok(truth(Some(false))),
@@ -56,7 +56,7 @@ pub(super) fn value<'a>(node: &'a Node, record: &'a Document) -> Result<Found<'a
             if a.is_null() || b.is_null() {
                 return Ok(null());
             }
-            number::arithmetic(*op, &a, &b).map(Cow::Owned)
+            number::fitting(number::arithmetic(*op, &a, &b), &[&a, &b], unfit).map(Cow::Owned)
         }
         Kind::Join(a, b) => {
             let (a, b) = (of(a)?, of(b)?);
@@ -112,10 +112,13 @@ pub(super) fn value<'a>(node: &'a Node, record: &'a Document) -> Result<Found<'a
             }
             otherwise.as_deref().map_or_else(|| Ok(null()), of)
         }
-        Kind::Cast(a, ty) => not_null(of(a)?, |value| convert(value, *ty)),
+        Kind::Cast(a, ty) => not_null(of(a)?, |value| convert(value, *ty, unfit)),
         Kind::Call(function, arguments) => {
             let arguments = arguments.iter().map(of).collect::<Result<Vec<_>>>()?;
             if function.signature().nulls == Nulls::Spread && arguments.iter().any(|argument| argument.is_null()) {
+                return Ok(null());
+            }
+            if unfit == Unfit::Null && function.counts_characters() && arguments.iter().any(|a| is_cut_short(a)) {
                 return Ok(null());
             }
             call(*function, arguments)
@@ -163,8 +166,18 @@ fn compare(a: &Value, b: &Value) -> Result<Option<Ordering>> {
     }))
 }
 
+/// Whether stores see the beginning of a text only.
+fn is_cut_short(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if text.contains('\0'))
+}
+
 /// CAST: as [`cast::exact`], and numbers may be written in any way that reads.
-fn convert(value: &Value, ty: FieldType) -> Result<Value> {
+/// Where it is total only their one form does, and the rest is NULL.
+fn convert(value: &Value, ty: FieldType, unfit: Unfit) -> Result<Value> {
+    if unfit == Unfit::Null && ty != FieldType::Text {
+        let converted = cast::exact(value, ty).filter(|converted| !matches!(converted, Value::UInt(_)));
+        return Ok(converted.unwrap_or(Value::Null));
+    }
     let converted = cast::exact(value, ty).or_else(|| match (value, ty) {
         (Value::Text(text), FieldType::Int) => {
             text.parse::<i64>().map(Value::Int).or_else(|_| text.parse::<u64>().map(Value::from_u64)).ok()

@@ -131,6 +131,13 @@ signatures! {
     Upper "upper" (Text) 1..1 => TEXT, Spread;
 }
 
+impl Function {
+    /// Whether it counts the characters of a text.
+    pub(super) fn counts_characters(self) -> bool {
+        matches!(self, Function::Length | Function::Substring)
+    }
+}
+
 /// Other names under which databases know them.
 const ALIASES: &[(&str, Function)] = &[
     ("btrim", Function::Trim),

@@ -31,6 +31,17 @@ use functions::Function;
 pub struct Expr {
     source: String,
     root: Node,
+    unfit: Unfit,
+}
+
+/// What becomes of a result that there is not: a sum beyond 64 bits, a text that
+/// is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfit {
+    /// It is an error.
+    Refused,
+    /// It is NULL.
+    Null,
 }
 
 /// What is wrong with an expression.
@@ -60,7 +71,16 @@ impl Expr {
     pub fn parse(text: &str) -> Result<Expr, ExprError> {
         let root = parse::expression(text)?;
         check::type_of(&root, &|_| None)?;
-        Ok(Expr { source: text.to_owned(), root })
+        Ok(Expr { source: text.to_owned(), root, unfit: Unfit::Refused })
+    }
+
+    /// The same, total: what has no result is NULL instead of an error. Integers
+    /// have the range of `i64`; a text converts to a number or a truth only from
+    /// its one form (`7`, but not `07` or `+7`); the length and the parts of a text
+    /// that holds U+0000, of which stores see the beginning only, are NULL too. A
+    /// value of a type that an operator does not take stays an error.
+    pub fn total(self) -> Expr {
+        Expr { unfit: Unfit::Null, ..self }
     }
 
     /// The text as it was written.
@@ -104,16 +124,35 @@ impl Expr {
     /// # Errors
     /// See [`EvalError`]; the message holds types, never values.
     pub fn eval(&self, record: &Document) -> Result<Value, EvalError> {
-        Ok(eval::value(&self.root, record)?.into_owned())
+        Ok(eval::value(&self.root, record, self.unfit)?.into_owned())
     }
 
     /// Whether it can be NULL for some record, when `field` says which fields can.
     pub fn can_be_null(&self, field: &dyn Fn(&Path) -> bool) -> bool {
-        nulls::can_be_null(&self.root, field)
+        nulls::can_be_null(&self.root, field, self.unfit)
+    }
+
+    /// Its results when they are all written in it (`CASE … THEN 'a' ELSE 'b'
+    /// END`), NULL left out; `None`: they come from the record.
+    pub fn outcomes(&self) -> Option<Vec<&Value>> {
+        let mut found = Vec::new();
+        outcomes(&self.root, &mut found)?;
+        Some(found)
+    }
+
+    /// Whether it divides, and where.
+    pub fn division(&self) -> Option<(usize, usize)> {
+        let mut found = None;
+        self.root.visit(&mut |node| {
+            if matches!(node.kind, Kind::Arithmetic(Arithmetic::Divide, ..)) {
+                found = Some(node.span);
+            }
+        });
+        found
     }
 
     /// The expression in a store's own words, for the store to evaluate exactly
-    /// as [`Expr::eval`] does.
+    /// as [`Expr::eval`] of [`Expr::total`] does.
     ///
     /// # Errors
     /// What is not proven to be the same there, by name.
@@ -129,6 +168,24 @@ impl Expr {
     /// functions in lower case, identifiers quoted where they must be.
     pub fn to_sql(&self) -> String {
         print::sql(&self.root)
+    }
+}
+
+fn outcomes<'n>(node: &'n Node, found: &mut Vec<&'n Value>) -> Option<()> {
+    match &node.kind {
+        Kind::Literal(Value::Null) => Some(()),
+        Kind::Literal(value) => {
+            found.push(value);
+            Some(())
+        }
+        Kind::Case { branches, otherwise, .. } => {
+            let mut results = branches.iter().map(|(_, then)| then).chain(otherwise.as_deref());
+            results.try_for_each(|result| outcomes(result, found))
+        }
+        Kind::Call(Function::Coalesce, arguments) => {
+            arguments.iter().try_for_each(|argument| outcomes(argument, found))
+        }
+        _ => None,
     }
 }
 

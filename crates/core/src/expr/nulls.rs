@@ -2,13 +2,15 @@
 //! record is seen.
 
 use super::functions::{Function, Nulls};
-use super::{Kind, Node};
+use super::{Kind, Node, Unfit};
 use crate::path::Path;
+use crate::shape::FieldType;
 use crate::value::Value;
 
 /// Whether a node can be NULL, when `field` says which fields can.
-pub(super) fn can_be_null(node: &Node, field: &dyn Fn(&Path) -> bool) -> bool {
-    let any = |nodes: &[&Node]| nodes.iter().any(|node| can_be_null(node, field));
+pub(super) fn can_be_null(node: &Node, field: &dyn Fn(&Path) -> bool, unfit: Unfit) -> bool {
+    let of = |node: &Node| can_be_null(node, field, unfit);
+    let any = |nodes: &[&Node]| nodes.iter().any(|node| of(node));
     match &node.kind {
         Kind::Literal(value) => matches!(value, Value::Null),
         Kind::Field(path) => field(path),
@@ -16,19 +18,21 @@ pub(super) fn can_be_null(node: &Node, field: &dyn Fn(&Path) -> bool) -> bool {
         Kind::Case { branches, otherwise, .. } => match otherwise {
             None => true,
             Some(otherwise) => {
-                can_be_null(otherwise, field) || branches.iter().any(|(_, then)| can_be_null(then, field))
+                of(otherwise) || branches.iter().any(|(_, then)| of(then))
             }
         },
         Kind::Call(function, arguments) => match function {
             Function::Coalesce | Function::Greatest | Function::Least => {
-                arguments.iter().all(|argument| can_be_null(argument, field))
+                arguments.iter().all(of)
             }
             Function::NullIf => true,
+            Function::Length | Function::Substring if unfit == Unfit::Null => true,
             other => {
-                other.signature().nulls == Nulls::Spread
-                    && arguments.iter().any(|argument| can_be_null(argument, field))
+                other.signature().nulls == Nulls::Spread && arguments.iter().any(of)
             }
         },
+        Kind::Negate(_) | Kind::Arithmetic(..) if unfit == Unfit::Null => true,
+        Kind::Cast(_, ty) if unfit == Unfit::Null && *ty != FieldType::Text => true,
         Kind::Negate(_)
         | Kind::Not(_)
         | Kind::And(..)

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Arithmetic, EvalError};
+use super::{Arithmetic, EvalError, Unfit};
 use crate::mapping::cast::decimal_to_float;
 use crate::value::{Decimal, Value};
 
@@ -83,6 +83,24 @@ pub(super) fn arithmetic(op: Arithmetic, a: &Value, b: &Value) -> Result<Value, 
         (Number::Int(a), Number::Int(b)) => integer(of_integers(op, *a, *b)?),
         (Number::Float(_), _) | (_, Number::Float(_)) => of_floats(op, float(&a)?, float(&b)?).map(Value::Float),
         _ => of_decimals(op, scaled(&a)?, scaled(&b)?),
+    }
+}
+
+/// A result of numbers; where it is total, NULL for what is none, and for an
+/// integer beyond the range of a column.
+pub(super) fn fitting(
+    result: Result<Value, EvalError>,
+    operands: &[&Value],
+    unfit: Unfit,
+) -> Result<Value, EvalError> {
+    if unfit == Unfit::Refused {
+        return result;
+    }
+    match result {
+        Ok(Value::UInt(_)) => Ok(Value::Null),
+        // What is no number is a mistake of the record's, not of the sum's.
+        Err(_) if operands.iter().all(|operand| number(operand).is_ok()) => Ok(Value::Null),
+        other => other,
     }
 }
 

@@ -49,7 +49,7 @@ pub fn required(spec: &RequireSpec, inspection: &Inspection) -> Result<Required,
     let mut with_field = columns.clone();
     with_field.push(ColumnShape {
         name: spec.field.name.clone(),
-        ty: spec.field.ty,
+        ty: spec.field.domain.ty,
         nullable: false,
         unique: false,
         native: spec.field.native.clone(),

@@ -5,6 +5,7 @@ use super::literal::constant;
 use super::read::{Item, Reader, Section, Span};
 use super::stores::{Head, Which, read_pace, read_store};
 use super::{Pace, StoreSpec};
+use crate::domain::{Digits, Domain};
 use crate::fill;
 use crate::shape::FieldType;
 use crate::value::Value;
@@ -34,8 +35,8 @@ pub struct RequireSpec {
 pub struct NewField {
     /// Its name, which is also the column's.
     pub name: String,
-    /// Its type.
-    pub ty: FieldType,
+    /// Which values it has.
+    pub domain: Domain,
     /// The column's type in the store's own words; `None`: the connector chooses.
     pub native: Option<String>,
     /// What records without it get.
@@ -88,8 +89,18 @@ impl Default for RequireGates {
     }
 }
 
-/// Types that a fill can have: those that every store holds in one way.
-const FIELD_TYPES: [FieldType; 3] = [FieldType::Text, FieldType::Int, FieldType::Bool];
+/// Digits of a decimal: what MariaDB and DynamoDB hold at most.
+const PRECISION_MAX: u64 = 38;
+
+/// Digits of a decimal after the point: as many as are written without an exponent.
+const SCALE_MAX: u64 = 24;
+
+/// Values of a declared set: beyond that it is a table of its own, and each is
+/// told in every check and message.
+const VALUES_MAX: usize = 100;
+
+/// Characters of a declared value: what every store can hold in an index.
+const VALUE_CHARS_MAX: usize = 100;
 
 /// Longer than a year nobody waits for silence.
 const QUIET_HOURS_MAX: u64 = 24 * 366;
@@ -136,9 +147,10 @@ fn read_field(reader: &mut Reader<'_>, item: Item<'_>) -> Option<NewField> {
     let ty = match section.take("type") {
         Some(item) => {
             let ty = read_type(reader, &item);
-            if let Some(ty) = ty.filter(|ty| !FIELD_TYPES.contains(ty)) {
-                let message = format!("a required field of type {} is not in this version", ty.name());
-                reader.problem("spec/type", item.span(), message, Some("types: text, int, bool".to_owned()));
+            if ty == Some(FieldType::Extended) {
+                let message = "a required field of a store's own type is not in this version";
+                let hint = "types: bool, int, float, decimal, text, bytes, date, time, timestamp, instant, uuid, json";
+                reader.problem("spec/type", item.span(), message, Some(hint.to_owned()));
             }
             ty
         }
@@ -147,21 +159,103 @@ fn read_field(reader: &mut Reader<'_>, item: Item<'_>) -> Option<NewField> {
             None
         }
     };
-    let native = super::column::read_native(reader, &mut section);
+    let domain = read_domain(reader, &mut section, ty.unwrap_or(FieldType::Text));
+    let native = read_native(reader, &mut section, &domain);
     let value = match section.take("value") {
-        Some(item) => read_value(reader, item, ty.unwrap_or(FieldType::Text)),
+        Some(item) => read_value(reader, item, &domain),
         None => {
             reader.missing(&section, "value", "\"ACTIVE\"");
             None
         }
     };
     section.refuse_rest(reader);
-    Some(NewField { name: name?, ty: ty?, native, value: value?, span })
+    ty?;
+    Some(NewField { name: name?, domain, native, value: value?, span })
 }
 
-fn read_value(reader: &mut Reader<'_>, item: Item<'_>, ty: FieldType) -> Option<ValueSpec> {
-    if !matches!(item.value.get_ref(), DeValue::Table(_)) {
-        return constant(reader, &item, ty).map(ValueSpec::Constant);
+/// The column's type; a decimal's is said by its digits.
+fn read_native(reader: &mut Reader<'_>, section: &mut Section<'_>, domain: &Domain) -> Option<String> {
+    let span = section.span;
+    let native = super::column::read_native(reader, section)?;
+    if domain.ty == FieldType::Decimal {
+        let hint = "take `native` out: the column has the digits of `precision` and `scale`".to_owned();
+        reader.problem("spec/conflict", span, "a decimal says its digits, and its column's type too", Some(hint));
+    }
+    Some(native)
+}
+
+/// The type, and what narrows it.
+fn read_domain(reader: &mut Reader<'_>, section: &mut Section<'_>, ty: FieldType) -> Domain {
+    let mut domain = Domain::of(ty);
+    if ty == FieldType::Decimal {
+        let mut digits = |key: &'static str, example: &str, low: u64, high: u64| match section.take(key) {
+            Some(item) => reader.number(&item, low, high, "digits").and_then(|n| u32::try_from(n).ok()),
+            None => {
+                reader.missing(section, key, example);
+                None
+            }
+        };
+        let precision = digits("precision", "12", 1, PRECISION_MAX);
+        let scale = digits("scale", "2", 0, SCALE_MAX);
+        if let (Some(precision), Some(scale)) = (precision, scale) {
+            if scale > precision {
+                let message = format!("{scale} digits after the point are more than {precision} in all");
+                reader.problem("spec/range", section.span, message, None);
+            }
+            domain.digits = Some(Digits { precision, scale });
+        }
+    }
+    if let Some(item) = section.take("values") {
+        let span = item.span();
+        let texts = reader.texts(&item).unwrap_or_default();
+        let problem = match texts.as_slice() {
+            _ if ty != FieldType::Text => Some("`values` narrows a text".to_owned()),
+            [] => Some("no value is declared".to_owned()),
+            texts if texts.len() > VALUES_MAX => Some(format!("more than {VALUES_MAX} values are declared")),
+            _ => None,
+        };
+        if let Some(message) = problem {
+            let hint = "values = [\"active\", \"blocked\"]".to_owned();
+            reader.problem("spec/values", span, message, Some(hint));
+        }
+        for (text, span) in texts {
+            let wrong = match text.as_str() {
+                text if domain.values.iter().any(|known| known == text) => Some("is declared twice".to_owned()),
+                text if text.contains('\0') => Some("holds U+0000, which not every store can".to_owned()),
+                text if text.chars().count() > VALUE_CHARS_MAX => {
+                    Some(format!("is longer than {VALUE_CHARS_MAX} characters"))
+                }
+                _ => None,
+            };
+            match wrong {
+                Some(wrong) => reader.problem("spec/values", span, format!("{text:?} {wrong}"), None),
+                None => domain.values.push(text),
+            }
+        }
+    }
+    domain
+}
+
+/// A constant that is one of the field's values, in the form in which it holds it.
+fn read_constant(reader: &mut Reader<'_>, item: &Item<'_>, domain: &Domain) -> Option<Value> {
+    let value = constant(reader, item, domain.ty)?;
+    match domain.canonical(&value) {
+        Ok(value) => Some(value),
+        Err(misfit) => {
+            reader.problem("spec/value", item.span(), format!("`{}`: {}", item.key, misfit.told()), None);
+            None
+        }
+    }
+}
+
+fn read_value(reader: &mut Reader<'_>, item: Item<'_>, domain: &Domain) -> Option<ValueSpec> {
+    // A constant of type json may be a table too; one with `sql` in it is an expression.
+    let is_constant = match item.value.get_ref() {
+        DeValue::Table(table) => domain.ty == FieldType::Json && !table.iter().any(|(key, _)| key.get_ref() == "sql"),
+        _ => true,
+    };
+    if is_constant {
+        return read_constant(reader, &item, domain).map(ValueSpec::Constant);
     }
     let mut section = reader.section(item, "the field's value")?;
     let sql = match section.take("sql") {
@@ -172,7 +266,7 @@ fn read_value(reader: &mut Reader<'_>, item: Item<'_>, ty: FieldType) -> Option<
         }
     };
     let fallback = match section.take("fallback") {
-        Some(item) => Some(constant(reader, &item, ty)?),
+        Some(item) => Some(read_constant(reader, &item, domain)?),
         None => None,
     };
     section.refuse_rest(reader);

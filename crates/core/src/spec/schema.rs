@@ -334,12 +334,31 @@ fn requiring(pace: &Value) -> Value {
                 "required": ["name", "type", "value"],
                 "properties": {
                     "name": { "description": "Its name, and the column's", "type": "string" },
-                    "type": { "description": "Its type", "enum": ["text", "int", "bool"] },
+                    "type": {
+                        "description": "Its type",
+                        "enum": [
+                            "text", "int", "bool", "decimal", "float", "date", "time", "timestamp", "instant", "uuid",
+                            "bytes", "json"
+                        ]
+                    },
+                    "precision": {
+                        "description": "Digits of a decimal in all", "type": "integer", "minimum": 1, "maximum": 38
+                    },
+                    "scale": {
+                        "description": "Digits of a decimal after the point", "type": "integer", "minimum": 0, "maximum": 24
+                    },
+                    "values": {
+                        "description": "The only values of a text",
+                        "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 100, "uniqueItems": true
+                    },
                     "native": { "description": "The column's type in the store's own words", "type": "string" },
                     "value": {
                         "description": "What records without it get",
                         "anyOf": [
-                            { "type": ["string", "integer", "boolean"] },
+                            {
+                                "description": "The same for each, as the type is written",
+                                "type": ["string", "integer", "boolean", "number", "array", "object"]
+                            },
                             {
                                 "type": "object", "additionalProperties": false, "required": ["sql"],
                                 "properties": {

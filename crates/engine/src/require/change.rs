@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use shearwater_core::domain::Misfit;
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::lifecycle::require::State;
 use shearwater_core::limits::REWRITE_ATTEMPTS_MAX;
@@ -175,8 +176,13 @@ impl DataPath {
                 edited.set(field, value);
             }
             Shape::V2 => {
-                if edited.get(field).is_none_or(Value::is_null) {
+                let Some(value) = edited.get(field).filter(|value| !value.is_null()) else {
                     return Err(self.must_be_sent("every record has it from now on"));
+                };
+                // What a record had from somebody else is not the client's to answer for.
+                if sends(&change.edit, field) {
+                    let value = self.setup.fill.domain().canonical(value).map_err(|misfit| self.misfit(&misfit))?;
+                    edited.set(field, value);
                 }
                 if !state.has_field() && sends(&change.edit, field) {
                     return Err(ServeError::Unavailable {
@@ -189,27 +195,31 @@ impl DataPath {
         Ok(edited)
     }
 
-    /// A layout of columns knows what each shape has and of which type; documents
-    /// take everything, so what is sent of the field is looked at here.
+    /// A layout of columns knows what each shape has; documents take everything.
     fn check_sent(&self, shape: Shape, change: &ClientChange) -> Result<(), ServeError> {
         let field = self.field();
-        let Some(value) = sent(&change.edit, field).filter(|_| matches!(self.layout(shape), Layout::Document(_)))
-        else {
+        let is_unknown = shape == Shape::V1 && matches!(self.layout(shape), Layout::Document(_));
+        if !is_unknown || !sends(&change.edit, field) {
             return Ok(());
-        };
-        let refused = |code: &str, message: String| ServeError::Unprocessable {
-            code: code.to_owned(),
+        }
+        Err(ServeError::Unprocessable {
+            code: "record/unknown-field".to_owned(),
             field: field.to_owned(),
-            message,
+            message: "this shape has no such field".to_owned(),
             hint: None,
+        })
+    }
+
+    fn misfit(&self, misfit: &Misfit) -> ServeError {
+        let code = match misfit {
+            Misfit::Type(_) => "record/type",
+            Misfit::Value(_) => "record/value",
         };
-        match shape {
-            Shape::V1 => Err(refused("record/unknown-field", "this shape has no such field".to_owned())),
-            Shape::V2 if value.is_null() || self.setup.fill.takes(value) => Ok(()),
-            Shape::V2 => {
-                let (found, wanted) = (value.type_name(), self.setup.fill.ty().name());
-                Err(refused("record/type", format!("found {found} where {wanted} was expected")))
-            }
+        ServeError::Unprocessable {
+            code: code.to_owned(),
+            field: self.field().to_owned(),
+            message: misfit.told().to_owned(),
+            hint: None,
         }
     }
 
@@ -225,17 +235,12 @@ impl DataPath {
 
 /// Whether a client sent the field.
 fn sends(edit: &Edit, field: &str) -> bool {
-    sent(edit, field).is_some()
-}
-
-/// What a client sent of the field.
-fn sent<'e>(edit: &'e Edit, field: &str) -> Option<&'e Value> {
     match edit {
         Edit::Insert(record)
         | Edit::Replace(record)
         | Edit::InsertIfAbsent(record)
         | Edit::InsertOrSet(record)
-        | Edit::MergePatch(record) => record.get(field),
-        Edit::Delete => None,
+        | Edit::MergePatch(record) => record.get(field).is_some(),
+        Edit::Delete => false,
     }
 }

@@ -54,24 +54,32 @@ pub(super) async fn abandon(
     what: Alteration,
     keys: Vec<Key>,
 ) -> Result<serde_json::Value, Halt> {
-    // Left behind, the check would refuse every write to those rows, of other columns too.
-    let drops = |stage: Stage| helm.setup.evolve.alterations(stage).contains(&Alteration::DropCheck);
-    if drops(stage) || (stage == Stage::Enforce && drops(Stage::Back)) {
-        match climb(helm, Alteration::DropCheck).await? {
-            Climbed::Made { .. } => {}
-            Climbed::Violated(_) => return Err(Halt::Broken("a check cannot be dropped".to_owned())),
+    // Left behind, a check would refuse every write to those rows, of other columns too.
+    for drop in [Alteration::DropCheck, Alteration::DropValues] {
+        let drops = |stage: Stage| helm.setup.evolve.alterations(stage).contains(&drop);
+        if drops(stage) || (stage == Stage::Enforce && drops(Stage::Back)) {
+            match climb(helm, drop).await? {
+                Climbed::Made { .. } => {}
+                Climbed::Violated(_) => return Err(Halt::Broken("a check cannot be dropped".to_owned())),
+            }
         }
     }
-    let reason = format!("{}: records without a value", what.name());
+    let (found, then) = match what {
+        Alteration::ValidateValues => {
+            ("records with a value that is not declared", "mend them, or declare the value; then `verify` and `advance`")
+        }
+        _ => (
+            "records without a value",
+            "they are filled again by the backfill, which begins by itself; then `verify` and `advance`",
+        ),
+    };
+    let reason = format!("{}: {found}", what.name());
     let shown: Vec<String> = keys.iter().map(Key::to_text).collect();
     let count = shown.len();
     helm.ledger.append(Event::Require { step: Step::Abandoned { stage, reason, keys: shown } }).await?;
     Err(Halt::refused(
         "enforce/violated",
-        format!(
-            "{} found records without a value ({count} of them are named in `history`); what it had added is gone",
-            what.name()
-        ),
-        "they are filled again by the backfill, which begins by itself; then `verify` and `advance`",
+        format!("{} found {found} ({count} of them are named in `history`); what it had added is gone", what.name()),
+        then,
     ))
 }

@@ -19,4 +19,5 @@ mod plans;
 #[path = "../dynamodb/proxy.rs"]
 #[allow(dead_code)]
 mod proxy;
+mod random;
 mod suite;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shearwater_core::Document;
+use shearwater_core::error::StoreResult;
 use shearwater_core::evolve::*;
 use shearwater_core::fill::Fill;
 use shearwater_core::shape::{ColumnShape, FieldType, Layout, TableShape};
@@ -26,6 +27,8 @@ pub const KINDS: [Kind; 3] = [Kind::Sqlite, Kind::Postgres, Kind::Mariadb];
 pub struct Place {
     pub kind: Kind,
     pub url: String,
+    /// Columns of more types, once they are added.
+    more: Vec<ColumnShape>,
     _folder: tempfile::TempDir,
 }
 
@@ -40,7 +43,7 @@ impl Place {
             Kind::Postgres => postgres().database("require"),
             Kind::Mariadb => mariadb().database("require"),
         };
-        let place = Place { kind, url, _folder: folder };
+        let place = Place { kind, url, more: Vec::new(), _folder: folder };
         let (bool, text) = match kind {
             Kind::Sqlite => ("INTEGER", "TEXT"),
             Kind::Postgres => ("boolean", "text"),
@@ -156,16 +159,69 @@ impl Place {
         self.run(&format!("INSERT INTO users (id, name, nick, active, age) VALUES {}", rows.join(", ")));
     }
 
+    /// More rows: texts that are numbers or nearly, the ends of integers, and what
+    /// only some stores hold.
+    pub fn fill_with_numbers(&self) {
+        let texts = [
+            "'7'", "'-7'", "'0'", "'-0'", "'007'", "'+7'", "' 7'", "'7 '", "'7\n'", "'1e3'", "'0x1F'", "'1.0'", "'٣'", "'-'",
+            "'9223372036854775807'", "'9223372036854775808'", "'-9223372036854775808'", "'-9223372036854775809'",
+            "'99999999999999999999'", "'true'", "'false'", "'True'", "'t'", "'active'", "'Active'", "'blocked '",
+        ];
+        let ages = ["-9223372036854775808", "-1", "1", "2", "3037000500", "-9223372036854775807", "999", "-1000", "NULL"];
+        let zero = match self.kind {
+            Kind::Sqlite => Some("'a' || char(0) || 'b'"),
+            Kind::Mariadb => Some("CONCAT('a', CHAR(0), 'b')"),
+            Kind::Postgres => None,
+        };
+        for (at, text) in texts.into_iter().chain(zero).enumerate() {
+            for (n, age) in ages.into_iter().enumerate().filter(|(n, _)| (n + at) % 3 == 0) {
+                let active = if self.kind == Kind::Postgres { "true" } else { "1" };
+                self.run_quietly(&format!("({}, {text}, {text}, {active}, {age})", 1_000 + at * 10 + n));
+            }
+        }
+        self.flush();
+    }
+
+    /// Adds a column of each type that a fill can take as it is, with values in some rows.
+    pub fn add_moments(&mut self) {
+        let (bytes, uuid, stamp, instant) = match self.kind {
+            Kind::Sqlite => ("BLOB", "TEXT", "TEXT", "TEXT"),
+            Kind::Postgres => ("bytea", "uuid", "timestamp", "timestamptz"),
+            Kind::Mariadb => ("VARBINARY(20)", "UUID", "DATETIME(6)", "DATETIME(3)"),
+        };
+        let moment = |text: &str, zone: &str| match self.kind {
+            Kind::Mariadb => format!("'{}'", text.replace('T', " ")),
+            _ => format!("'{text}{zone}'"),
+        };
+        let (date, time) = if self.kind == Kind::Sqlite { ("TEXT", "TEXT") } else { ("date", "time") };
+        let raw = if self.kind == Kind::Postgres { "decode('00ff27', 'hex')" } else { "x'00ff27'" };
+        let columns = [
+            ("born", date, FieldType::Date, "'2024-02-29'".to_owned()),
+            ("at_time", time, FieldType::Time, "'23:59:59'".to_owned()),
+            ("at_local", stamp, FieldType::Timestamp, moment("1969-12-31T23:59:59.999999", "")),
+            ("at_instant", instant, FieldType::Instant, moment("2038-01-19T03:14:08.5", "Z")),
+            ("code", uuid, FieldType::Uuid, "'67e55044-10b1-426f-9247-bb680e5fe0c8'".to_owned()),
+            ("raw", bytes, FieldType::Bytes, raw.to_owned()),
+        ];
+        for (name, declared, ty, value) in columns {
+            self.run(&format!("ALTER TABLE users ADD COLUMN {name} {declared}"));
+            self.run(&format!("UPDATE users SET {name} = {value} WHERE id % 2 = 0"));
+            self.more.push(Place::column(name, ty, true));
+        }
+    }
+
+    fn column(name: &str, ty: FieldType, nullable: bool) -> ColumnShape {
+        ColumnShape { name: name.into(), ty, nullable, unique: false, native: None, references: None }
+    }
+
+    /// The columns that the table has now, but for the new one.
+    fn all_columns(&self) -> Vec<ColumnShape> {
+        Place::columns().into_iter().chain(self.more.iter().cloned()).collect()
+    }
+
     /// The columns that the table has from the start.
     pub fn columns() -> Vec<ColumnShape> {
-        let column = |name: &str, ty: FieldType, nullable: bool| ColumnShape {
-            name: name.into(),
-            ty,
-            nullable,
-            unique: false,
-            native: None,
-            references: None,
-        };
+        let column = Place::column;
         vec![
             column("id", FieldType::Int, false),
             column("name", FieldType::Text, false),
@@ -175,17 +231,30 @@ impl Place {
         ]
     }
 
-    /// The table for a field with a value as specs have it.
+    /// The table for a field with a value as specs have it. Of a decimal the type
+    /// tells its digits too (`decimal 5 2`), of a text its values (`text a b`).
     pub async fn wanting(&self, column: &str, ty: &str, value: &str) -> Wanting {
+        self.try_wanting(column, ty, value).await.unwrap_or_else(|e| panic!("{:?}: {value}: {e:?}", self.kind))
+    }
+
+    /// The same, or why the store refuses it.
+    pub async fn try_wanting(&self, column: &str, ty: &str, value: &str) -> StoreResult<Wanting> {
+        let mut words = ty.split(' ');
+        let (ty, rest) = (words.next().unwrap(), words.collect::<Vec<_>>());
+        let narrowed = match (ty, rest.as_slice()) {
+            ("decimal", [precision, scale]) => format!("precision = {precision}\nscale = {scale}\n"),
+            (_, []) => String::new(),
+            (_, values) => format!("values = {values:?}\n"),
+        };
         let text = format!(
             "migration = \"m\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"sqlite:a.db\"\ntable = \"users\"\n\
-             key = \"id\"\n[field]\nname = \"{column}\"\ntype = \"{ty}\"\nvalue = {value}\n"
+             key = \"id\"\n[field]\nname = \"{column}\"\ntype = \"{ty}\"\n{narrowed}value = {value}\n"
         );
         let spec = match parse(&text, &|_| None) {
             Ok(Migration::Require(spec)) => spec,
             other => panic!("{other:?}"),
         };
-        let fill = Fill::compile(&spec.field, &Place::columns()).unwrap();
+        let fill = Fill::compile(&spec.field, &self.all_columns()).unwrap_or_else(|e| panic!("{value}: {e:?}"));
         let wanted = Wanted {
             table: "users".into(),
             key: vec![("id".into(), FieldType::Int)],
@@ -193,8 +262,10 @@ impl Place {
             native: None,
             fill: fill.clone(),
         };
-        let evolve = shearwater_stores::open_evolve(&self.url, wanted).await.unwrap();
-        Wanting { evolve, fill, column: column.to_owned(), ty: spec.field.ty, url: self.url.clone() }
+        let evolve = shearwater_stores::open_evolve(&self.url, wanted).await?;
+        let ty = spec.field.domain.ty;
+        let column = column.to_owned();
+        Ok(Wanting { evolve, fill, column, ty, columns: self.all_columns(), url: self.url.clone() })
     }
 }
 
@@ -208,6 +279,7 @@ pub struct Wanting {
     pub fill: Fill,
     pub column: String,
     ty: FieldType,
+    columns: Vec<ColumnShape>,
     url: String,
 }
 
@@ -246,15 +318,8 @@ impl Wanting {
 
     /// Every record as the gateway would read it.
     pub async fn records(&self) -> Vec<(shearwater_core::Key, Document)> {
-        let mut columns = Place::columns();
-        columns.push(ColumnShape {
-            name: self.column.clone(),
-            ty: self.ty,
-            nullable: true,
-            unique: false,
-            native: None,
-            references: None,
-        });
+        let mut columns = self.columns.clone();
+        columns.push(Place::column(&self.column, self.ty, true));
         let layout = Layout::Rows(TableShape {
             table: "users".into(),
             key: vec!["id".into()],

@@ -9,6 +9,8 @@ use crate::place::*;
 
 const BY_ACTIVITY: &str = "{ sql = '''CASE WHEN active THEN 'ACTIVE' ELSE 'INACTIVE' END''' }";
 
+const BY_STATE: &str = "{ sql = '''CASE WHEN active THEN 'active' ELSE 'blocked' END''' }";
+
 /// What an outdated program does, and a new one that chooses its value.
 fn outdated_writes(place: &Place, id: u64) -> Result<(), String> {
     let (yes, no) = if place.kind == Kind::Postgres { ("true", "false") } else { ("1", "0") };
@@ -197,6 +199,44 @@ async fn a_row_that_stands_in_the_way_is_named_and_nothing_stays_behind() {
         wanting.evolve.try_to(Alteration::DropCheck, PATIENCE, 1_000).await.unwrap();
         assert_eq!(place.schema(), schema, "{kind:?}: the check is not left behind");
         place.run("UPDATE users SET age = 1 WHERE id = 1");
+    }
+}
+
+#[tokio::test]
+async fn declared_values_are_held_from_enforce_on_and_what_stands_in_their_way_is_named() {
+    for (kind, value) in KINDS.iter().flat_map(|kind| [(*kind, "\"active\""), (*kind, BY_STATE)]) {
+        let place = Place::new(kind);
+        place.fill_with_nasty();
+        let before = place.schema();
+        let wanting = place.wanting("status", "text active blocked", value).await;
+        let why = format!("{kind:?}, {value}");
+        let other = "UPDATE users SET status = 'other' WHERE id = 1";
+        // SQLite has no check before the rebuild that makes the column NOT NULL.
+        let stage = if kind == Kind::Sqlite { Stage::Contract } else { Stage::Enforce };
+        wanting.stage(Stage::Expand).await;
+        wanting.backfill("r", 100).await;
+        place.run(other);
+        let mut violated = None;
+        for what in wanting.evolve.alterations(stage) {
+            match wanting.evolve.try_to(what, PATIENCE, 1_000).await.unwrap() {
+                Try::Made { .. } => {}
+                Try::Violated(keys) => violated = violated.or(Some((what, keys))),
+                Try::Busy(who) => panic!("{why}: {who:?}"),
+            }
+        }
+        let (what, keys) = violated.unwrap_or_else(|| panic!("{why}: nothing stood in the way"));
+        assert_eq!(keys, [Key::single(1i64)], "{why}: {what:?}");
+        wanting.evolve.try_to(Alteration::DropValues, PATIENCE, 1_000).await.unwrap();
+        place.run("UPDATE users SET age = 6 WHERE id = 1");
+        place.run("UPDATE users SET status = 'blocked' WHERE id = 1");
+        wanting.stage(stage).await;
+        assert!(place.try_run(other).is_err(), "{why}: the store holds writers to the declared values");
+        assert!(place.try_run("UPDATE users SET status = 'Active' WHERE id = 1").is_err(), "{why}: by their bytes");
+        place.run("UPDATE users SET status = 'active' WHERE id = 1");
+        wanting.stage(Stage::Back).await;
+        place.run(other);
+        wanting.stage(Stage::Remove).await;
+        assert_eq!(place.schema(), before, "{why}");
     }
 }
 

@@ -24,7 +24,7 @@ use shearwater_core::evolve::{
     Statement, Try, Wanted,
 };
 use shearwater_core::fill::Fill;
-use shearwater_core::shape::{DocumentLayout, Layout};
+use shearwater_core::shape::{DocumentLayout, FieldType, Layout};
 use shearwater_core::store::{Estimate, Load, Reader as _};
 
 use super::DynamoDb;
@@ -48,6 +48,17 @@ pub(crate) struct Evolving {
     counted: Mutex<Option<(Instant, u64)>>,
 }
 
+/// What comes back as it was: DynamoDB keeps no zeros at a number's end, and dates
+/// and uuids are texts there.
+fn check_type(ty: FieldType) -> StoreResult<()> {
+    if matches!(ty, FieldType::Bool | FieldType::Int | FieldType::Text | FieldType::Bytes | FieldType::Json) {
+        return Ok(());
+    }
+    let what = format!("DynamoDB: an attribute does not hold {} exactly", ty.name());
+    Err(StoreError::new(StoreErrorKind::Unsupported, what)
+        .with_hint("use text, int, bool, bytes or json: for example a date as its text, money as an int of cents"))
+}
+
 /// Opens a table for [`Evolve`].
 pub(crate) async fn open(url: &str, wanted: Wanted) -> StoreResult<Evolving> {
     let key: Vec<String> = wanted.key.iter().map(|(name, _)| name.clone()).collect();
@@ -55,6 +66,7 @@ pub(crate) async fn open(url: &str, wanted: Wanted) -> StoreResult<Evolving> {
         let what = format!("DynamoDB: {:?} cannot be the name of a new field", wanted.column);
         return Err(StoreError::new(StoreErrorKind::Unsupported, what).with_hint("choose another name"));
     }
+    check_type(wanted.fill.ty())?;
     let layout = DocumentLayout { table: wanted.table.clone(), key, document: "doc".to_owned() };
     let store = super::open(url, Layout::Document(layout), Create::Never).await?;
     let own = own::name(&store.names.sidecar);
@@ -112,6 +124,9 @@ impl Evolve for Evolving {
             Alteration::AddColumn
             | Alteration::AddWriteDefault
             | Alteration::AddCheck
+            | Alteration::AddValues
+            | Alteration::ValidateValues
+            | Alteration::DropValues
             | Alteration::SetNotNull
             | Alteration::DropCheck
             | Alteration::DropWriteDefault

@@ -8,7 +8,7 @@ use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::Wanted;
 use shearwater_core::fill::Fill;
 use shearwater_core::shape::FieldType;
-use shearwater_core::value::hash;
+use shearwater_core::value::{Instant, hash};
 use shearwater_core::{Document, Key, Value};
 
 use super::super::error::failure;
@@ -20,6 +20,11 @@ use super::Evolving;
 
 /// Types that `$type` names of a field without a value.
 const EMPTY: [&str; 3] = ["missing", "null", "undefined"];
+
+/// Digits of a decimal128.
+const DECIMAL_DIGITS_MAX: u32 = 34;
+
+const MICROS_PER_MILLISECOND: i64 = 1_000;
 
 /// The field that documents are to have.
 pub(super) struct Field {
@@ -40,17 +45,32 @@ impl Field {
                     .with_hint("a field's name has no dot, no U+0000 and no `$` at its beginning"));
             }
         }
+        check_type(wanted)?;
         Ok(Field { name: wanted.column.clone(), fill: wanted.fill.clone(), inputs })
     }
 
     /// What a validator asks of every document.
     pub(super) fn rule(&self) -> Query {
-        let types = match self.fill.ty() {
-            FieldType::Int => Bson::from(vec!["int", "long"]),
-            FieldType::Bool => Bson::from("bool"),
-            _ => Bson::from("string"),
+        let types: Option<Bson> = match self.fill.ty() {
+            FieldType::Int => Some(vec!["int", "long"].into()),
+            FieldType::Bool => Some("bool".into()),
+            FieldType::Float => Some("double".into()),
+            FieldType::Decimal => Some("decimal".into()),
+            FieldType::Instant => Some("date".into()),
+            FieldType::Uuid | FieldType::Bytes => Some("binData".into()),
+            FieldType::Text => Some("string".into()),
+            // Any value but null.
+            _ => None,
         };
-        let (name, asked) = (self.name.as_str(), doc! { "bsonType": types });
+        let mut asked = match types {
+            Some(types) => doc! { "bsonType": types },
+            None => doc! { "not": { "bsonType": "null" } },
+        };
+        let values = &self.fill.domain().values;
+        if !values.is_empty() {
+            asked.insert("enum", values.clone());
+        }
+        let name = self.name.as_str();
         doc! { "$jsonSchema": { "required": [name], "properties": { name: asked } } }
     }
 
@@ -81,6 +101,30 @@ impl Field {
         }
         made.set(self.name.as_str(), value.clone());
         hash::document(&made)
+    }
+}
+
+/// What BSON holds as a type of its own; the rest would be documents of ours.
+fn check_type(wanted: &Wanted) -> StoreResult<()> {
+    let domain = wanted.fill.domain();
+    let refused = |what: String, hint: &str| {
+        Err(StoreError::new(StoreErrorKind::Unsupported, format!("MongoDB: {what}")).with_hint(hint))
+    };
+    match domain.ty {
+        FieldType::Date | FieldType::Time | FieldType::Timestamp => refused(
+            format!("BSON has no {}", domain.ty.name()),
+            "use instant (a BSON date, to the millisecond), or text",
+        ),
+        FieldType::Decimal if domain.digits.is_some_and(|digits| digits.precision > DECIMAL_DIGITS_MAX) => {
+            refused(format!("a decimal has at most {DECIMAL_DIGITS_MAX} digits"), "declare a lower precision")
+        }
+        FieldType::Instant => match wanted.fill.constant() {
+            Some(Value::Instant(Instant::Micros(micros))) if micros % MICROS_PER_MILLISECOND != 0 => {
+                refused("a date has milliseconds, no finer".to_owned(), "write the constant in milliseconds")
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
     }
 }
 

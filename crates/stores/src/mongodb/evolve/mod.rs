@@ -81,6 +81,7 @@ impl Evolve for Evolving {
             not_null: holds && rules.refuses(),
             write_default: false,
             check: holds.then_some(true),
+            values: None,
             sidecar: self.own.is_there(&self.inner).await?,
         })
     }
@@ -120,6 +121,9 @@ impl Evolve for Evolving {
             Alteration::DropSidecar => self.own.end(&self.inner).await.map(made),
             Alteration::AddColumn
             | Alteration::AddWriteDefault
+            | Alteration::AddValues
+            | Alteration::ValidateValues
+            | Alteration::DropValues
             | Alteration::SetNotNull
             | Alteration::DropWriteDefault
             | Alteration::DropNotNull => Ok(made(Duration::ZERO)),

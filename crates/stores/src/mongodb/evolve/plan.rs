@@ -66,6 +66,9 @@ async fn statement(of: &Evolving, what: Alteration) -> StoreResult<(String, &'st
         Alteration::DropSidecar => (format!("db.getCollection({own:?}).drop()"), NO_LOCK, Effect::Catalogue),
         Alteration::AddColumn
         | Alteration::AddWriteDefault
+        | Alteration::AddValues
+        | Alteration::ValidateValues
+        | Alteration::DropValues
         | Alteration::SetNotNull
         | Alteration::DropWriteDefault
         | Alteration::DropNotNull => (String::new(), NO_LOCK, Effect::Catalogue),

@@ -21,8 +21,7 @@ pub(super) async fn check_inputs(session: &mut Session, sql: &Sql, wanted: &Want
         let (Some(name), Some(ty)) = (row.first().and_then(text_of), row.get(1).and_then(text_of)) else {
             continue;
         };
-        let is_pushed =
-            matches!(wanted.fill.type_of_field(&name), Some(FieldType::Text | FieldType::Int | FieldType::Bool));
+        let is_pushed = wanted.fill.type_of_field(&name).is_some_and(FieldType::is_read_by_fills);
         let is_plain = matches!(
             ty.to_ascii_lowercase().as_str(),
             "tinyint"
@@ -36,11 +35,24 @@ pub(super) async fn check_inputs(session: &mut Session, sql: &Sql, wanted: &Want
                 | "text"
                 | "mediumtext"
                 | "longtext"
+                | "date"
+                | "time"
+                | "datetime"
+                | "uuid"
+                | "binary"
+                | "varbinary"
+                | "tinyblob"
+                | "blob"
+                | "mediumblob"
+                | "longblob"
         );
         if inputs.contains(&name) && is_pushed && !is_plain {
             let what = format!("MySQL: the fill reads {name:?} of type {ty}: not proven to be the same there as here");
             return Err(StoreError::new(StoreErrorKind::Unsupported, what)
-                .with_hint("a fill reads integers, booleans and texts"));
+                .with_hint(
+                    "a fill reads integers, booleans and texts; as they are also dates, times, uuids and bytes, but no \
+                     TIMESTAMP, which each session sees in its own zone",
+                ));
         }
     }
     Ok(())

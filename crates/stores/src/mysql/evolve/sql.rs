@@ -1,42 +1,21 @@
-//! The statements of each alteration, and the fill in the servers' words.
+//! The statements of each alteration.
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{Alteration, Effect, Wanted};
-use shearwater_core::expr::Words;
+use shearwater_core::expr::Words as _;
 use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
 
 use super::super::facts::{Family, Server};
-use super::super::names::{list, literal, own_name, quoted};
+use super::super::names::{list, own_name, quoted, user_name};
+use super::words::{Prefixed, one_of};
 
 /// Characters of a column for a constant text: enough for any word that stands
 /// for a state, and it can be indexed.
 const CONSTANT_CHARS: usize = 255;
 
-/// Fields as this prefix has them: `NEW.`, or nothing.
-struct Prefixed(&'static str);
-
-impl Words for Prefixed {
-    fn field(&self, name: &str) -> String {
-        format!("{}{}", self.0, quoted(name))
-    }
-
-    fn text(&self, text: &str) -> Option<String> {
-        Some(format!("_utf8mb4{}", literal(text)))
-    }
-
-    fn truth(&self, truth: bool) -> &'static str {
-        if truth { "1" } else { "0" }
-    }
-
-    fn by_bytes(&self, sql: &str) -> String {
-        format!("CAST(CONVERT({sql} USING utf8mb4) AS BINARY)")
-    }
-
-    fn joined(&self, parts: &[String]) -> String {
-        format!("CONCAT({})", parts.join(", "))
-    }
-}
+/// Characters of a UUID's text.
+const UUID_CHARS: usize = 36;
 
 /// Everything that is said about one column.
 pub(super) struct Sql {
@@ -50,6 +29,10 @@ pub(super) struct Sql {
     pub(super) fill: String,
     fill_new: String,
     is_text: bool,
+    /// A value that the column takes and that means nothing.
+    neutral: String,
+    /// The declared values.
+    pub(super) values: Vec<String>,
     family: Family,
 }
 
@@ -66,13 +49,33 @@ impl Sql {
         let told = |error: shearwater_core::fill::FillError| {
             StoreError::new(StoreErrorKind::Unsupported, format!("MySQL: {}", error.message)).with_hint(error.hint)
         };
-        let collation = server.exact_collation();
-        let is_text = wanted.fill.ty() == FieldType::Text;
-        let chosen = match (wanted.fill.ty(), wanted.fill.class()) {
-            (FieldType::Bool, _) => "TINYINT(1)".to_owned(),
-            (FieldType::Int, _) => "BIGINT".to_owned(),
-            (_, FillClass::Constant) => format!("VARCHAR({CONSTANT_CHARS}) CHARACTER SET utf8mb4 COLLATE {collation}"),
-            (_, FillClass::RowPure) => format!("LONGTEXT CHARACTER SET utf8mb4 COLLATE {collation}"),
+        let domain = wanted.fill.domain();
+        let text = |ty: &str| format!("{ty} CHARACTER SET utf8mb4 COLLATE {}", server.exact_collation());
+        let short = wanted.fill.class() == FillClass::Constant || !domain.values.is_empty();
+        let chosen = match domain.ty {
+            FieldType::Bool => "TINYINT(1)".to_owned(),
+            FieldType::Int => "BIGINT".to_owned(),
+            FieldType::Float => "DOUBLE".to_owned(),
+            FieldType::Decimal => match domain.digits {
+                Some(digits) => format!("DECIMAL({},{})", digits.precision, digits.scale),
+                None => text("LONGTEXT"),
+            },
+            FieldType::Date => "DATE".to_owned(),
+            FieldType::Time => "TIME(6)".to_owned(),
+            FieldType::Timestamp | FieldType::Instant => "DATETIME(6)".to_owned(),
+            FieldType::Uuid => text(&format!("VARCHAR({UUID_CHARS})")),
+            FieldType::Bytes if short => format!("VARBINARY({CONSTANT_CHARS})"),
+            FieldType::Bytes => "LONGBLOB".to_owned(),
+            FieldType::Text if short => text(&format!("VARCHAR({CONSTANT_CHARS})")),
+            FieldType::Text | FieldType::Json | FieldType::Extended => text("LONGTEXT"),
+        };
+        let neutral = match domain.ty {
+            FieldType::Bool | FieldType::Int | FieldType::Float => "0",
+            FieldType::Decimal if domain.digits.is_some() => "0",
+            FieldType::Date => "'2000-01-01'",
+            FieldType::Time => "'00:00:00'",
+            FieldType::Timestamp | FieldType::Instant => "'2000-01-01 00:00:00'",
+            _ => "''",
         };
         Ok(Sql {
             name: wanted.table.clone(),
@@ -84,7 +87,10 @@ impl Sql {
             class: wanted.fill.class(),
             fill: wanted.fill.sql(&Prefixed("")).map_err(told)?,
             fill_new: wanted.fill.sql(&Prefixed("NEW.")).map_err(told)?,
-            is_text,
+            // What stands as a text compares by its bytes.
+            is_text: matches!(domain.ty, FieldType::Text | FieldType::Uuid | FieldType::Json),
+            neutral: neutral.to_owned(),
+            values: domain.values.clone(),
             family: server.family,
         })
     }
@@ -158,8 +164,8 @@ impl Sql {
             }
             Alteration::DropColumn => {
                 // Were we to die between the two, a NOT NULL column without a trigger would refuse everybody.
-                let neutral = if self.is_text { "''" } else { "0" };
-                let mut statements = vec![format!("ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {neutral}")];
+                let mut statements =
+                    vec![format!("ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {}", self.neutral)];
                 statements.extend(self.drop_all_triggers());
                 statements.push(format!("ALTER TABLE {table} DROP COLUMN {column}, ALGORITHM=INSTANT"));
                 alone(statements)
@@ -170,10 +176,37 @@ impl Sql {
                 statements.push(format!("DROP TABLE IF EXISTS {}", names.join(", ")));
                 own(statements)
             }
+            // The rows that are there are looked at afterwards, beside their writers.
+            Alteration::AddValues => own(vec![format!(
+                "SET STATEMENT check_constraint_checks = 0 FOR ALTER TABLE {table} ADD CONSTRAINT {} CHECK {}, \
+                 ALGORITHM=INSTANT",
+                quoted(&self.values_check()),
+                one_of(column, &self.values)
+            )]),
+            Alteration::ValidateValues => Plan { locked: None, effect: Effect::Scan, statements: vec![self.wrong(1)] },
+            Alteration::DropValues => own(vec![format!(
+                "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {}, ALGORITHM=INSTANT",
+                quoted(&self.values_check())
+            )]),
             Alteration::AddCheck | Alteration::ValidateCheck | Alteration::DropCheck | Alteration::DropNotNull => {
                 own(Vec::new())
             }
         }
+    }
+
+    /// The name of the check of the declared values: the user's for good.
+    pub(super) fn values_check(&self) -> String {
+        user_name(&self.name, &self.column_name, "values")
+    }
+
+    /// The keys of some rows that have no value, or none of the field's.
+    pub(super) fn wrong(&self, keys_max: usize) -> String {
+        let (keys, table, column) = (list(&self.key), &self.table, &self.column);
+        let is_wrong = match self.values.is_empty() {
+            true => format!("{column} IS NULL"),
+            false => format!("{column} IS NULL OR NOT {}", one_of(column, &self.values)),
+        };
+        format!("SELECT {keys} FROM {table} WHERE {is_wrong} LIMIT {keys_max}")
     }
 
     fn add_sidecar(&self) -> Vec<String> {

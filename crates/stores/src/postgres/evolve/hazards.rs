@@ -4,7 +4,6 @@
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::Wanted;
 use shearwater_core::fill::FillClass;
-use shearwater_core::shape::FieldType;
 
 use super::super::session::{Session, get};
 use super::sql::Sql;
@@ -15,16 +14,18 @@ pub(super) async fn check_inputs(session: &Session, sql: &Sql, wanted: &Wanted) 
     let ask = "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a \
                WHERE a.attrelid = to_regclass($1) AND a.attname::text = ANY($2) AND NOT a.attisdropped \
                AND a.atttypid NOT IN ('text'::regtype, 'varchar'::regtype, 'int2'::regtype, 'int4'::regtype, \
-               'int8'::regtype, 'bool'::regtype)";
+               'int8'::regtype, 'bool'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype, \
+               'timestamptz'::regtype, 'uuid'::regtype, 'bytea'::regtype)";
     let rows = session.rows(ask, &[&sql.table, &inputs]).await?;
     for row in &rows {
         let (name, ty): (String, String) = (get(row, 0)?, get(row, 1)?);
-        let tested_only = matches!(wanted.fill.type_of_field(&name), Some(ty) if !is_pushed(ty));
+        let tested_only = matches!(wanted.fill.type_of_field(&name), Some(ty) if !ty.is_read_by_fills());
         if !tested_only {
             let what =
                 format!("PostgreSQL: the fill reads {name:?} of type {ty}: not proven to be the same there as here");
             return Err(StoreError::new(StoreErrorKind::Unsupported, what)
-                .with_hint("a fill reads columns of type text, varchar, smallint, integer, bigint, boolean"));
+                .with_hint("a fill reads columns of type text, varchar, smallint, integer, bigint, boolean; as they are also date, \
+                     time, timestamp, timestamptz, uuid, bytea"));
         }
     }
     Ok(())
@@ -74,8 +75,4 @@ pub(super) async fn told(session: &Session, sql: &Sql, schema: &str) -> StoreRes
         }
     }
     Ok(told)
-}
-
-fn is_pushed(ty: FieldType) -> bool {
-    matches!(ty, FieldType::Text | FieldType::Int | FieldType::Bool)
 }

@@ -6,6 +6,7 @@ mod copy;
 mod fill;
 mod hazards;
 mod sql;
+mod words;
 
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,7 @@ impl Evolving {
             not_null: get(row, 1)?,
             write_default: get(row, 2)?,
             check: get(row, 3)?,
+            values: get(row, 8)?,
             sidecar: get(row, 4)?,
         };
         Ok(Seen { look, traces: get(row, 5)?, relkind: get(row, 6)?, fills: get(row, 7)? })
@@ -105,6 +107,9 @@ impl Evolving {
             // Where the column is NOT NULL already the check has done its work.
             Alteration::AddCheck => look.check.is_some() || look.not_null,
             Alteration::ValidateCheck => look.check == Some(true) || (look.not_null && look.check.is_none()),
+            Alteration::AddValues => look.values.is_some(),
+            Alteration::ValidateValues => look.values == Some(true),
+            Alteration::DropValues => look.values.is_none(),
             Alteration::SetNotNull => look.not_null,
             Alteration::DropCheck => look.check.is_none(),
             Alteration::DropWriteDefault => !seen.fills,
@@ -169,10 +174,10 @@ impl Evolving {
     async fn missing_keys(&self, session: &Session) -> StoreResult<Vec<Key>> {
         let keys: Vec<String> = self.sql.key.iter().map(|key| format!("{}::text", super::names::quoted(key))).collect();
         let sql = format!(
-            "SELECT {} FROM {} WHERE {} IS NULL LIMIT {KEYS_MAX}",
+            "SELECT {} FROM {} WHERE {} LIMIT {KEYS_MAX}",
             keys.join(", "),
             self.sql.table,
-            self.sql.column
+            self.sql.is_wrong()
         );
         let rows = session.rows(&sql, &[]).await?;
         rows.iter().map(|row| fill::key_of(&self.wanted, row)).collect()
@@ -214,15 +219,21 @@ impl Evolve for Evolving {
 
     fn alterations(&self, stage: Stage) -> Vec<Alteration> {
         use Alteration::*;
-        let is_constant = self.sql.class == FillClass::Constant;
+        let (is_constant, has_values) = (self.sql.class == FillClass::Constant, !self.sql.values.is_empty());
+        let with_values = |first: Vec<Alteration>, then: Vec<Alteration>| match has_values {
+            true => first.into_iter().chain(then).collect(),
+            false => then,
+        };
         match stage {
             Stage::Expand => vec![AddSidecar, AddColumn, AddWriteDefault],
-            Stage::Enforce if is_constant => vec![],
-            Stage::Enforce => vec![AddCheck, ValidateCheck, SetNotNull, DropCheck],
+            Stage::Enforce if is_constant => with_values(vec![AddValues, ValidateValues], vec![]),
+            Stage::Enforce => {
+                with_values(vec![AddValues, ValidateValues], vec![AddCheck, ValidateCheck, SetNotNull, DropCheck])
+            }
             Stage::Contract => vec![DropWriteDefault],
             Stage::Complete => vec![DropSidecar],
-            Stage::Back if is_constant => vec![AddSidecar, AddWriteDefault],
-            Stage::Back => vec![AddSidecar, AddWriteDefault, DropCheck, DropNotNull],
+            Stage::Back if is_constant => with_values(vec![DropValues], vec![AddSidecar, AddWriteDefault]),
+            Stage::Back => with_values(vec![DropValues], vec![AddSidecar, AddWriteDefault, DropCheck, DropNotNull]),
             Stage::Remove => vec![DropColumn, DropSidecar],
         }
     }

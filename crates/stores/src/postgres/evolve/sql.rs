@@ -1,12 +1,14 @@
-//! The statements of each alteration, and the fill in PostgreSQL's words.
+//! The statements of each alteration.
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{Alteration, Effect, Wanted};
-use shearwater_core::expr::Words;
 use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
 
 use super::super::names::{SIDECAR_SCHEMA, SidecarNames, list, literal, qualified, quoted};
+use super::super::value::declared;
+use super::words::{Prefixed, one_of};
+use crate::relational::Place;
 
 /// Fires after the user's triggers, which fire in the order of their names: so
 /// it fills from what they made of the row.
@@ -18,34 +20,8 @@ const NOTE_TRIGGER: &str = "~_shearwater_note";
 /// The check that stands in until NOT NULL is set.
 const CHECK: &str = "_shearwater_required";
 
-/// Fields as this prefix has them: `NEW`, or a table.
-pub(super) struct Prefixed(pub(super) &'static str);
-
-impl Words for Prefixed {
-    fn field(&self, name: &str) -> String {
-        match self.0 {
-            "" => quoted(name),
-            prefix => format!("{prefix}.{}", quoted(name)),
-        }
-    }
-
-    fn text(&self, text: &str) -> Option<String> {
-        (!text.contains('\0')).then(|| format!("{}::text", literal(text)))
-    }
-
-    fn truth(&self, truth: bool) -> &'static str {
-        if truth { "true" } else { "false" }
-    }
-
-    fn by_bytes(&self, sql: &str) -> String {
-        format!("({sql})::text COLLATE \"C\"")
-    }
-
-    fn joined(&self, parts: &[String]) -> String {
-        let parts: Vec<String> = parts.iter().map(|part| format!("({part})::text")).collect();
-        format!("({})", parts.join(" || "))
-    }
-}
+/// Bytes of a name that the server keeps.
+const NAME_BYTES_MAX: usize = 63;
 
 /// Everything that is said about one column.
 pub(super) struct Sql {
@@ -57,6 +33,11 @@ pub(super) struct Sql {
     names: SidecarNames,
     fill_new: String,
     pub(super) fill: String,
+    /// The declared values.
+    pub(super) values: Vec<String>,
+    /// The name of their check, which stays.
+    values_check: String,
+    is_json: bool,
 }
 
 /// What one alteration runs.
@@ -74,20 +55,23 @@ impl Sql {
         let told = |error: shearwater_core::fill::FillError| {
             StoreError::new(StoreErrorKind::Unsupported, format!("PostgreSQL: {}", error.message)).with_hint(error.hint)
         };
-        let fallback = match wanted.fill.ty() {
-            FieldType::Bool => "boolean",
-            FieldType::Int => "bigint",
-            _ => "text",
+        let domain = wanted.fill.domain();
+        let chosen = match domain.digits {
+            Some(digits) => format!("numeric({},{})", digits.precision, digits.scale),
+            None => declared(domain.ty, Place::Value(0)).to_owned(),
         };
         Ok(Sql {
             table: qualified(schema, &wanted.table),
             column: quoted(&wanted.column),
-            ty: wanted.native.clone().unwrap_or_else(|| fallback.to_owned()),
+            ty: wanted.native.clone().unwrap_or(chosen),
             key: wanted.key.iter().map(|(name, _)| name.clone()).collect(),
             class: wanted.fill.class(),
             names: SidecarNames::of(schema, &wanted.table),
             fill_new: wanted.fill.sql(&Prefixed("NEW")).map_err(told)?,
             fill: wanted.fill.sql(&Prefixed("")).map_err(told)?,
+            values: domain.values.clone(),
+            values_check: values_check(&wanted.table, &wanted.column),
+            is_json: domain.ty == FieldType::Json,
         })
     }
 
@@ -103,8 +87,17 @@ impl Sql {
         self.names.outdated()
     }
 
+    /// That a row has no value, or none of the field's.
+    pub(super) fn is_wrong(&self) -> String {
+        let column = &self.column;
+        match self.values.is_empty() {
+            true => format!("{column} IS NULL"),
+            false => format!("{column} IS NULL OR NOT {}", one_of(column, &self.values)),
+        }
+    }
+
     /// One row: the type of the column, whether it is NOT NULL, whether the write default is whole, whether the
-    /// check is valid, whether anything of ours is there.
+    /// checks are valid, whether anything of ours is there.
     pub(super) fn look(&self) -> String {
         let (table, column) = (literal(&self.table), literal(&unquote(&self.column)));
         format!(
@@ -114,12 +107,14 @@ impl Sql {
              to_regclass({chosen}) IS NOT NULL AND to_regclass({fills}) IS NOT NULL AND to_regclass({outdated}) IS NOT NULL, \
              to_regclass({chosen}) IS NOT NULL OR to_regclass({fills}) IS NOT NULL OR to_regclass({outdated}) IS NOT NULL OR EXISTS \
              (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname IN ({fill}, {note})), c.relkind::text, \
-             EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = {fill}) OR {dropped} \
+             EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = {fill}) OR {dropped}, \
+             (SELECT k.convalidated FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conname = {values}) \
              FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = {column} AND NOT a.attisdropped \
              WHERE c.oid = to_regclass({table})",
             fill = literal(FILL_TRIGGER),
             note = literal(NOTE_TRIGGER),
             check = literal(CHECK),
+            values = literal(&self.values_check),
             chosen = literal(&self.chosen()),
             fills = literal(&self.fills()),
             outdated = literal(&self.outdated()),
@@ -158,6 +153,17 @@ impl Sql {
                 Effect::Scan,
                 format!("ALTER TABLE {table} VALIDATE CONSTRAINT {CHECK}"),
             ),
+            Alteration::AddValues => alter(format!(
+                "ADD CONSTRAINT {} CHECK {} NOT VALID",
+                quoted(&self.values_check),
+                one_of(column, &self.values)
+            )),
+            Alteration::ValidateValues => one(
+                Some("SHARE UPDATE EXCLUSIVE"),
+                Effect::Scan,
+                format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", quoted(&self.values_check)),
+            ),
+            Alteration::DropValues => alter(format!("DROP CONSTRAINT IF EXISTS {}", quoted(&self.values_check))),
             Alteration::SetNotNull => alter(format!("ALTER COLUMN {column} SET NOT NULL")),
             Alteration::DropCheck => alter(format!("DROP CONSTRAINT IF EXISTS {CHECK}")),
             Alteration::DropNotNull => alter(format!("ALTER COLUMN {column} DROP NOT NULL")),
@@ -243,9 +249,8 @@ impl Sql {
                  EXECUTE FUNCTION {fill_fn}()"
             ),
             format!(
-                "CREATE TRIGGER {note} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW \
-                 WHEN (NEW.{column} IS DISTINCT FROM {}) EXECUTE FUNCTION {note_fn}()",
-                self.fill_new
+                "CREATE TRIGGER {note} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION {note_fn}()",
+                self.differs()
             ),
             format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {fill}, ENABLE ALWAYS TRIGGER {note}"),
         ];
@@ -254,6 +259,15 @@ impl Sql {
             out.push(format!("ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"));
         }
         out
+    }
+
+    /// That a row's value is not the fill's; JSON compares as its text, which is kept.
+    fn differs(&self) -> String {
+        let (column, fill, ty) = (&self.column, &self.fill_new, &self.ty);
+        match self.is_json {
+            true => format!("NEW.{column}::text IS DISTINCT FROM ({fill})::{ty}::text"),
+            false => format!("NEW.{column} IS DISTINCT FROM {fill}"),
+        }
     }
 
     fn drop_write_default(&self) -> Vec<String> {
@@ -278,6 +292,20 @@ impl Sql {
             .map(|name| format!("DROP FUNCTION IF EXISTS {name}()"))
             .to_vec()
     }
+}
+
+/// The name of the check of the declared values: the user's for good, so as one
+/// would call it.
+fn values_check(table: &str, column: &str) -> String {
+    let mut name = format!("{table}_{column}_values");
+    if name.len() > NAME_BYTES_MAX {
+        let hash = shearwater_core::Key::single(name.as_str()).hash();
+        let kept = NAME_BYTES_MAX - 17;
+        let kept = (0..=kept).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+        name.truncate(kept);
+        name.push_str(&format!("~{hash:016x}"));
+    }
+    name
 }
 
 /// A quoted name as the catalogue holds it.

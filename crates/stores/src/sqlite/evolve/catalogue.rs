@@ -69,6 +69,7 @@ pub(super) fn seen(conn: &Connection, sql: &Sql) -> StoreResult<Seen> {
         column: column.map(|(ty, _)| ty),
         write_default: all && is_soft,
         check: None,
+        values: None,
         sidecar: tables == 3,
     };
     Ok(Seen { look, is_soft, traces: tables + fills + notes > 0 })
@@ -84,8 +85,11 @@ pub(super) fn is_made(what: Alteration, seen: &Seen) -> bool {
         Alteration::DropSidecar => !seen.traces,
         Alteration::AddCheck
         | Alteration::ValidateCheck
+        | Alteration::AddValues
+        | Alteration::ValidateValues
         | Alteration::SetNotNull
         | Alteration::DropCheck
+        | Alteration::DropValues
         | Alteration::DropNotNull => true,
     }
 }
@@ -136,8 +140,11 @@ pub(super) fn alter(conn: &Connection, sql: &Sql, what: Alteration) -> StoreResu
         Alteration::DropSidecar => run(drop_sidecar(sql)),
         Alteration::AddCheck
         | Alteration::ValidateCheck
+        | Alteration::AddValues
+        | Alteration::ValidateValues
         | Alteration::SetNotNull
         | Alteration::DropCheck
+        | Alteration::DropValues
         | Alteration::DropNotNull => Ok(()),
     }
 }

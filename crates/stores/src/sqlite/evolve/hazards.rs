@@ -54,6 +54,11 @@ pub(super) fn told(conn: &Connection, sql: &Sql) -> StoreResult<Vec<String>> {
         }
         .to_owned(),
     );
+    if !sql.values.is_empty() {
+        told.push(format!(
+            "the declared values of {column} are looked at by the gateway alone until contract, whose rebuild brings the CHECK"
+        ));
+    }
     let ask = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE \
                AND name NOT LIKE '\\_shearwater\\_%' ESCAPE '\\'";
     let count: i64 = conn

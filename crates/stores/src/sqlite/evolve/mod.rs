@@ -12,6 +12,7 @@ mod fill;
 mod hazards;
 mod rebuild;
 mod sql;
+mod words;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,6 +56,7 @@ pub(crate) fn open(url: &str, wanted: Wanted) -> StoreResult<Evolving> {
     let config = Config::parse(url)?;
     let sql = Sql::new(&wanted)?;
     let session = Session::open(&config, Purpose::Write)?;
+    check_float(&session.conn, &sql, &wanted)?;
     // A rebuild renames the table: what refers to it must not follow the old one.
     let set = |name: &str, on: bool| {
         session.conn.pragma_update(None, name, on).map_err(|error| store_error("preparing the connection", error))
@@ -62,6 +64,19 @@ pub(crate) fn open(url: &str, wanted: Wanted) -> StoreResult<Evolving> {
     set("foreign_keys", false)?;
     set("legacy_alter_table", true)?;
     Ok(Evolving { session: Arc::new(Mutex::new(session)), sql })
+}
+
+/// SQLite's own reading of a float's digits may be another float.
+fn check_float(conn: &Connection, sql: &Sql, wanted: &Wanted) -> StoreResult<()> {
+    let Some(Value::Float(x)) = wanted.fill.constant() else { return Ok(()) };
+    let found = conn
+        .query_row(&format!("SELECT CAST({} AS REAL)", sql.fill), [], |row| row.get::<_, f64>(0))
+        .map_err(|error| store_error("reading the constant", error))?;
+    if found.to_bits() == x.to_bits() {
+        return Ok(());
+    }
+    let what = "SQLite: the constant float is read as another one here".to_owned();
+    Err(StoreError::new(StoreErrorKind::Unsupported, what).with_hint("write it with fewer digits"))
 }
 
 impl Evolving {
@@ -103,8 +118,11 @@ impl Evolving {
             Alteration::DropSidecar => drop_sidecar(sql),
             Alteration::AddCheck
             | Alteration::ValidateCheck
+            | Alteration::AddValues
+            | Alteration::ValidateValues
             | Alteration::SetNotNull
             | Alteration::DropCheck
+            | Alteration::DropValues
             | Alteration::DropNotNull => Vec::new(),
         }
     }
@@ -129,7 +147,7 @@ fn cell_of(value: &Value) -> Cell {
 }
 
 fn missing_keys(conn: &Connection, sql: &Sql) -> StoreResult<Vec<Key>> {
-    let ask = format!("SELECT {} FROM {} WHERE {} IS NULL LIMIT {KEYS_MAX}", list(&sql.key), sql.table, sql.column);
+    let ask = format!("SELECT {} FROM {} WHERE {} LIMIT {KEYS_MAX}", list(&sql.key), sql.table, sql.is_wrong);
     conn.prepare(&ask)
         .and_then(|mut s| {
             s.query_map([], |row| {

@@ -1,38 +1,12 @@
-//! The column's definitions, the triggers, and the fill in SQLite's words.
+//! The column's definitions, the triggers, and the statements of each alteration.
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::Wanted;
-use shearwater_core::expr::Words;
 use shearwater_core::fill::FillClass;
 
-use super::super::tables::{RESERVED_PREFIX, list, literal, quoted};
+use super::super::tables::{RESERVED_PREFIX, list, quoted};
 use super::super::value::declared;
-
-/// Fields as this prefix has them: `NEW.`, or nothing.
-struct Prefixed(&'static str);
-
-impl Words for Prefixed {
-    fn field(&self, name: &str) -> String {
-        format!("{}{}", self.0, quoted(name))
-    }
-
-    fn text(&self, text: &str) -> Option<String> {
-        (!text.contains('\0')).then(|| literal(text))
-    }
-
-    fn truth(&self, truth: bool) -> &'static str {
-        if truth { "1" } else { "0" }
-    }
-
-    fn by_bytes(&self, sql: &str) -> String {
-        format!("({sql}) COLLATE BINARY")
-    }
-
-    fn joined(&self, parts: &[String]) -> String {
-        let parts: Vec<String> = parts.iter().map(|part| format!("({part})")).collect();
-        format!("({})", parts.join(" || "))
-    }
-}
+use super::words::{Prefixed, one_of};
 
 /// Everything that is said about one column.
 #[derive(Clone)]
@@ -49,6 +23,10 @@ pub(super) struct Sql {
     pub(super) soft: String,
     /// The column as it is in the end.
     pub(super) hard: String,
+    /// That a row has no value, or none of the field's.
+    pub(super) is_wrong: String,
+    /// The declared values.
+    pub(super) values: Vec<String>,
 }
 
 impl Sql {
@@ -65,10 +43,20 @@ impl Sql {
             FillClass::Constant => format!("{column} {ty} NOT NULL ON CONFLICT REPLACE DEFAULT {fill}"),
             FillClass::RowPure => format!("{column} {ty}"),
         };
+        let values = &wanted.fill.domain().values;
+        let (check, is_wrong) = match values.is_empty() {
+            true => (String::new(), format!("{column} IS NULL")),
+            false => {
+                let is_one = one_of(&column, values);
+                (format!(" CHECK ({is_one})"), format!("{column} IS NULL OR NOT {is_one}"))
+            }
+        };
         Ok(Sql {
             name: wanted.table.clone(),
             table: quoted(&wanted.table),
-            hard: format!("{column} {ty} NOT NULL"),
+            hard: format!("{column} {ty} NOT NULL{check}"),
+            is_wrong,
+            values: values.clone(),
             key: wanted.key.iter().map(|(name, _)| name.clone()).collect(),
             column_name: wanted.column.clone(),
             column,
