@@ -4,8 +4,10 @@
 mod defaults;
 mod order;
 mod propose;
+mod require;
 #[cfg(test)]
 mod tests;
 
 pub use order::{Order, in_order};
 pub use propose::{Proposal, alike, alike_table, propose};
+pub use require::{ProposedValue, RequireProposal, propose_require};

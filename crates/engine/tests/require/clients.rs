@@ -39,6 +39,61 @@ async fn a_new_client_must_send_the_field_and_is_told_its_name() {
     process.stop().await;
 }
 
+/// What a new client sends of the field, and what the record has then; or the code of the refusal.
+async fn sent_and_kept(mut world: World, ty: &str, cases: &[(&str, &str)]) {
+    world.ty = ty.to_owned();
+    let process = world.process("a").await;
+    process.forward(Phase::Enforce).await;
+    for (sent, expect) in cases {
+        let patch = doc(&format!("{{\"status\":{sent}}}"));
+        match process.write(Shape::V2, 3, Edit::MergePatch(patch)).await {
+            Ok(done) => {
+                let answered = &done.records[0].as_ref().unwrap().record;
+                let kept = process.get(Shape::V2, 3).await.unwrap();
+                let expect = doc(&format!("{{\"status\":{expect}}}"));
+                for record in [answered, &kept] {
+                    assert_eq!(record.get("status"), expect.get("status"), "{ty}: {sent}");
+                }
+            }
+            Err(ServeError::Unprocessable { code, field, .. }) => {
+                assert_eq!((code.as_str(), field.as_str()), (*expect, "status"), "{ty}: {sent}");
+            }
+            Err(other) => panic!("{ty}: {sent}: {other:?}"),
+        }
+    }
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_new_client_sends_is_one_of_the_fields_values_in_its_one_form_or_refused() {
+    let worlds = |value: &str| [World::sqlite(6, value), World::postgres(6, value), World::mariadb(6, value)];
+    for world in worlds("\"active\"").into_iter().chain([World::mongodb(6, "\"active\"")]) {
+        let cases = [
+            (r#""blocked""#, r#""blocked""#),
+            (r#""Blocked""#, "record/value"),
+            (r#""""#, "record/value"),
+            ("1", "record/type"),
+            ("null", "record/required"),
+        ];
+        sent_and_kept(world, "type = \"text\"\nvalues = [\"active\", \"blocked\"]", &cases).await;
+    }
+    for world in worlds("\"0\"").into_iter().chain([World::mongodb(6, "\"0\"")]) {
+        let cases = [
+            (r#"{"@decimal":"1.5"}"#, r#"{"@decimal":"1.50"}"#),
+            ("-7", r#"{"@decimal":"-7.00"}"#),
+            (r#"{"@decimal":"1.005"}"#, "record/value"),
+            (r#"{"@decimal":"1000"}"#, "record/value"),
+            (r#""1.50""#, "record/type"),
+            ("1.5", "record/type"),
+        ];
+        sent_and_kept(world, "type = \"decimal\"\nprecision = 5\nscale = 2", &cases).await;
+    }
+    for world in worlds("2026-01-31") {
+        let cases = [(r#"{"@date":"2024-02-29"}"#, r#"{"@date":"2024-02-29"}"#), (r#""2024-02-29""#, "record/type")];
+        sent_and_kept(world, "type = \"date\"", &cases).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_the_same_in_both_shapes_and_in_every_phase() {
     let world = World::sqlite(30, BY_ACTIVITY);

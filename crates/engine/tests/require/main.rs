@@ -6,5 +6,6 @@ mod clients;
 mod documents;
 mod kill;
 mod mistakes;
+mod process;
 mod walk;
 mod world;

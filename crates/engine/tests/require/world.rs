@@ -2,6 +2,8 @@
 //! programs that write the table themselves.
 #![allow(dead_code)]
 
+pub use crate::process::*;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,17 +41,29 @@ pub struct World {
     pub dir: PathBuf,
     pub url: String,
     pub value: String,
+    /// The lines of the field's type.
+    pub ty: String,
     pub quiet_hours: u64,
     _temp: Option<tempfile::TempDir>,
 }
 
+const TEXT: &str = "type = \"text\"";
+
 impl World {
+    fn of(temp: tempfile::TempDir, url: String, value: &str) -> World {
+        World { _temp: Some(temp), ..World::at(Path::new(""), &url, value) }.in_its_folder()
+    }
+
+    fn in_its_folder(mut self) -> World {
+        self.dir = self._temp.as_ref().map_or_else(PathBuf::new, |temp| temp.path().to_owned());
+        self
+    }
+
     /// A SQLite file with so many users.
     pub fn sqlite(users: usize, value: &str) -> World {
         let temp = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}?sync=normal", temp.path().join("users.db").display());
-        let world =
-            World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
+        let world = World::of(temp, url, value);
         std::fs::write(world.file(), b"").unwrap();
         world.run("PRAGMA journal_mode = WAL");
         world.fill(users, "INTEGER PRIMARY KEY", "TEXT", "BOOLEAN");
@@ -60,8 +74,7 @@ impl World {
     pub fn postgres(users: usize, value: &str) -> World {
         let temp = tempfile::tempdir().unwrap();
         let url = shearwater_testbed::postgres().database("require");
-        let world =
-            World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
+        let world = World::of(temp, url, value);
         world.fill(users, "bigint PRIMARY KEY", "text", "boolean");
         world
     }
@@ -70,8 +83,7 @@ impl World {
     pub fn mariadb(users: usize, value: &str) -> World {
         let temp = tempfile::tempdir().unwrap();
         let url = shearwater_testbed::mariadb().database("require");
-        let world =
-            World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
+        let world = World::of(temp, url, value);
         world.fill(users, "bigint PRIMARY KEY", "varchar(100)", "tinyint(1)");
         world
     }
@@ -80,8 +92,7 @@ impl World {
     pub fn mongodb(users: usize, value: &str) -> World {
         let temp = tempfile::tempdir().unwrap();
         let url = shearwater_testbed::mongodb().database("require");
-        let world =
-            World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
+        let world = World::of(temp, url, value);
         let user = |n: usize| bson! { "_id": n as i64, "name": format!("user {n}"), "active": !n.is_multiple_of(3), "age": (n % 90) as i64 };
         world.command(bson! { "insert": "users", "documents": (1..=users).map(user).collect::<Vec<_>>() });
         world
@@ -91,8 +102,7 @@ impl World {
     pub fn dynamodb(users: usize, value: &str) -> World {
         let temp = tempfile::tempdir().unwrap();
         let url = format!("{}&key_types=N", shearwater_testbed::dynamodb().database("require"));
-        let world =
-            World { dir: temp.path().to_owned(), url, value: value.to_owned(), quiet_hours: 0, _temp: Some(temp) };
+        let world = World::of(temp, url, value);
         let url = world.url.clone();
         let made = std::thread::spawn(move || {
             tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -263,10 +273,11 @@ impl World {
     pub fn spec(&self) -> String {
         format!(
             "migration = \"status\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"{}\"\ntable = \"users\"\n\
-             key = \"{}\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {}\n\
+             key = \"{}\"\n[field]\nname = \"status\"\n{}\nvalue = {}\n\
              [contract]\noutdated_writes_quiet_hours = {}\n[pace]\nduty_percent_max = 100\n",
             self.url,
             if self.is_mongodb() { "_id" } else { "id" },
+            self.ty,
             self.value,
             self.quiet_hours
         )
@@ -337,115 +348,4 @@ impl Opener for Door {
     async fn open(&self, layout: &Layout) -> StoreResult<Arc<dyn Store>> {
         shearwater_stores::open(&self.0, layout.clone(), Create::Never).await
     }
-}
-
-pub struct Process {
-    pub setup: Setup,
-    pub member: Arc<Member>,
-    pub served: Arc<Served>,
-}
-
-pub fn doc(text: &str) -> Document {
-    json::parse_document(text.as_bytes()).unwrap()
-}
-
-impl Process {
-    pub async fn ask(&self, command: Command) -> Result<serde_json::Value, Refusal> {
-        ask_in(self.setup.journal.as_ref(), command, Duration::from_secs(60)).await.unwrap()
-    }
-
-    pub async fn must(&self, command: Command) -> serde_json::Value {
-        self.ask(command.clone()).await.unwrap_or_else(|e| panic!("{command:?}: {} {e} {:?}", e.code, e.hint))
-    }
-
-    pub fn state(&self) -> State {
-        self.member.view().state.clone()
-    }
-
-    pub async fn until(&self, what: &str, is: impl Fn(&State) -> bool) -> State {
-        let reached = async {
-            loop {
-                let view = self.member.view();
-                if is(&view.state) {
-                    return view.state.clone();
-                }
-                self.member.seen_above(view.seq).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap_or_else(|_| panic!("never: {what}"))
-    }
-
-    /// On to a phase, with whatever it takes.
-    pub async fn forward(&self, to: Phase) {
-        loop {
-            let state = self.until("settled", |state| !state.is_unsettled()).await;
-            if state.phase == to {
-                return;
-            }
-            if state.phase == Phase::Backfill {
-                self.until("filled", |state| matches!(state.filling, Filling::Done { .. })).await;
-                self.must(Command::Verify).await;
-            }
-            let command = if state.phase == Phase::Contract { Command::Complete } else { Command::Advance };
-            self.must(command).await;
-            self.until("entered", |now| now.phase != state.phase).await;
-        }
-    }
-
-    pub async fn get(&self, shape: Shape, id: i64) -> Option<Document> {
-        self.served.get(shape, &Key::single(id)).await.unwrap().map(|got| got.record)
-    }
-
-    pub async fn got(&self, shape: Shape, id: i64) -> Got {
-        self.served.get(shape, &Key::single(id)).await.unwrap().unwrap()
-    }
-
-    pub async fn status_of(&self, id: i64) -> String {
-        match self.get(Shape::V2, id).await.unwrap().get("status") {
-            Some(shearwater_core::Value::Text(text)) => text.clone(),
-            other => format!("{other:?}"),
-        }
-    }
-
-    pub async fn write(&self, shape: Shape, id: i64, edit: Edit) -> Result<WriteDone, ServeError> {
-        let change = ClientChange { key: Key::single(id), edit, condition: Condition::None };
-        self.served.write(shape, vec![change], None).await
-    }
-
-    pub async fn list(&self, ask: ListAsk) -> Vec<Document> {
-        self.served.list(ask).await.unwrap().records.into_iter().map(|got| got.record).collect()
-    }
-
-    /// Every record as the store has it.
-    pub async fn stored(&self) -> Vec<Document> {
-        let store = self.setup.opener.open(&self.setup.v2).await.unwrap();
-        let mut records = Vec::new();
-        for range in store.split(1).await.unwrap() {
-            let mut after = None;
-            loop {
-                let chunk =
-                    store.scan(&range, after.as_ref(), ChunkMax { records: 500, bytes: 1 << 20 }).await.unwrap();
-                records.extend(chunk.records.into_iter().map(|r| r.unwrap().image.unwrap().record));
-                after = chunk.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-        }
-        records
-    }
-
-    pub async fn entries(&self) -> Vec<Entry> {
-        self.setup.journal.read(0, 10_000).await.unwrap()
-    }
-
-    pub async fn stop(self) {
-        self.served.retire().await.unwrap();
-        self.served.leave().await;
-    }
-}
-
-/// The state that the journal adds up to.
-pub async fn journalled(journal: &dyn Journal) -> State {
-    State::replay(&journal.read(0, 10_000).await.unwrap()).unwrap()
 }

@@ -1,11 +1,12 @@
 //! `init`: a spec from what the source holds.
 
+mod require;
 mod tables;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use shearwater_core::census::{Census, Proposal, propose};
 use shearwater_core::error::StoreErrorKind;
@@ -25,16 +26,32 @@ const DOCUMENT_DEFAULT: &str = "doc";
 /// Records and bytes read at once.
 const CHUNK: ChunkMax = ChunkMax { records: 1_000, bytes: 4 * 1024 * 1024 };
 
+/// What the spec is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Records move to another store
+    Move,
+    /// A table gets a new required field
+    Require,
+}
+
 /// Arguments of `init`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  shearwater init sqlite:legacy.db sqlite:app.db > users.toml\n  shearwater init sqlite:legacy.db sqlite:app.db --table users --key _id --output users.toml\n  shearwater init sqlite:legacy.db sqlite:app.db --all --output specs"
+    after_help = "Examples:\n  shearwater init sqlite:legacy.db sqlite:app.db > users.toml\n  shearwater init sqlite:legacy.db sqlite:app.db --table users --key _id --output users.toml\n  shearwater init sqlite:legacy.db sqlite:app.db --all --output specs\n  shearwater init --kind require --store sqlite:app.db --table users --field status --values active,blocked --value active\n  shearwater init --kind require --store sqlite:app.db --table users --field total --type decimal --precision 12 --scale 2 --sql 'paid + owed' --fallback 0"
 )]
 pub struct Init {
     /// The source's URL
-    source: String,
+    #[arg(required_unless_present = "store")]
+    source: Option<String>,
     /// The target's URL
-    target: String,
+    #[arg(required_unless_present = "store")]
+    target: Option<String>,
+    /// What the spec is for
+    #[arg(long, value_enum, default_value_t = Kind::Move)]
+    kind: Kind,
+    #[command(flatten)]
+    field: require::Field,
     /// The source's table; needed when there are several
     #[arg(long)]
     table: Option<String>,
@@ -64,14 +81,20 @@ pub struct Init {
 
 /// Writes a spec.
 pub async fn run(context: &Context, args: Init) -> Outcome<Exit> {
-    let look =
-        shearwater_stores::inspect(&args.source).await.map_err(|error| Failure::from(error).within("the source"))?;
-    let stores =
-        Stores { source_url: &args.source, target_url: &args.target, source: &look, target: target(&args).await? };
+    let (source, target_url) = match (args.kind, &args.source, &args.target) {
+        (Kind::Require, ..) => return require::run(context, &args).await,
+        (Kind::Move, Some(source), Some(target)) => (source, target),
+        (Kind::Move, ..) => {
+            return Err(Failure::new(Exit::Usage, "init/usage", "--store is for a required field: --kind require")
+                .hint("a move has two stores: shearwater init SOURCE TARGET"));
+        }
+    };
+    let look = shearwater_stores::inspect(source).await.map_err(|error| Failure::from(error).within("the source"))?;
+    let stores = Stores { source_url: source, target_url, source: &look, target: target(target_url).await? };
     if let (true, Some(folder)) = (args.all, &args.output) {
         return tables::all(context, &stores, folder).await;
     }
-    let table = choose_table(&look, args.table.as_deref())?;
+    let table = choose_table("the source", &look, args.table.as_deref())?;
     let names = Names::of(table, &args)?;
     let spec = match choose_document(table, args.document.as_deref())? {
         Some(document) => documents(context, &stores, table, names, document, args.sample.unwrap_or(u64::MAX)).await?,
@@ -91,8 +114,8 @@ struct Stores<'a> {
     target: Option<Inspection>,
 }
 
-async fn target(args: &Init) -> Outcome<Option<Inspection>> {
-    match shearwater_stores::inspect(&args.target).await {
+async fn target(url: &str) -> Outcome<Option<Inspection>> {
+    match shearwater_stores::inspect(url).await {
         Ok(look) => Ok(Some(look)),
         Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::from(error).within("the target")),
@@ -191,19 +214,19 @@ fn answer(context: &Context, output: Option<&Path>, spec: &Proposed) -> Outcome<
     Ok(Exit::Done)
 }
 
-fn choose_table<'a>(look: &'a Inspection, named: Option<&str>) -> Outcome<&'a InspectedTable> {
+fn choose_table<'a>(whose: &str, look: &'a Inspection, named: Option<&str>) -> Outcome<&'a InspectedTable> {
     let names: Vec<&str> = look.tables.iter().map(|table| table.name.as_str()).collect();
     let failure = |message: String, hint: String| Failure::new(Exit::Problems, "init/table", message).hint(hint);
     let there = format!("tables there: {}", names.join(", "));
     match (named, look.tables.as_slice()) {
         (Some(name), tables) => tables.iter().find(|table| table.name == name).ok_or_else(|| {
             let hint = did_you_mean(name, &names).map_or(there, |meant| format!("did you mean `{meant}`?"));
-            failure(format!("the source has no table `{name}`"), hint)
+            failure(format!("{whose} has no table `{name}`"), hint)
         }),
         (None, [only]) => Ok(only),
-        (None, []) => Err(failure("the source has no tables".to_owned(), "check the URL".to_owned())),
+        (None, []) => Err(failure(format!("{whose} has no tables"), "check the URL".to_owned())),
         (None, _) => {
-            Err(failure("the source has several tables".to_owned(), format!("name one with --table; {there}")))
+            Err(failure(format!("{whose} has several tables"), format!("name one with --table; {there}")))
         }
     }
 }

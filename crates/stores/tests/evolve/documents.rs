@@ -1,164 +1,21 @@
 //! A new required field in a MongoDB collection: there, back to what was before,
 //! cut at any statement, beside validators of the user's own.
 
-use std::sync::Arc;
-
 use mongodb::bson::{Bson, Document as Bsons, doc};
-use mongodb::{Client, Collection, Database};
+use mongodb::{Client, Collection};
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::evolve::*;
-use shearwater_core::fill::Fill;
-use shearwater_core::shape::FieldType;
-use shearwater_core::spec::{Migration, parse};
+use shearwater_core::shape::{DocumentLayout, Layout};
+use shearwater_core::store::Reader as _;
 use shearwater_core::{Key, Value};
+use shearwater_stores::Create;
 use shearwater_testbed::Mongodb;
 
+use crate::collection::Place;
 use crate::place::PATIENCE;
 
 const BY_ACTIVITY: &str = "{ sql = '''CASE WHEN active THEN 'ACTIVE' ELSE 'INACTIVE' END''' }";
 const CONSTANT: &str = "\"ACTIVE\"";
-
-/// One collection `users` with everything around it.
-struct Place {
-    url: String,
-    database: Database,
-    users: Collection<Bsons>,
-}
-
-impl Place {
-    async fn new(server: &Mongodb) -> Place {
-        let url = server.database("evolve");
-        let database = Client::with_uri_str(&url).await.unwrap().default_database().unwrap();
-        let users = database.collection("users");
-        Place { url, database, users }
-    }
-
-    /// With documents whose `_id`s are of every kind that has an order of its own.
-    async fn with_nasty(server: &Mongodb) -> Place {
-        let place = Place::new(server).await;
-        let ids = [
-            Bson::MinKey,
-            Bson::Int32(-1),
-            Bson::Int64(1 << 40),
-            Bson::Double(2.5),
-            Bson::String(String::new()),
-            Bson::String("a'\"$.b".to_owned()),
-            Bson::Document(doc! { "a": 1, "b": "x" }),
-            Bson::Binary(mongodb::bson::Binary {
-                subtype: mongodb::bson::spec::BinarySubtype::Generic,
-                bytes: vec![0, 255],
-            }),
-            Bson::ObjectId(mongodb::bson::oid::ObjectId::from_bytes([7; 12])),
-            Bson::Boolean(true),
-            Bson::DateTime(mongodb::bson::DateTime::from_millis(-5)),
-            Bson::MaxKey,
-        ];
-        let more = (0..140).map(|n| Bson::String(format!("user-{n:03}")));
-        let nicks = [Some(Bson::String("ä".into())), Some(Bson::Null), None, Some(Bson::String(String::new()))];
-        let documents = ids.into_iter().chain(more).enumerate().map(|(n, id)| {
-            let mut document = doc! { "_id": id, "name": format!("n{n}"), "active": n % 3 != 0 };
-            if let Some(nick) = &nicks[n % nicks.len()] {
-                document.insert("nick", nick.clone());
-            }
-            document
-        });
-        place.users.insert_many(documents).await.unwrap();
-        place
-    }
-
-    async fn wanting(&self, value: &str) -> Wanting {
-        self.wanting_of("text", value).await
-    }
-
-    async fn wanting_of(&self, ty: &str, value: &str) -> Wanting {
-        let text = format!(
-            "migration = \"m\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"mongodb://h/x\"\ntable = \"users\"\n\
-             key = \"_id\"\n[field]\nname = \"status\"\ntype = \"{ty}\"\nvalue = {value}\n"
-        );
-        let spec = match parse(&text, &|_| None) {
-            Ok(Migration::Require(spec)) => spec,
-            other => panic!("{other:?}"),
-        };
-        let fill = Fill::of_documents(&spec.field, &["_id".to_owned()]).unwrap();
-        let wanted = Wanted {
-            table: "users".into(),
-            key: vec![("_id".into(), FieldType::Json)],
-            column: "status".into(),
-            native: None,
-            fill: fill.clone(),
-        };
-        Wanting { evolve: shearwater_stores::open_evolve(&self.url, wanted).await.unwrap(), fill }
-    }
-
-    /// Names and options of all collections, with defaults spelled out: once the
-    /// server was told one it spells it out itself.
-    async fn schema(&self) -> Vec<String> {
-        let names = self.database.run_command(doc! { "listCollections": 1 }).await.unwrap();
-        let found = names.get_document("cursor").unwrap().get_array("firstBatch").unwrap();
-        let mut all: Vec<String> = found
-            .iter()
-            .filter_map(Bson::as_document)
-            .map(|one| {
-                let mut options = one.get_document("options").unwrap().clone();
-                for (name, default) in [("validationLevel", "strict"), ("validationAction", "error")] {
-                    if !options.contains_key(name) {
-                        options.insert(name, default);
-                    }
-                }
-                let mut options: Vec<String> = options.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-                options.sort();
-                format!("{} {options:?}", one.get_str("name").unwrap())
-            })
-            .collect();
-        all.sort();
-        all
-    }
-
-    async fn documents(&self) -> Vec<Bsons> {
-        use futures::TryStreamExt as _;
-        self.users.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()
-    }
-
-    async fn status(&self, id: impl Into<Bson>) -> Option<Bson> {
-        self.users.find_one(doc! { "_id": id.into() }).await.unwrap().unwrap().get("status").cloned()
-    }
-}
-
-struct Wanting {
-    evolve: Arc<dyn Evolve>,
-    fill: Fill,
-}
-
-impl Wanting {
-    /// Makes every alteration of a stage, each one twice.
-    async fn stage(&self, stage: Stage) {
-        for what in self.evolve.alterations(stage) {
-            for again in [false, true] {
-                match self.evolve.try_to(what, PATIENCE, 1_000).await.unwrap() {
-                    Try::Made { held_micros } if again && what != Alteration::DropColumn => {
-                        assert_eq!(held_micros, 0, "{what:?} acted twice");
-                    }
-                    Try::Made { .. } => {}
-                    other => panic!("{what:?}: {other:?}"),
-                }
-            }
-        }
-    }
-
-    /// Fills everything, in batches of so many; how many were filled.
-    async fn backfill(&self, run: &str, documents_max: u64) -> u64 {
-        let mut filled = 0;
-        for range in self.evolve.fill_ranges(8).await.unwrap() {
-            let mut at = FillCheckpoint { range: range.id, ..FillCheckpoint::default() };
-            while !at.done {
-                at = self.evolve.fill(run, &range, &at, documents_max).await.unwrap();
-                assert!(self.evolve.fill_checkpoints(run).await.unwrap().contains(&at), "{at:?}");
-            }
-            filled += at.filled;
-        }
-        filled
-    }
-}
 
 async fn life(server: &Mongodb, value: &str) {
     let place = Place::with_nasty(server).await;
@@ -398,39 +255,63 @@ async fn what_the_fill_gives_is_the_same_in_the_gateway_and_in_the_backfill() {
         ("text", "{ sql = '''coalesce(nick, name)''', fallback = \"none\" }"),
         ("text", "{ sql = '''upper(name) || '/' || nick''', fallback = \"none\" }"),
         ("text", "{ sql = '''CASE nick WHEN 'ä' THEN 'a' WHEN '' THEN 'empty' ELSE 'else' END''' }"),
+        ("text active blocked", "{ sql = '''CASE WHEN active THEN 'active' ELSE 'blocked' END''' }"),
         ("int", "{ sql = '''CASE WHEN active THEN 9223372036854775807 ELSE -1 END''' }"),
+        ("int", "{ sql = '''length(nick) * 9223372036854775807''', fallback = -1 }"),
+        ("decimal 5 2", "{ sql = '''length(nick)''', fallback = \"-0.5\" }"),
         ("bool", "{ sql = '''nick IS NULL''' }"),
         ("int", "-7"),
         ("bool", "false"),
+        ("decimal 34 2", "\"99999999999999999999999999999999.99\""),
+        ("float", "-0.0"),
+        ("instant", "2026-01-31T12:30:00.001Z"),
+        ("uuid", "\"67e55044-10b1-426f-9247-bb680e5fe0c8\""),
+        ("bytes", "\"AP8=\""),
+        ("json", "{ b = [1, 1.0, true], a = {} }"),
+        ("json", "\"7\""),
     ];
     let place = Place::with_nasty(shearwater_testbed::mongodb()).await;
+    let layout = DocumentLayout { table: "users".into(), key: vec!["_id".into()], document: "doc".into() };
+    let store = shearwater_stores::open(&place.url, Layout::Document(layout), Create::Never).await.unwrap();
     for (ty, value) in cases {
         let wanting = place.wanting_of(ty, value).await;
         wanting.stage(Stage::Expand).await;
         wanting.backfill("r", 50).await;
         wanting.stage(Stage::Enforce).await;
-        for document in place.documents().await {
-            let mut record = shearwater_core::Document::new();
-            for name in ["nick", "name", "active"] {
-                match document.get(name) {
-                    Some(Bson::String(text)) => drop(record.set(name, Value::Text(text.clone()))),
-                    Some(Bson::Boolean(truth)) => drop(record.set(name, Value::Bool(*truth))),
-                    Some(Bson::Null) => drop(record.set(name, Value::Null)),
-                    _ => {}
-                }
-            }
-            let found = match document.get("status").unwrap() {
-                Bson::String(text) => Value::Text(text.clone()),
-                Bson::Boolean(truth) => Value::Bool(*truth),
-                Bson::Int32(n) => Value::Int(i64::from(*n)),
-                Bson::Int64(n) => Value::Int(*n),
-                other => panic!("{other}"),
-            };
-            assert_eq!(found, wanting.fill.value(&record).unwrap(), "{value}: {document}");
+        let keys: Vec<Key> = (0..140).map(|n| Key::single(format!("user-{n:03}"))).collect();
+        for fetched in store.fetch_many(&keys).await.unwrap() {
+            let record = fetched.image.unwrap().record;
+            let expected = wanting.fill.value(&record).unwrap();
+            assert_eq!(record.get("status"), Some(&expected), "{ty}, {value}: {record:?}");
+            assert!(wanting.fill.takes(&expected), "{ty}, {value}");
+        }
+        // From enforce on the server itself looks at the type, and at the declared values.
+        for wrong in [Bson::Null, Bson::JavaScriptCode("1".into())] {
+            let update = place.users.update_one(doc! { "_id": "user-001" }, doc! { "$set": { "status": wrong.clone() } });
+            assert!(ty == "json" && wrong != Bson::Null || update.await.is_err(), "{ty}, {value}: {wrong}");
+        }
+        if ty == "text active blocked" {
+            let other = doc! { "$set": { "status": "Active" } };
+            assert!(place.users.update_one(doc! { "_id": "user-001" }, other).await.is_err());
         }
         assert_eq!(wanting.evolve.count_chosen().await.unwrap(), 0, "{value}");
         wanting.stage(Stage::Back).await;
         wanting.stage(Stage::Remove).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_document_would_hold_otherwise_is_refused_by_name() {
+    let place = Place::with_nasty(shearwater_testbed::mongodb()).await;
+    for (ty, value, says) in [
+        ("date", "2026-01-31", "BSON has no date"),
+        ("time", "12:30:00", "BSON has no time"),
+        ("timestamp", "2026-01-31T12:30:00", "BSON has no timestamp"),
+        ("instant", "2026-01-31T12:30:00.000001Z", "milliseconds"),
+        ("decimal 35 2", "\"1.00\"", "34 digits"),
+    ] {
+        let Err(told) = place.try_wanting(ty, value).await else { panic!("{ty} is taken") };
+        assert!(told.message.contains(says) && told.hint.is_some(), "{ty}: {told:?}");
     }
 }
 

@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use shearwater_core::error::StoreErrorKind;
+use shearwater_core::error::{StoreErrorKind, StoreResult};
 use shearwater_core::evolve::*;
 use shearwater_core::fill::Fill;
 use shearwater_core::shape::{DocumentLayout, FieldType, Layout};
-use shearwater_core::spec::{Migration, parse};
 use shearwater_core::store::*;
 use shearwater_core::value::json;
 use shearwater_core::{Document, Key, Value};
@@ -17,7 +16,7 @@ use shearwater_stores::Create;
 use shearwater_stores::outsider::Collection;
 
 use crate::direct::Direct;
-use crate::place::PATIENCE;
+use crate::place::{PATIENCE, require_spec};
 use crate::proxy::{Fault, Gate, Proxy};
 
 const BY_ACTIVITY: &str = "{ sql = '''CASE WHEN active THEN 'ACTIVE' ELSE 'INACTIVE' END''' }";
@@ -89,14 +88,12 @@ impl Place {
 }
 
 async fn wanting_at(url: &str, value: &str) -> (Arc<dyn Evolve>, Fill) {
-    let text = format!(
-        "migration = \"m\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"dynamodb:?region=x\"\n\
-         table = \"users\"\nkey = \"id\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {value}\n"
-    );
-    let spec = match parse(&text, &|_| None) {
-        Ok(Migration::Require(spec)) => spec,
-        other => panic!("{other:?}"),
-    };
+    wanting_of(url, "text", value).await.unwrap()
+}
+
+/// For a field of a type, or why it is refused.
+async fn wanting_of(url: &str, ty: &str, value: &str) -> StoreResult<(Arc<dyn Evolve>, Fill)> {
+    let spec = require_spec("url = \"dynamodb:?region=x\"\ntable = \"users\"\nkey = \"id\"", "status", ty, value);
     let fill = Fill::of_documents(&spec.field, &["id".to_owned()]).unwrap();
     let wanted = Wanted {
         table: "users".into(),
@@ -105,7 +102,7 @@ async fn wanting_at(url: &str, value: &str) -> (Arc<dyn Evolve>, Fill) {
         native: None,
         fill: fill.clone(),
     };
-    (shearwater_stores::open_evolve(url, wanted).await.unwrap(), fill)
+    Ok((shearwater_stores::open_evolve(url, wanted).await?, fill))
 }
 
 async fn stage(evolve: &dyn Evolve, stage: Stage) {
@@ -240,5 +237,32 @@ async fn what_was_written_while_the_fill_was_on_its_way_stays() {
     for id in ["u0", "u1"] {
         let record = place.record(id).await;
         assert_eq!(record.get("status"), Some(&fill.value(&record).unwrap()), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn fields_of_other_types_are_filled_exactly_or_refused_by_name() {
+    let place = Place::new().await;
+    for (ty, value) in [
+        ("int", "{ sql = '''length(name) + 9223372036854775807''', fallback = -1 }"),
+        ("bool", "{ sql = '''CAST(name AS bool)''', fallback = true }"),
+        ("text n m", "{ sql = '''name''', fallback = \"m\" }"),
+        ("bytes", "\"AP8=\""),
+        ("json", "[{ a = 1 }, \"x\", true]"),
+    ] {
+        let (evolve, fill) = wanting_of(&place.url, ty, value).await.unwrap();
+        stage(&*evolve, Stage::Expand).await;
+        assert_eq!(backfill(&*evolve, "r", 50).await, 0, "{ty}, {value}");
+        for (key, record) in place.records().await {
+            let expected = fill.value(&record).unwrap();
+            assert_eq!(record.get("status"), Some(&expected), "{ty}, {value}: {key:?}");
+            assert!(fill.takes(&expected), "{ty}, {value}");
+        }
+        stage(&*evolve, Stage::Enforce).await;
+        stage(&*evolve, Stage::Remove).await;
+    }
+    for (ty, value) in [("decimal 5 2", "\"1.50\""), ("date", "2026-01-31"), ("float", "1.5"), ("instant", "2026-01-31T00:00:00Z")] {
+        let Err(told) = wanting_of(&place.url, ty, value).await else { panic!("{ty} is taken") };
+        assert!(told.message.contains(ty.split(' ').next().unwrap()) && told.hint.is_some(), "{ty}: {told:?}");
     }
 }

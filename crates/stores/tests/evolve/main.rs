@@ -8,6 +8,8 @@ mod agree;
 #[allow(dead_code)]
 mod direct;
 #[cfg(feature = "mongodb")]
+mod collection;
+#[cfg(feature = "mongodb")]
 mod documents;
 mod hazards;
 #[cfg(feature = "dynamodb")]

@@ -9,7 +9,7 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::evolve::*;
 use shearwater_core::fill::Fill;
 use shearwater_core::shape::{ColumnShape, FieldType, Layout, TableShape};
-use shearwater_core::spec::{Migration, parse};
+use shearwater_core::spec::{Migration, RequireSpec, parse};
 use shearwater_core::store::{ChunkMax, Reader, Store};
 use shearwater_stores::Create;
 use shearwater_testbed::{Server, mariadb, postgres};
@@ -231,29 +231,14 @@ impl Place {
         ]
     }
 
-    /// The table for a field with a value as specs have it. Of a decimal the type
-    /// tells its digits too (`decimal 5 2`), of a text its values (`text a b`).
+    /// The table for a field of a type, as [`require_spec`] has it, with a value as specs have it.
     pub async fn wanting(&self, column: &str, ty: &str, value: &str) -> Wanting {
         self.try_wanting(column, ty, value).await.unwrap_or_else(|e| panic!("{:?}: {value}: {e:?}", self.kind))
     }
 
     /// The same, or why the store refuses it.
     pub async fn try_wanting(&self, column: &str, ty: &str, value: &str) -> StoreResult<Wanting> {
-        let mut words = ty.split(' ');
-        let (ty, rest) = (words.next().unwrap(), words.collect::<Vec<_>>());
-        let narrowed = match (ty, rest.as_slice()) {
-            ("decimal", [precision, scale]) => format!("precision = {precision}\nscale = {scale}\n"),
-            (_, []) => String::new(),
-            (_, values) => format!("values = {values:?}\n"),
-        };
-        let text = format!(
-            "migration = \"m\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"sqlite:a.db\"\ntable = \"users\"\n\
-             key = \"id\"\n[field]\nname = \"{column}\"\ntype = \"{ty}\"\n{narrowed}value = {value}\n"
-        );
-        let spec = match parse(&text, &|_| None) {
-            Ok(Migration::Require(spec)) => spec,
-            other => panic!("{other:?}"),
-        };
+        let spec = require_spec("url = \"sqlite:a.db\"\ntable = \"users\"\nkey = \"id\"", column, ty, value);
         let fill = Fill::compile(&spec.field, &self.all_columns()).unwrap_or_else(|e| panic!("{value}: {e:?}"));
         let wanted = Wanted {
             table: "users".into(),
@@ -266,6 +251,26 @@ impl Place {
         let ty = spec.field.domain.ty;
         let column = column.to_owned();
         Ok(Wanting { evolve, fill, column, ty, columns: self.all_columns(), url: self.url.clone() })
+    }
+}
+
+/// A spec with the lines of its store. Of a decimal the type tells its digits too
+/// (`decimal 5 2`), of a text its values (`text a b`).
+pub fn require_spec(store: &str, column: &str, ty: &str, value: &str) -> RequireSpec {
+    let mut words = ty.split(' ');
+    let (ty, rest) = (words.next().unwrap(), words.collect::<Vec<_>>());
+    let narrowed = match (ty, rest.as_slice()) {
+        ("decimal", [precision, scale]) => format!("precision = {precision}\nscale = {scale}\n"),
+        (_, []) => String::new(),
+        (_, values) => format!("values = {values:?}\n"),
+    };
+    let text = format!(
+        "migration = \"m\"\nkind = \"require\"\nentity = \"users\"\n[store]\n{store}\n[field]\nname = \"{column}\"\n\
+         type = \"{ty}\"\n{narrowed}value = {value}\n"
+    );
+    match parse(&text, &|_| None) {
+        Ok(Migration::Require(spec)) => spec,
+        other => panic!("{text}: {other:?}"),
     }
 }
 
