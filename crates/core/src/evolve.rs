@@ -188,6 +188,22 @@ pub struct CopyPlace {
     pub table: String,
 }
 
+/// How fast a store is, measured on records as they stand, none of which was
+/// changed: for one in which no copy is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// Records that were read.
+    pub read: u64,
+    /// In so many microseconds, waits for declared capacity included.
+    pub read_micros: u64,
+    /// Writes that were asked for.
+    pub written: u64,
+    /// In so many microseconds, likewise.
+    pub write_micros: u64,
+    /// How, in words.
+    pub how: String,
+}
+
 /// What the catalogue says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
@@ -335,6 +351,12 @@ pub trait Evolve: Send + Sync {
     /// its triggers, to a place where no such table is. Answers how many. Takes
     /// no lock on the table but a reader's.
     async fn copy(&self, to: &CopyPlace, rows_max: u64) -> StoreResult<u64>;
+
+    /// Measures on records as they stand, where [`Evolve::copy`] makes no copy;
+    /// `None`: it cannot be measured without changing one.
+    async fn sample(&self) -> StoreResult<Option<Sampled>> {
+        Ok(None)
+    }
 
     /// Lets the store clean up after batches; cheap, and never in the way.
     async fn tidy(&self) -> StoreResult<()>;

@@ -51,12 +51,8 @@ const TEXT: &str = "type = \"text\"";
 
 impl World {
     fn of(temp: tempfile::TempDir, url: String, value: &str) -> World {
-        World { _temp: Some(temp), ..World::at(Path::new(""), &url, value) }.in_its_folder()
-    }
-
-    fn in_its_folder(mut self) -> World {
-        self.dir = self._temp.as_ref().map_or_else(PathBuf::new, |temp| temp.path().to_owned());
-        self
+        let dir = temp.path().to_owned();
+        World { _temp: Some(temp), ..World::at(&dir, &url, value) }
     }
 
     /// A SQLite file with so many users.
@@ -143,7 +139,8 @@ impl World {
 
     /// The same place, as another process sees it.
     pub fn at(dir: &Path, url: &str, value: &str) -> World {
-        World { dir: dir.to_owned(), url: url.to_owned(), value: value.to_owned(), quiet_hours: 0, _temp: None }
+        let (dir, url, value) = (dir.to_owned(), url.to_owned(), value.to_owned());
+        World { dir, url, value, ty: TEXT.to_owned(), quiet_hours: 0, _temp: None }
     }
 
     fn fill(&self, users: usize, key: &str, text: &str, bool: &str) {

@@ -1,10 +1,11 @@
 //! Plays every stage of a required field on a copy of some rows, so that the
-//! times of a plan are measured where it is to run, and the table is left alone.
+//! times of a plan are measured where it is to run, and the table is left alone;
+//! where no copy is made, a few records are measured as they stand.
 
 use std::time::{Duration, Instant};
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
-use shearwater_core::evolve::{Alteration, CopyPlace, Effect, Evolve, FillCheckpoint, Stage, Try, Wanted};
+use shearwater_core::evolve::{Alteration, CopyPlace, Effect, Evolve, FillCheckpoint, Sampled, Stage, Try, Wanted};
 use shearwater_core::plan::require::Required;
 use shearwater_core::store::Estimate;
 
@@ -36,16 +37,37 @@ pub(super) struct Rehearsed {
     copied: u64,
     took: Vec<(Stage, Alteration, Effect, u64)>,
     fill_micros: Option<u64>,
+    /// Where no copy is made.
+    sampled: Option<Sampled>,
 }
 
 impl Rehearsed {
     /// When nothing could be measured.
     pub(super) fn nothing(estimate: Estimate) -> Rehearsed {
-        Rehearsed { records: estimate.records, copied: 0, took: Vec::new(), fill_micros: None }
+        Rehearsed { records: estimate.records, copied: 0, took: Vec::new(), fill_micros: None, sampled: None }
+    }
+
+    /// On what the times were measured, for people; `None`: on nothing.
+    pub(super) fn how(&self) -> Option<String> {
+        match (&self.sampled, self.copied) {
+            (Some(sampled), _) => Some(sampled.how.clone()),
+            (None, 0) => None,
+            (None, copied) => Some(format!(
+                "on a copy of {}, which is dropped again",
+                crate::render::amount::counted(copied, "record", "records")
+            )),
+        }
     }
 
     /// How long an alteration is expected to take in all, ms; `None`: it was not measured.
     pub(super) fn alteration_ms(&self, stage: Stage, what: Alteration, effect: Effect) -> Option<u64> {
+        if let Some(sampled) = &self.sampled {
+            return match effect {
+                Effect::Catalogue => None,
+                Effect::Scan => Some(self.of_all(sampled.read_micros, sampled.read)),
+                Effect::Fill | Effect::Rewrite | Effect::RewriteAlone => self.fill_ms(),
+            };
+        }
         let here = self.took.iter().find(|(s, w, e, _)| (*s, *w, *e) == (stage, what, effect));
         let found = here.or_else(|| self.took.iter().find(|(_, w, e, _)| (*w, *e) == (what, effect)));
         found.map(|(_, _, _, micros)| match effect {
@@ -56,12 +78,20 @@ impl Rehearsed {
 
     /// How long the backfill is expected to take without rests, ms.
     pub(super) fn fill_ms(&self) -> Option<u64> {
-        self.fill_micros.map(|micros| self.for_all(micros))
+        match &self.sampled {
+            Some(s) => Some(self.of_all(s.read_micros, s.read) + self.of_all(s.write_micros, s.written)),
+            None => self.fill_micros.map(|micros| self.for_all(micros)),
+        }
     }
 
     /// What took so long for the copy's rows, for the table's; ms.
     fn for_all(&self, micros: u64) -> u64 {
-        let all = u128::from(micros) * u128::from(self.records) / u128::from(self.copied.max(1));
+        self.of_all(micros, self.copied)
+    }
+
+    /// What took so long for some records, for the table's; ms.
+    fn of_all(&self, micros: u64, records: u64) -> u64 {
+        let all = u128::from(micros) * u128::from(self.records) / u128::from(records.max(1));
         u64::try_from(all.div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
     }
 }
@@ -80,6 +110,15 @@ pub(super) async fn rehearse(
     clear(&place, &wanted).await.map_err(told)?;
     let played = play(&place, &wanted, evolve, estimate, batch_rows).await;
     let cleared = clear(&place, &wanted).await;
+    let played = match played {
+        Err(error) if error.kind == StoreErrorKind::Unsupported => {
+            match evolve.sample().await.map_err(told)? {
+                Some(sampled) => Ok(Rehearsed { sampled: Some(sampled), ..Rehearsed::nothing(estimate) }),
+                None => Err(error),
+            }
+        }
+        played => played,
+    };
     let played = played.map_err(told)?;
     cleared.map_err(told)?;
     Ok(played)
@@ -106,7 +145,7 @@ async fn play(
         (false, 0) => copied.saturating_mul(estimate.bytes) / bytes.max(1),
         (false, known) => known,
     };
-    let mut rehearsed = Rehearsed { records, copied, took: Vec::new(), fill_micros: None };
+    let mut rehearsed = Rehearsed { records, copied, ..Rehearsed::nothing(estimate) };
     for stage in ORDER {
         let statements = on.statements(stage).await?;
         for what in on.alterations(stage) {

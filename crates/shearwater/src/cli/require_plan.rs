@@ -26,6 +26,8 @@ struct Planned {
     fill: Option<(Timed, String)>,
     needs_no_backfill: bool,
     hazards: Vec<String>,
+    /// On what times were measured.
+    measured: Option<String>,
     /// Why times were not measured.
     unmeasured: Option<String>,
 }
@@ -92,6 +94,7 @@ async fn look(context: &Context, file: &RequireFile) -> Outcome<Planned> {
         fill,
         needs_no_backfill,
         hazards,
+        measured: rehearsed.how(),
         unmeasured,
     })
 }
@@ -159,7 +162,8 @@ impl Planned {
         json!({
             "migration": file.spec.migration, "kind": "require", "ready": true, "store": self.product,
             "field": file.spec.field.name, "fill": self.class_word(), "needs_backfill": !self.needs_no_backfill,
-            "records": self.records, "stages": stages, "hazards": self.hazards, "unmeasured": self.unmeasured,
+            "records": self.records, "stages": stages, "hazards": self.hazards,
+            "measured": self.measured, "unmeasured": self.unmeasured,
         })
     }
 
@@ -191,6 +195,9 @@ impl Planned {
         text.push('\n');
         for hazard in &self.hazards {
             text.push_str(&format!("hazard: {hazard}\n"));
+        }
+        if let Some(how) = &self.measured {
+            text.push_str(&format!("measured: {how}\n"));
         }
         if let Some(why) = &self.unmeasured {
             text.push_str(&format!("not measured: {why}\n"));

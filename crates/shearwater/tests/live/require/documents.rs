@@ -180,6 +180,7 @@ async fn mongodb_under_clients_of_both_shapes_and_a_direct_writer() {
     let plan = scene.run(&["plan", "status.toml"]);
     let text = plan.to_string();
     assert!(plan["ready"] == true && plan["unmeasured"].is_null(), "{plan:#}");
+    assert!(plan["measured"].as_str().is_some_and(|how| how.contains("on a copy of")), "{plan:#}");
     for told in ["collMod", "updateOne", "MongoDB has no triggers", "$jsonSchema"] {
         assert!(text.contains(told), "{told}: {plan:#}");
     }
@@ -243,6 +244,9 @@ async fn dynamodb_there_and_back_through_the_program() {
     };
     let plan = run(&["plan", "status.toml"]);
     assert!(plan["ready"] == true && plan.to_string().contains("DynamoDB cannot enforce a field"), "{plan:#}");
+    let how = plan["measured"].as_str().unwrap_or_default();
+    assert!(how.contains("200 items were read") && how.contains("nothing was changed"), "{plan:#}");
+    assert_eq!((items(&url).await, program.tables().await.unwrap()), (before.clone(), tables.clone()), "a plan writes nothing");
     for round in 0..2 {
         run(&["start", "status.toml"]);
         assert_eq!(run(&["status"])["enforced_by"], "gateway");

@@ -16,7 +16,7 @@ use super::super::value::{Item, to_attribute};
 use super::{Evolving, walk};
 
 /// Items written at a time.
-const ITEMS_AT_ONCE: usize = 16;
+pub(super) const ITEMS_AT_ONCE: usize = 16;
 
 /// Bytes of one page: DynamoDB's own limit.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -114,7 +114,7 @@ async fn noted(of: &Evolving, item: &Item, mut whole: Item, condition: Words) ->
     update(of, item, &words.join(" "), &condition).await
 }
 
-async fn update(of: &Evolving, item: &Item, words: &str, condition: &Words) -> StoreResult<bool> {
+pub(super) async fn update(of: &Evolving, item: &Item, words: &str, condition: &Words) -> StoreResult<bool> {
     let (session, schema) = (&of.store.session, of.store.schema().await?);
     let key: Item = schema
         .key

@@ -11,6 +11,7 @@
 mod fill;
 mod own;
 mod plan;
+mod sample;
 mod walk;
 
 use std::sync::{Mutex, PoisonError};
@@ -20,8 +21,8 @@ use async_trait::async_trait;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{
-    Alteration, CopyPlace, Enforcer, Evolve, FillCheckpoint, FillRange, FillStatement, Look, Outdated, Stage,
-    Statement, Try, Wanted,
+    Alteration, CopyPlace, Enforcer, Evolve, FillCheckpoint, FillRange, FillStatement, Look, Outdated, Sampled,
+    Stage, Statement, Try, Wanted,
 };
 use shearwater_core::fill::Fill;
 use shearwater_core::shape::{DocumentLayout, FieldType, Layout};
@@ -161,6 +162,10 @@ impl Evolve for Evolving {
     async fn copy(&self, _to: &CopyPlace, _rows_max: u64) -> StoreResult<u64> {
         let what = "a copy to measure on would be another table of the account, and billed";
         Err(StoreError::new(StoreErrorKind::Unsupported, what))
+    }
+
+    async fn sample(&self) -> StoreResult<Option<Sampled>> {
+        sample::measure(self).await
     }
 
     async fn tidy(&self) -> StoreResult<()> {
