@@ -7,6 +7,7 @@
 #[path = "../../tests/live/door.rs"]
 #[allow(dead_code)]
 mod door;
+mod documents;
 #[path = "../../tests/live/require/http.rs"]
 #[allow(dead_code)]
 mod http;
@@ -41,7 +42,9 @@ flushes as it does in production. By hand: UPDATE … WHERE id > a AND id <= b A
 transaction, over one connection, no triggers, no checkpoints, no pauses (for uuid keys the bounds are read from the \
 index first). Ours: the engine's own time of its backfill, with the write default's triggers in place, checkpoints, \
 VACUUM every ten batches, at a duty of 100 percent. reshape, where it is installed, by its whole `migration start`, \
-ours by its whole `start` and `advance`. Under traffic: two clients of each shape and a direct writer, a \
+ours by its whole `start` and `advance`. In MongoDB, by hand: 1,000 documents are read in the order of _id, and each is \
+updated in one command if its field is null; in DynamoDB: a page of a Scan, and 16 conditional UpdateItem at a time, \
+against the local program, whose rates are not the service's. Under traffic: two clients of each shape and a direct writer, a \
 request every 4 ms each on random keys, for ten seconds without a migration, then through all phases, back, and \
 through all of them again, at the usual pace.";
 
@@ -77,6 +80,7 @@ async fn main() {
         let what = format!("{name}, {rows}: longest lock of a statement, ms");
         sheet.add(Line::figure(&what, ours.lock_ms, Goal::AtMost(BATCH_P99_MS_MAX)));
     }
+    documents::measure(&mut sheet, rows).await;
     traffic::measure(&mut sheet, "PostgreSQL", &server, rows).await;
     let mariadb = Mariadb::start(Options::new().setting("innodb_buffer_pool_size", "256M"));
     traffic::measure(&mut sheet, "MariaDB", &mariadb, rows).await;
@@ -167,13 +171,21 @@ struct Ours {
     lock_ms: f64,
 }
 
-/// Our own, through the real binary.
+/// Our own of a table in PostgreSQL.
 async fn ours(server: &Postgres, kind: Kind, rows: u64) -> Ours {
     let (url, client) = filled(server, kind, rows).await;
+    let ours = through_the_program(&url, "id", rows);
+    let missing: i64 = client.query_one("SELECT count(*) FROM users WHERE status IS NULL", &[]).await.unwrap().get(0);
+    assert_eq!(missing, 0);
+    ours
+}
+
+/// Our own, through the real binary.
+fn through_the_program(url: &str, key: &str, rows: u64) -> Ours {
     let directory = tempfile::tempdir().unwrap();
     let spec = format!(
         "migration = \"bench\"\nkind = \"require\"\nentity = \"users\"\n[store]\nurl = \"{url}\"\ntable = \"users\"\n\
-         key = \"id\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {{ sql = '''{FILL}''' }}\n\
+         key = \"{key}\"\n[field]\nname = \"status\"\ntype = \"text\"\nvalue = {{ sql = '''{FILL}''' }}\n\
          [pace]\nduty_percent_max = 100\n"
     );
     std::fs::write(directory.path().join("bench.toml"), spec).unwrap();
@@ -194,8 +206,6 @@ async fn ours(server: &Postgres, kind: Kind, rows: u64) -> Ours {
     run(&["advance"]);
     let status = run(&["status"]);
     assert_eq!(status["filled"]["changed"].as_u64(), Some(rows), "each row once: {status}");
-    let missing: i64 = client.query_one("SELECT count(*) FROM users WHERE status IS NULL", &[]).await.unwrap().get(0);
-    assert_eq!(missing, 0);
     let number = |value: &Value| value.as_f64().unwrap();
     Ours {
         whole_rows_per_s: rows as f64 / whole.as_secs_f64(),
