@@ -2,19 +2,16 @@
 //! shapes and a program that writes the collection itself, all the way there, all
 //! the way back, and there again.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::http::Http;
-use super::scene::binary;
+use super::serving::{Program, Serving, more_turns};
 
 /// Records at the beginning: some batches of the backfill.
 const SEEDS: u64 = 3_000;
@@ -42,23 +39,14 @@ outdated_writes_quiet_hours = 0
 "#;
 
 struct Scene {
-    url: String,
-    place: tempfile::TempDir,
-    serve: Child,
-    gateway: String,
+    program: Program,
+    serving: Serving,
     users: Collection<Document>,
     /// Whether new clients may send the field.
     has_place: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     turns: Vec<Arc<AtomicU64>>,
     tasks: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = self.serve.kill();
-        let _ = self.serve.wait();
-    }
 }
 
 fn user(n: u64) -> Document {
@@ -71,23 +59,17 @@ impl Scene {
         let users: Collection<Document> =
             Client::with_uri_str(&url).await.unwrap().default_database().unwrap().collection("users");
         users.insert_many((0..SEEDS).map(user)).await.unwrap();
-        let place = tempfile::tempdir().unwrap();
-        std::fs::write(place.path().join("status.toml"), SPEC).unwrap();
-        let args = ["serve", "status.toml", "--gateway", "127.0.0.1:0", "--control", "127.0.0.1:0"];
-        let mut serve = binary(place.path(), &url, &args).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(serve.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let gateway = told["gateway"].as_str().unwrap().to_owned();
+        let program = Program::on(&url, SPEC);
+        let serving = program.serve();
         let (has_place, stop) = (Arc::default(), Arc::default());
-        Scene { url, place, serve, gateway, users, has_place, stop, turns: vec![], tasks: vec![] }
+        Scene { program, serving, users, has_place, stop, turns: vec![], tasks: vec![] }
     }
 
     fn begin(&mut self) {
         for shape in ["v1", "v2", "direct"] {
             let turns: Arc<AtomicU64> = Arc::default();
             self.turns.push(turns.clone());
-            let (http, users) = (Http::to(&self.gateway), self.users.clone());
+            let (http, users) = (Http::to(&self.serving.gateway), self.users.clone());
             let (stop, has_place) = (self.stop.clone(), self.has_place.clone());
             self.tasks.push(tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
@@ -107,41 +89,24 @@ impl Scene {
     }
 
     async fn traffic(&self) {
-        let wanted: Vec<u64> = self.turns.iter().map(|turns| turns.load(Ordering::Relaxed) + TURNS).collect();
-        let began = Instant::now();
-        while self.turns.iter().zip(&wanted).any(|(turns, wanted)| turns.load(Ordering::Relaxed) < *wanted) {
-            assert!(!self.tasks.iter().any(JoinHandle::is_finished), "somebody has ended early for something wrong");
-            assert!(began.elapsed() < Duration::from_secs(60), "the traffic stands still");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn run(&self, args: &[&str]) -> Value {
-        let output = tokio::task::block_in_place(|| binary(self.place.path(), &self.url, args).output().unwrap());
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn go(&self, args: &[&str], phase: &str) {
-        let told = self.run(args);
-        assert_eq!(self.run(&["status"])["phase"], phase, "{told}");
+        more_turns(&self.turns, TURNS, || self.tasks.iter().any(JoinHandle::is_finished)).await;
     }
 
     async fn all_the_way(&self) {
-        self.go(&["start", "status.toml"], "expand");
+        self.program.go(&["start", "status.toml"], "expand");
         self.has_place.store(true, Ordering::Relaxed);
         self.traffic().await;
-        self.go(&["advance"], "backfill");
+        self.program.go(&["advance"], "backfill");
         self.traffic().await;
-        let report = self.run(&["verify"])["report"].clone();
+        let report = self.program.run(&["verify"])["report"].clone();
         for what in ["missing", "different", "refused"] {
             assert_eq!(report[what], 0, "{report:#}");
         }
-        self.go(&["advance"], "enforce");
+        self.program.go(&["advance"], "enforce");
         let refused = self.users.insert_one(doc! { "_id": "late" }).await;
         assert!(refused.is_err(), "the server takes a document without the field");
         self.traffic().await;
-        self.go(&["advance"], "contract");
+        self.program.go(&["advance"], "contract");
         self.traffic().await;
     }
 
@@ -177,7 +142,7 @@ async fn new_client(http: &Http, turn: u64, has_place: &AtomicBool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mongodb_under_clients_of_both_shapes_and_a_direct_writer() {
     let mut scene = Scene::open().await;
-    let plan = scene.run(&["plan", "status.toml"]);
+    let plan = scene.program.run(&["plan", "status.toml"]);
     let text = plan.to_string();
     assert!(plan["ready"] == true && plan["unmeasured"].is_null(), "{plan:#}");
     assert!(plan["measured"].as_str().is_some_and(|how| how.contains("on a copy of")), "{plan:#}");
@@ -187,14 +152,14 @@ async fn mongodb_under_clients_of_both_shapes_and_a_direct_writer() {
     scene.begin();
     scene.traffic().await;
     scene.all_the_way().await;
-    scene.go(&["rollback"], "expand");
+    scene.program.go(&["rollback"], "expand");
     scene.traffic().await;
     scene.has_place.store(false, Ordering::Relaxed);
-    scene.go(&["rollback"], "planned");
+    scene.program.go(&["rollback"], "planned");
     scene.traffic().await;
     assert_eq!(scene.count(doc! { "status": { "$exists": true } }).await, 0, "the rollback left something");
     scene.all_the_way().await;
-    scene.go(&["complete"], "complete");
+    scene.program.go(&["complete"], "complete");
     scene.traffic().await;
     scene.stop.store(true, Ordering::Relaxed);
     for task in std::mem::take(&mut scene.tasks) {
@@ -231,22 +196,17 @@ async fn dynamodb_there_and_back_through_the_program() {
     let url = shearwater_testbed::dynamodb().database("require");
     let (table, key, document) = ("users".to_owned(), "_id".to_owned(), "doc".to_owned());
     let collection = shearwater_stores::outsider::Collection { table, key, document };
-    let mut program = shearwater_stores::open_outsider(&url, collection).await.unwrap();
+    let mut outsider = shearwater_stores::open_outsider(&url, collection).await.unwrap();
     let one = |n: u64| (format!("u{n}"), format!(r#"{{"_id":"u{n}","active":{},"name":"n"}}"#, n.is_multiple_of(2)));
-    program.make(&mut (0..200).map(one)).await.unwrap();
-    let (before, tables) = (items(&url).await, program.tables().await.unwrap());
-    let place = tempfile::tempdir().unwrap();
-    std::fs::write(place.path().join("status.toml"), SPEC).unwrap();
-    let run = |args: &[&str]| -> Value {
-        let output = tokio::task::block_in_place(|| binary(place.path(), &url, args).output().unwrap());
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
+    outsider.make(&mut (0..200).map(one)).await.unwrap();
+    let (before, tables) = (items(&url).await, outsider.tables().await.unwrap());
+    let program = Program::on(&url, SPEC);
+    let run = |args: &[&str]| program.run(args);
     let plan = run(&["plan", "status.toml"]);
     assert!(plan["ready"] == true && plan.to_string().contains("DynamoDB cannot enforce a field"), "{plan:#}");
     let how = plan["measured"].as_str().unwrap_or_default();
     assert!(how.contains("200 items were read") && how.contains("nothing was changed"), "{plan:#}");
-    assert_eq!((items(&url).await, program.tables().await.unwrap()), (before.clone(), tables.clone()), "a plan writes nothing");
+    assert_eq!((items(&url).await, outsider.tables().await.unwrap()), (before.clone(), tables.clone()), "a plan writes nothing");
     for round in 0..2 {
         run(&["start", "status.toml"]);
         assert_eq!(run(&["status"])["enforced_by"], "gateway");
@@ -259,11 +219,11 @@ async fn dynamodb_there_and_back_through_the_program() {
         if round == 0 {
             run(&["rollback"]);
             run(&["rollback"]);
-            assert_eq!((items(&url).await, program.tables().await.unwrap()), (before.clone(), tables.clone()));
+            assert_eq!((items(&url).await, outsider.tables().await.unwrap()), (before.clone(), tables.clone()));
         }
     }
     run(&["complete"]);
-    assert_eq!(program.tables().await.unwrap(), tables, "nothing of ours is left");
+    assert_eq!(outsider.tables().await.unwrap(), tables, "nothing of ours is left");
     let filled = items(&url).await;
     assert!(filled.iter().all(|text| text.contains("ACTIVE")) && filled.len() == 200, "{:?}", filled.first());
 }

@@ -7,6 +7,7 @@ mod documents;
 mod http;
 mod plan;
 mod scene;
+mod serving;
 
 use shearwater_testbed::Server;
 use tokio::sync::watch;

@@ -1,13 +1,10 @@
 //! The table, the gateway's process, who talks to it, and what is left in the end.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use serde_json::Value;
 use shearwater_testbed::Server;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::clients::{Client, Seen};
 use super::direct::{Direct, watch_locks, write};
 use super::http::Http;
+use super::serving::{Program, Serving, more_turns};
 use super::{Rules, fill};
 use crate::compare::{Query, assert_same};
 use crate::dice::Dice;
@@ -49,27 +47,12 @@ outdated_writes_quiet_hours = 0
 /// A migration under way, and everybody around it.
 pub struct Scene<'a> {
     server: &'a Server,
-    url: String,
-    place: tempfile::TempDir,
-    serve: Child,
-    gateway: String,
+    program: Program,
+    serving: Serving,
     turns: Vec<Arc<AtomicU64>>,
     clients: [Vec<JoinHandle<Seen>>; 2],
     direct: Option<JoinHandle<Direct>>,
     locks: Option<JoinHandle<Duration>>,
-}
-
-impl Drop for Scene<'_> {
-    fn drop(&mut self) {
-        let _ = self.serve.kill();
-        let _ = self.serve.wait();
-    }
-}
-
-pub fn binary(place: &std::path::Path, url: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shearwater"));
-    command.args(args).arg("--json").env("STORE", url).env("RUST_LOG", "error").current_dir(place);
-    command
 }
 
 impl<'a> Scene<'a> {
@@ -90,25 +73,9 @@ impl<'a> Scene<'a> {
             &url,
             &[&table, "CREATE INDEX users_age ON users (age)", &format!("INSERT INTO users SELECT {numbers}")],
         );
-        let place = tempfile::tempdir().unwrap();
-        std::fs::write(place.path().join("status.toml"), SPEC).unwrap();
-        let args = ["serve", "status.toml", "--gateway", "127.0.0.1:0", "--control", "127.0.0.1:0"];
-        let mut serve = binary(place.path(), &url, &args).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(serve.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let gateway = told["gateway"].as_str().unwrap().to_owned();
-        Scene {
-            server,
-            url,
-            place,
-            serve,
-            gateway,
-            turns: vec![],
-            clients: [vec![], vec![]],
-            direct: None,
-            locks: None,
-        }
+        let program = Program::on(&url, SPEC);
+        let serving = program.serve();
+        Scene { server, program, serving, turns: vec![], clients: [vec![], vec![]], direct: None, locks: None }
     }
 
     /// Sets everybody to work.
@@ -116,7 +83,7 @@ impl<'a> Scene<'a> {
         self.turns = (0..=2 * GROUPS).map(|_| Arc::default()).collect();
         for (at, turns) in self.turns.iter().take(2 * GROUPS as usize).enumerate() {
             let client = Client {
-                http: Http::to(&self.gateway),
+                http: Http::to(&self.serving.gateway),
                 group: at as i64 % GROUPS,
                 dice: Dice::new(seed ^ at as u64),
                 rules: rules.clone(),
@@ -131,40 +98,27 @@ impl<'a> Scene<'a> {
             });
         }
         let (dice, turns) = (Dice::new(seed ^ 99), self.turns.last().unwrap().clone());
-        self.direct = Some(tokio::spawn(write(self.url.clone(), dice, rules.clone(), turns)));
-        self.locks = Some(tokio::spawn(watch_locks(self.url.clone(), rules.clone())));
+        self.direct = Some(tokio::spawn(write(self.program.url.clone(), dice, rules.clone(), turns)));
+        self.locks = Some(tokio::spawn(watch_locks(self.program.url.clone(), rules.clone())));
     }
 
-    /// Waits until everybody has done some more, and nobody ended for something wrong.
+    /// Waits until everybody has done some more.
     pub async fn traffic(&self) {
-        let wanted: Vec<u64> = self.turns.iter().map(|turns| turns.load(Ordering::Relaxed) + TURNS).collect();
-        let began = Instant::now();
-        while self.turns.iter().zip(&wanted).any(|(turns, wanted)| turns.load(Ordering::Relaxed) < *wanted) {
-            let ended = self.clients.iter().flatten().any(JoinHandle::is_finished)
-                || self.direct.as_ref().is_some_and(JoinHandle::is_finished);
-            assert!(!ended, "somebody has ended early for something wrong");
-            assert!(began.elapsed() < Duration::from_secs(60), "the traffic stands still");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn run(&self, args: &[&str]) -> Value {
-        let output = tokio::task::block_in_place(|| binary(self.place.path(), &self.url, args).output().unwrap());
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
+        let has_ended = || {
+            self.clients.iter().flatten().any(JoinHandle::is_finished)
+                || self.direct.as_ref().is_some_and(JoinHandle::is_finished)
+        };
+        more_turns(&self.turns, TURNS, has_ended).await;
     }
 
     /// Has a command done, which leads to a phase.
     pub fn go(&self, args: &[&str], phase: &str) {
-        let began = Instant::now();
-        let told = self.run(args);
-        println!("{args:?}: {told} in {:?}", began.elapsed());
-        assert_eq!(self.run(&["status"])["phase"], phase, "{told}");
+        self.program.go(args, phase);
     }
 
     /// Every record has its value, whatever is written meanwhile.
     pub fn verify(&self) {
-        let report = self.run(&["verify"])["report"].clone();
+        let report = self.program.run(&["verify"])["report"].clone();
         for what in ["missing", "different", "refused"] {
             assert_eq!(report[what], 0, "{report:#}");
         }
@@ -174,22 +128,22 @@ impl<'a> Scene<'a> {
     pub fn is_not_null(&self) -> bool {
         let sql = "SELECT is_nullable FROM information_schema.columns WHERE table_name = 'users' AND column_name = 'status' \
                    AND DATABASE IN (table_schema, table_catalog)";
-        let here = if self.url.starts_with("mysql:") { "DATABASE()" } else { "current_database()" };
-        self.server.rows(&self.url, &sql.replace("DATABASE", here)) == [[Some("NO".to_owned())]]
+        let here = if self.program.url.starts_with("mysql:") { "DATABASE()" } else { "current_database()" };
+        self.server.rows(&self.program.url, &sql.replace("DATABASE", here)) == [[Some("NO".to_owned())]]
     }
 
     /// The definition of everything in the database.
     pub fn schema(&self) -> String {
-        if self.url.starts_with("mysql:") {
+        if self.program.url.starts_with("mysql:") {
             let asked = [
                 "SHOW CREATE TABLE users",
                 "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY 1",
                 "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() ORDER BY 1",
                 "SELECT routine_name FROM information_schema.routines WHERE routine_schema = DATABASE() ORDER BY 1",
             ];
-            return format!("{:#?}", asked.map(|sql| self.server.rows(&self.url, sql)));
+            return format!("{:#?}", asked.map(|sql| self.server.rows(&self.program.url, sql)));
         }
-        let output = postgres_tool("pg_dump").args(["--schema-only", &self.url]).output().unwrap();
+        let output = postgres_tool("pg_dump").args(["--schema-only", &self.program.url]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         // These have a word of chance in newer versions.
@@ -224,16 +178,16 @@ impl<'a> Scene<'a> {
 
         assert!(self.is_not_null());
         let wrong = "SELECT count(*) FROM users WHERE active <> (id % 2 = 0)";
-        assert_eq!(self.server.rows(&self.url, wrong), [[Some("0".to_owned())]]);
+        assert_eq!(self.server.rows(&self.program.url, wrong), [[Some("0".to_owned())]]);
         let sql = "SELECT id, name, age, status FROM users".to_owned();
-        let found = Query { server: self.server, url: &self.url, sql }.rows();
+        let found = Query { server: self.server, url: &self.program.url, sql }.rows();
         assert_same("at the end", &expected(&seen, &direct, &found), &found);
         assert!(!self.schema().contains("shearwater"), "complete left something: {}", self.schema());
     }
 
     /// The longest hold that the alterations measured themselves.
     fn longest_held(&self) -> Duration {
-        let history = self.run(&["history"]).to_string();
+        let history = self.program.run(&["history"]).to_string();
         let held = history.split("\"held_micros\":").skip(1);
         let micros = held.filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
         Duration::from_micros(micros.max().unwrap_or(0))
