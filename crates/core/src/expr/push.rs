@@ -181,6 +181,8 @@ fn call(
 ) -> Result<String, ExprError> {
     let all = || arguments.iter().map(|argument| sql(argument, words, fields)).collect::<Result<Vec<_>, _>>();
     match (function, arguments) {
+        // Of one argument some stores have none.
+        (Function::Coalesce, [only]) => sql(only, words, fields),
         (Function::Coalesce, _) => Ok(format!("coalesce({})", all()?.join(", "))),
         (Function::NullIf, [a, b]) => {
             let equal = compare(Comparison::Equal, a, b, words, fields)?;

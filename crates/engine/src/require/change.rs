@@ -11,7 +11,7 @@ use shearwater_core::limits::REWRITE_ATTEMPTS_MAX;
 use shearwater_core::shape::Layout;
 use shearwater_core::store::{Change, Expect, Image, Write, Written};
 use shearwater_core::value::hash;
-use shearwater_core::{Document, Key, Value};
+use shearwater_core::{Document, Key};
 
 use super::serve::{DataPath, key_of};
 use crate::member::Admission;

@@ -11,7 +11,7 @@ use shearwater_core::store::ChunkMax;
 use shearwater_core::value::json;
 use shearwater_core::{Document, Key};
 use shearwater_engine::records::{ClientChange, Condition, Edit, Got, ListAsk, ServeError, Shape, WriteDone};
-use shearwater_engine::require::{Member, Opener, Served, Setup};
+use shearwater_engine::require::{Member, Served, Setup};
 use shearwater_engine::run::ask_in;
 use shearwater_engine::serve::Serve;
 

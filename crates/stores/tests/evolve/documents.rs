@@ -6,8 +6,7 @@ use mongodb::{Client, Collection};
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::evolve::*;
 use shearwater_core::shape::{DocumentLayout, Layout};
-use shearwater_core::store::Reader as _;
-use shearwater_core::{Key, Value};
+use shearwater_core::Key;
 use shearwater_stores::Create;
 use shearwater_testbed::Mongodb;
 

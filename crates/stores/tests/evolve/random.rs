@@ -52,7 +52,7 @@ impl Random {
                 let sign = self.one(&["+", "-", "*", "%"]);
                 format!("({} {sign} {})", self.int(below), self.int(below))
             }
-            6 => format!("(-{})", self.int(below)),
+            6 => format!("(- {})", self.int(below)),
             7 => format!("CAST({} AS int)", self.text(below)),
             8 => format!("length({})", self.text(below)),
             9 => format!("CASE WHEN {} THEN {} ELSE {} END", self.bool(below), self.int(below), self.int(below)),

@@ -186,7 +186,8 @@ pub(super) async fn chosen(session: &mut Session, sql: &Sql, keys: &[Key]) -> St
 
 /// Keys of rows without a value, some of them.
 pub(super) async fn missing_keys(session: &mut Session, sql: &Sql, keys_max: usize) -> StoreResult<Vec<Key>> {
-    let rows = session.rows("reading keys", &sql.wrong(keys_max), Vec::new()).await?;
+    let ask = format!("SELECT {} FROM {} WHERE {} IS NULL LIMIT {keys_max}", list(&sql.key), sql.table, sql.column);
+    let rows = session.rows("reading keys", &ask, Vec::new()).await?;
     let value = |cell: Cell| match cell {
         Cell::Int(n) => Value::Int(n),
         Cell::UInt(n) => Value::from_u64(n),

@@ -83,6 +83,12 @@ pub(super) async fn told(session: &mut Session, sql: &Sql, family: Family) -> St
          them, and on a server that is a replica itself such rows pass the write default by"
             .to_owned(),
     ];
+    if sql.has_values {
+        told.push(format!(
+            "{column} is an enumeration, so that the server refuses other values from the moment at which it is added; \
+             after contract a session without strict mode stores an empty text instead"
+        ));
+    }
     if family == Family::MySql {
         told.push(
             "a table takes 64 instant changes of its columns; then the server wants a rebuild, which is refused here"

@@ -27,7 +27,7 @@ use self::ladder::Ran;
 use self::sql::Sql;
 use super::cell::Cell;
 use super::config::Config;
-use super::facts::{Family, Server};
+use super::facts::Server;
 use super::names::places;
 use super::session::{Pool, Session, bind, number_of, text_of};
 use super::vitals;
@@ -65,11 +65,6 @@ pub(crate) async fn open(url: &str, wanted: Wanted) -> StoreResult<Evolving> {
             return Err(StoreError::new(StoreErrorKind::Unsupported, what)
                 .with_hint("keys of a required field's table: int, text, bool"));
         }
-    }
-    if server.family == Family::MySql && !wanted.fill.domain().values.is_empty() {
-        let what = "MySQL: declared values are in this version on MariaDB only";
-        return Err(StoreError::new(StoreErrorKind::Unsupported, what)
-            .with_hint("declare the column as an enumeration: native = \"enum('active','blocked')\""));
     }
     let sql = Sql::new(&server, &wanted)?;
     Ok(Evolving { config, pool, server, sql, wanted })
@@ -113,16 +108,6 @@ impl Evolving {
             );
             *slot = count(&session.rows(doing, &ask, names(&[&wanted[0], &wanted[1]])).await?);
         }
-        let values = match self.sql.values.is_empty() {
-            true => None,
-            false => {
-                let ask = "SELECT COUNT(*) FROM information_schema.check_constraints \
-                           WHERE constraint_schema = DATABASE() AND table_name = ? AND constraint_name = ?";
-                let name = self.sql.values_check();
-                let found = count(&session.rows(doing, ask, names(&[&self.sql.name, &name])).await?);
-                (found > 0).then_some(true)
-            }
-        };
         let column = column.first();
         let has_default = column.and_then(|row| row.get(2)).and_then(text_of).is_some_and(|text| text != "NULL");
         let healing = self.sql.class == FillClass::RowPure || has_default;
@@ -131,7 +116,7 @@ impl Evolving {
             not_null: column.and_then(|row| row.get(1)).and_then(text_of).as_deref() == Some("NO"),
             write_default: triggers == [2, 2] && healing,
             check: None,
-            values,
+            values: None,
             sidecar: own == 3,
         };
         let is_constant = self.sql.class == FillClass::Constant;
@@ -151,10 +136,13 @@ impl Evolving {
             Alteration::DropWriteDefault => !seen.fills,
             Alteration::DropColumn => seen.look.column.is_none(),
             Alteration::DropSidecar => !seen.traces,
-            Alteration::AddValues => seen.look.values.is_some(),
-            Alteration::ValidateValues => false,
-            Alteration::DropValues => seen.look.values.is_none(),
-            Alteration::AddCheck | Alteration::ValidateCheck | Alteration::DropCheck | Alteration::DropNotNull => true,
+            Alteration::AddCheck
+            | Alteration::ValidateCheck
+            | Alteration::AddValues
+            | Alteration::ValidateValues
+            | Alteration::DropCheck
+            | Alteration::DropValues
+            | Alteration::DropNotNull => true,
         }
     }
 }
@@ -177,7 +165,6 @@ impl Evolve for Evolving {
             let lock = match (&plan.locked, plan.effect) {
                 (Some(_), _) => "LOCK TABLES … WRITE",
                 (None, Effect::Rewrite) => "exclusive metadata lock at its beginning and end; LOCK=NONE between",
-                (None, Effect::Scan) => "none",
                 (None, _) if what == Alteration::AddSidecar => "none on the table",
                 (None, _) => "exclusive metadata lock",
             };
@@ -200,21 +187,14 @@ impl Evolve for Evolving {
 
     fn alterations(&self, stage: Stage) -> Vec<Alteration> {
         use Alteration::*;
-        let has_values = !self.sql.values.is_empty();
         match stage {
             Stage::Expand => vec![AddSidecar, AddColumn, AddWriteDefault],
-            Stage::Enforce => {
-                let not_null = (self.sql.class == FillClass::RowPure).then_some(SetNotNull);
-                let values = [AddValues, ValidateValues].into_iter().filter(|_| has_values);
-                not_null.into_iter().chain(values).collect()
-            }
+            Stage::Enforce if self.sql.class == FillClass::Constant => vec![],
+            Stage::Enforce => vec![SetNotNull],
             Stage::Contract => vec![DropWriteDefault],
             Stage::Complete => vec![DropSidecar],
             // NOT NULL may stay: the triggers fill before it is looked at, and taking it away is a rebuild.
-            Stage::Back => {
-                let values = has_values.then_some(DropValues);
-                values.into_iter().chain([AddSidecar, AddWriteDefault]).collect()
-            }
+            Stage::Back => vec![AddSidecar, AddWriteDefault],
             Stage::Remove => vec![DropColumn, DropSidecar],
         }
     }
@@ -238,10 +218,6 @@ impl Evolve for Evolving {
     async fn try_to(&self, what: Alteration, patience: Duration, _standby_lag_ms_max: u64) -> StoreResult<Try> {
         if Evolving::is_made(what, &self.seen(&mut self.pool.session().await?).await?) {
             return Ok(Try::Made { held_micros: 0 });
-        }
-        if what == Alteration::ValidateValues {
-            let keys = fill::missing_keys(&mut self.pool.session().await?, &self.sql, KEYS_MAX).await?;
-            return Ok(if keys.is_empty() { Try::Made { held_micros: 0 } } else { Try::Violated(keys) });
         }
         let plan = self.sql.plan(what);
         let rewrites = plan.effect == Effect::Rewrite;

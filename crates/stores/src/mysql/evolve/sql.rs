@@ -1,14 +1,16 @@
 //! The statements of each alteration.
 
+use shearwater_core::Value;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{Alteration, Effect, Wanted};
 use shearwater_core::expr::Words as _;
 use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
+use shearwater_core::value::json;
 
 use super::super::facts::{Family, Server};
-use super::super::names::{list, own_name, quoted, user_name};
-use super::words::{Prefixed, one_of};
+use super::super::names::{list, literal, own_name, quoted};
+use super::words::Prefixed;
 
 /// Characters of a column for a constant text: enough for any word that stands
 /// for a state, and it can be indexed.
@@ -31,8 +33,8 @@ pub(super) struct Sql {
     is_text: bool,
     /// A value that the column takes and that means nothing.
     neutral: String,
-    /// The declared values.
-    pub(super) values: Vec<String>,
+    /// Whether values are declared: the column is an enumeration of them.
+    pub(super) has_values: bool,
     family: Family,
 }
 
@@ -51,7 +53,8 @@ impl Sql {
         };
         let domain = wanted.fill.domain();
         let text = |ty: &str| format!("{ty} CHARACTER SET utf8mb4 COLLATE {}", server.exact_collation());
-        let short = wanted.fill.class() == FillClass::Constant || !domain.values.is_empty();
+        let short = wanted.fill.class() == FillClass::Constant;
+        let labels = || domain.values.iter().map(|value| literal(value)).collect::<Vec<_>>().join(",");
         let chosen = match domain.ty {
             FieldType::Bool => "TINYINT(1)".to_owned(),
             FieldType::Int => "BIGINT".to_owned(),
@@ -66,6 +69,8 @@ impl Sql {
             FieldType::Uuid => text(&format!("VARCHAR({UUID_CHARS})")),
             FieldType::Bytes if short => format!("VARBINARY({CONSTANT_CHARS})"),
             FieldType::Bytes => "LONGBLOB".to_owned(),
+            // A CHECK would be a copy of the table.
+            FieldType::Text if !domain.values.is_empty() => text(&format!("ENUM({})", labels())),
             FieldType::Text if short => text(&format!("VARCHAR({CONSTANT_CHARS})")),
             FieldType::Text | FieldType::Json | FieldType::Extended => text("LONGTEXT"),
         };
@@ -77,6 +82,8 @@ impl Sql {
             FieldType::Timestamp | FieldType::Instant => "'2000-01-01 00:00:00'",
             _ => "''",
         };
+        let neutral = domain.values.first().map_or_else(|| neutral.to_owned(), |value| literal(value));
+        check_values(wanted)?;
         Ok(Sql {
             name: wanted.table.clone(),
             table: quoted(&wanted.table),
@@ -89,8 +96,8 @@ impl Sql {
             fill_new: wanted.fill.sql(&Prefixed("NEW.")).map_err(told)?,
             // What stands as a text compares by its bytes.
             is_text: matches!(domain.ty, FieldType::Text | FieldType::Uuid | FieldType::Json),
-            neutral: neutral.to_owned(),
-            values: domain.values.clone(),
+            neutral,
+            has_values: !domain.values.is_empty(),
             family: server.family,
         })
     }
@@ -176,37 +183,14 @@ impl Sql {
                 statements.push(format!("DROP TABLE IF EXISTS {}", names.join(", ")));
                 own(statements)
             }
-            // The rows that are there are looked at afterwards, beside their writers.
-            Alteration::AddValues => own(vec![format!(
-                "SET STATEMENT check_constraint_checks = 0 FOR ALTER TABLE {table} ADD CONSTRAINT {} CHECK {}, \
-                 ALGORITHM=INSTANT",
-                quoted(&self.values_check()),
-                one_of(column, &self.values)
-            )]),
-            Alteration::ValidateValues => Plan { locked: None, effect: Effect::Scan, statements: vec![self.wrong(1)] },
-            Alteration::DropValues => own(vec![format!(
-                "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {}, ALGORITHM=INSTANT",
-                quoted(&self.values_check())
-            )]),
-            Alteration::AddCheck | Alteration::ValidateCheck | Alteration::DropCheck | Alteration::DropNotNull => {
-                own(Vec::new())
-            }
+            Alteration::AddCheck
+            | Alteration::ValidateCheck
+            | Alteration::AddValues
+            | Alteration::ValidateValues
+            | Alteration::DropCheck
+            | Alteration::DropValues
+            | Alteration::DropNotNull => own(Vec::new()),
         }
-    }
-
-    /// The name of the check of the declared values: the user's for good.
-    pub(super) fn values_check(&self) -> String {
-        user_name(&self.name, &self.column_name, "values")
-    }
-
-    /// The keys of some rows that have no value, or none of the field's.
-    pub(super) fn wrong(&self, keys_max: usize) -> String {
-        let (keys, table, column) = (list(&self.key), &self.table, &self.column);
-        let is_wrong = match self.values.is_empty() {
-            true => format!("{column} IS NULL"),
-            false => format!("{column} IS NULL OR NOT {}", one_of(column, &self.values)),
-        };
-        format!("SELECT {keys} FROM {table} WHERE {is_wrong} LIMIT {keys_max}")
     }
 
     fn add_sidecar(&self) -> Vec<String> {
@@ -270,4 +254,35 @@ impl Sql {
         names.extend(self.note_triggers());
         self.drop_triggers(&names)
     }
+}
+
+/// Declared values that an enumeration holds as they are, and a constant that its
+/// column's default does.
+fn check_values(wanted: &Wanted) -> StoreResult<()> {
+    let refused = |what: &str, hint: &str| {
+        Err(StoreError::new(StoreErrorKind::Unsupported, format!("MySQL: {what}")).with_hint(hint))
+    };
+    let domain = wanted.fill.domain();
+    if domain.values.iter().any(|value| value.is_empty() || value.ends_with(' ')) {
+        return refused(
+            "an enumeration holds no empty value, and none that ends with a blank",
+            "declare other values, or none",
+        );
+    }
+    let text = match (domain.ty, wanted.fill.constant()) {
+        (FieldType::Json, Some(value)) => json::to_string(value),
+        (FieldType::Text, Some(Value::Text(text))) => text.clone(),
+        _ => return Ok(()),
+    };
+    let is_long = match &wanted.native {
+        Some(native) => native.to_ascii_lowercase().contains("text"),
+        None => domain.ty == FieldType::Json,
+    };
+    if is_long && !text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !matches!(byte, b'\'' | b'\\')) {
+        return refused(
+            "the default of a long text loses what is not plain ASCII, quotes and backslashes",
+            "leave them out of the constant, or take a short column: native = \"varchar(4000)\"",
+        );
+    }
+    Ok(())
 }

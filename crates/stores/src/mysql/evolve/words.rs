@@ -106,10 +106,3 @@ impl Prefixed {
         format!("(CASE WHEN LOCATE(x'00', {}) = 0 THEN {sql} END)", self.by_bytes(text))
     }
 }
-
-/// That a column has one of some texts.
-pub(super) fn one_of(column: &str, texts: &[String]) -> String {
-    let words = Prefixed("");
-    let texts: Vec<String> = texts.iter().map(|text| words.by_bytes(&format!("_utf8mb4{}", literal(text)))).collect();
-    format!("({} IN ({}))", words.by_bytes(column), texts.join(", "))
-}

@@ -6,9 +6,8 @@ use shearwater_core::fill::FillClass;
 use shearwater_core::shape::FieldType;
 
 use super::super::names::{SIDECAR_SCHEMA, SidecarNames, list, literal, qualified, quoted};
-use super::super::value::declared;
+use super::super::value::{Place, declared};
 use super::words::{Prefixed, one_of};
-use crate::relational::Place;
 
 /// Fires after the user's triggers, which fire in the order of their names: so
 /// it fills from what they made of the row.
@@ -58,7 +57,7 @@ impl Sql {
         let domain = wanted.fill.domain();
         let chosen = match domain.digits {
             Some(digits) => format!("numeric({},{})", digits.precision, digits.scale),
-            None => declared(domain.ty, Place::Value(0)).to_owned(),
+            None => declared(domain.ty, Place::Value).to_owned(),
         };
         Ok(Sql {
             table: qualified(schema, &wanted.table),
