@@ -5,8 +5,8 @@ mod check;
 mod read;
 
 use self::check::{
-    Outcomes, can_misfit, check_fields, check_fitting, check_given, check_null, check_outcomes, check_total, check_type,
-    refuse_itself, type_given,
+    Outcomes, can_misfit, check_fields, check_fitting, check_given, check_null, check_outcomes, check_total,
+    check_type, refuse_itself, type_given,
 };
 use crate::domain::{Domain, Misfit};
 use crate::expr::{EvalError, Expr, Words};
@@ -221,7 +221,10 @@ impl Fill {
             (FieldType::Text, ..) if can_misfit => {
                 let found = words.by_bytes(&sql);
                 let tests = self.domain.values.iter().map(|value| {
-                    Ok(format!("{found} = {}", words.by_bytes(&constant(FieldType::Text, &Value::text(value.as_str()), words)?)))
+                    Ok(format!(
+                        "{found} = {}",
+                        words.by_bytes(&constant(FieldType::Text, &Value::text(value.as_str()), words)?)
+                    ))
                 });
                 let tests = tests.collect::<Result<Vec<_>, FillError>>()?;
                 Ok(format!("CASE WHEN {} THEN {sql} END", tests.join(" OR ")))

@@ -17,19 +17,13 @@ pub(super) fn can_be_null(node: &Node, field: &dyn Fn(&Path) -> bool, unfit: Unf
         Kind::IsNull(_) => false,
         Kind::Case { branches, otherwise, .. } => match otherwise {
             None => true,
-            Some(otherwise) => {
-                of(otherwise) || branches.iter().any(|(_, then)| of(then))
-            }
+            Some(otherwise) => of(otherwise) || branches.iter().any(|(_, then)| of(then)),
         },
         Kind::Call(function, arguments) => match function {
-            Function::Coalesce | Function::Greatest | Function::Least => {
-                arguments.iter().all(of)
-            }
+            Function::Coalesce | Function::Greatest | Function::Least => arguments.iter().all(of),
             Function::NullIf => true,
             Function::Length | Function::Substring if unfit == Unfit::Null => true,
-            other => {
-                other.signature().nulls == Nulls::Spread && arguments.iter().any(of)
-            }
+            other => other.signature().nulls == Nulls::Spread && arguments.iter().any(of),
         },
         Kind::Negate(_) | Kind::Arithmetic(..) if unfit == Unfit::Null => true,
         Kind::Cast(_, ty) if unfit == Unfit::Null && *ty != FieldType::Text => true,

@@ -88,11 +88,7 @@ pub(super) fn arithmetic(op: Arithmetic, a: &Value, b: &Value) -> Result<Value, 
 
 /// A result of numbers; where it is total, NULL for what is none, and for an
 /// integer beyond the range of a column.
-pub(super) fn fitting(
-    result: Result<Value, EvalError>,
-    operands: &[&Value],
-    unfit: Unfit,
-) -> Result<Value, EvalError> {
+pub(super) fn fitting(result: Result<Value, EvalError>, operands: &[&Value], unfit: Unfit) -> Result<Value, EvalError> {
     if unfit == Unfit::Refused {
         return result;
     }

@@ -139,13 +139,7 @@ fn int(node: &Node, words: &dyn Words, fields: Fields<'_>) -> Result<String, Exp
     }
 }
 
-fn cast(
-    node: &Node,
-    of: &Node,
-    to: FieldType,
-    words: &dyn Words,
-    fields: Fields<'_>,
-) -> Result<String, ExprError> {
+fn cast(node: &Node, of: &Node, to: FieldType, words: &dyn Words, fields: Fields<'_>) -> Result<String, ExprError> {
     let from = check::type_of(of, fields)?;
     let found = sql(of, words, fields)?;
     let word = |text: &str| words.text(text).ok_or_else(|| refused(node, "this text"));
@@ -161,12 +155,12 @@ fn cast(
             let (yes, no) = (is(word("true")?), is(word("false")?));
             Ok(format!("CASE WHEN {yes} THEN {} WHEN {no} THEN {} END", words.truth(true), words.truth(false)))
         }
-        (Some(FieldType::Bool), FieldType::Int) => Err(refused(node, "CAST of bool AS int")
-            .with_hint("CASE WHEN … THEN 1 ELSE 0 END")),
+        (Some(FieldType::Bool), FieldType::Int) => {
+            Err(refused(node, "CAST of bool AS int").with_hint("CASE WHEN … THEN 1 ELSE 0 END"))
+        }
         (Some(FieldType::Int), FieldType::Bool) => Err(refused(node, "CAST of int AS bool").with_hint("… <> 0")),
-        (Some(FieldType::Int), FieldType::Decimal) => Err(refused(node, "CAST of int AS decimal").with_hint(
-            "leave the CAST out: an expression that gives int fills a decimal field, with all its digits",
-        )),
+        (Some(FieldType::Int), FieldType::Decimal) => Err(refused(node, "CAST of int AS decimal")
+            .with_hint("leave the CAST out: an expression that gives int fills a decimal field, with all its digits")),
         (Some(from), to) => Err(refused(node, &format!("CAST of {} AS {}", from.name(), to.name()))),
         (None, _) => Err(refused(node, "CAST of a value whose type is not known")),
     }
@@ -223,9 +217,7 @@ fn literal(node: &Node, value: &Value, words: &dyn Words) -> Result<String, Expr
         Value::Int(n) if *n < 0 => Ok(format!("({n})")),
         Value::Int(n) => Ok(n.to_string()),
         Value::Text(text) => words.text(text).ok_or_else(|| refused(node, "this text")),
-        Value::Decimal(_) => {
-            words.constant(FieldType::Decimal, value).ok_or_else(|| refused(node, value.type_name()))
-        }
+        Value::Decimal(_) => words.constant(FieldType::Decimal, value).ok_or_else(|| refused(node, value.type_name())),
         other => Err(refused(node, other.type_name())),
     }
 }

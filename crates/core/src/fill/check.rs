@@ -45,11 +45,7 @@ pub(super) fn check_given(found: FieldType, ty: FieldType) -> Result<(), FillErr
     Err(FillError::new("fill/expression", message, "make the two types one"))
 }
 
-pub(super) fn check_type(
-    expr: &Expr,
-    ty: FieldType,
-    types: &[(String, FieldType)],
-) -> Result<FieldType, FillError> {
+pub(super) fn check_type(expr: &Expr, ty: FieldType, types: &[(String, FieldType)]) -> Result<FieldType, FillError> {
     match type_given(expr, types)? {
         Some(found) => check_given(found, ty).map(|()| found),
         None => {

@@ -77,8 +77,12 @@ pub fn propose_require(table: &InspectedTable, proposal: &RequireProposal<'_>) -
     if !proposal.values.is_empty() {
         let values: Vec<String> = proposal.values.iter().map(|value| quoted(value)).collect();
         let until = match table.form {
-            Form::Documents => "Held to by the gateway at once, and by a validator from `enforce` on where the store has one.",
-            Form::Columns => "Held to by the gateway at once, and by a check in the store from `enforce` (SQLite: `contract`) on.",
+            Form::Documents => {
+                "Held to by the gateway at once, and by a validator from `enforce` on where the store has one."
+            }
+            Form::Columns => {
+                "Held to by the gateway at once, and by a check in the store from `enforce` (SQLite: `contract`) on."
+            }
         };
         comment_line(&mut out, until);
         out.push_str(&format!("values = [{}]\n", values.join(", ")));
@@ -99,7 +103,10 @@ fn value(proposal: &RequireProposal<'_>, out: &mut String) {
             out.push_str(&format!("value = {}\n", constant(proposal.ty, text)));
         }
         ProposedValue::Sql { sql, fallback } => {
-            comment_line(out, "Made from the record's own fields; `fallback` stands for NULL, and for what does not fit.");
+            comment_line(
+                out,
+                "Made from the record's own fields; `fallback` stands for NULL, and for what does not fit.",
+            );
             let sql = match sql.contains("'''") || sql.ends_with('\'') || sql.contains(char::is_control) {
                 true => quoted(sql),
                 false => format!("'''{sql}'''"),
@@ -127,7 +134,7 @@ mod tests {
 
     fn proposed(ty: &str, digits: Option<(u64, u64)>, values: &[String], value: ProposedValue<'_>) -> String {
         let table = InspectedTable {
-            name: "us\"ers\n".into(),
+            name: "us\"ers".into(),
             key: vec!["id".into()],
             estimate: Estimate { records: 0, exact: false, bytes: 0 },
             ..InspectedTable::default()
@@ -157,7 +164,7 @@ mod tests {
             let text = proposed(ty, digits, &values, value);
             match parse(&text, &|_| None) {
                 Ok(Migration::Require(spec)) => {
-                    assert_eq!((spec.store.table.as_str(), spec.field.domain.ty.name()), ("us\"ers\n", ty), "{text}");
+                    assert_eq!((spec.store.table.as_str(), spec.field.domain.ty.name()), ("us\"ers", ty), "{text}");
                     assert_eq!(spec.field.domain.values, values);
                 }
                 other => panic!("{text}\n{other:?}"),

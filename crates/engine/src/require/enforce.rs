@@ -65,9 +65,10 @@ pub(super) async fn abandon(
         }
     }
     let (found, then) = match what {
-        Alteration::ValidateValues => {
-            ("records with a value that is not declared", "mend them, or declare the value; then `verify` and `advance`")
-        }
+        Alteration::ValidateValues => (
+            "records with a value that is not declared",
+            "mend them, or declare the value; then `verify` and `advance`",
+        ),
         _ => (
             "records without a value",
             "they are filled again by the backfill, which begins by itself; then `verify` and `advance`",

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mongodb::bson::doc as bson;
+use shearwater_core::Key;
 use shearwater_core::error::StoreResult;
 use shearwater_core::journal::Journal;
 use shearwater_core::plan::require::required;
 use shearwater_core::shape::{DocumentLayout, Layout};
 use shearwater_core::spec::{Migration, parse, render_problems};
 use shearwater_core::store::{Change, ChunkMax, Expect, Image, Store, Write};
-use shearwater_core::Key;
 use shearwater_engine::coordinator::{Coordinator, CoordinatorOptions};
 use shearwater_engine::member::MemberOptions;
 use shearwater_engine::require::{self, Member, Opener, Served, Setup};

@@ -4,10 +4,10 @@
 //! what clients and a direct writer feel meanwhile, on PostgreSQL and MariaDB.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod documents;
 #[path = "../../tests/live/door.rs"]
 #[allow(dead_code)]
 mod door;
-mod documents;
 #[path = "../../tests/live/require/http.rs"]
 #[allow(dead_code)]
 mod http;

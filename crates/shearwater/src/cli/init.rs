@@ -225,9 +225,7 @@ fn choose_table<'a>(whose: &str, look: &'a Inspection, named: Option<&str>) -> O
         }),
         (None, [only]) => Ok(only),
         (None, []) => Err(failure(format!("{whose} has no tables"), "check the URL".to_owned())),
-        (None, _) => {
-            Err(failure(format!("{whose} has several tables"), format!("name one with --table; {there}")))
-        }
+        (None, _) => Err(failure(format!("{whose} has several tables"), format!("name one with --table; {there}"))),
     }
 }
 

@@ -111,12 +111,10 @@ pub(super) async fn rehearse(
     let played = play(&place, &wanted, evolve, estimate, batch_rows).await;
     let cleared = clear(&place, &wanted).await;
     let played = match played {
-        Err(error) if error.kind == StoreErrorKind::Unsupported => {
-            match evolve.sample().await.map_err(told)? {
-                Some(sampled) => Ok(Rehearsed { sampled: Some(sampled), ..Rehearsed::nothing(estimate) }),
-                None => Err(error),
-            }
-        }
+        Err(error) if error.kind == StoreErrorKind::Unsupported => match evolve.sample().await.map_err(told)? {
+            Some(sampled) => Ok(Rehearsed { sampled: Some(sampled), ..Rehearsed::nothing(estimate) }),
+            None => Err(error),
+        },
         played => played,
     };
     let played = played.map_err(told)?;

@@ -108,7 +108,7 @@ fn a_spec_that_init_wrote_is_planned_and_says_its_hazards() {
     t.run("plan state.toml");
     t.ok(&format!("{init} --field total --type decimal --precision 9 --scale 2 --sql id*2 --fallback 0"));
     t.fails(&format!("{init} --field state --values on,off --value of"), 3);
-    t.fails(&format!("{init} --field name --value x"), 3);
+    t.fails(&format!("{init} --field name --value x"), 1);
     t.fails(&format!("{init} --field state"), 2);
     t.fails("init --store sqlite:app.db", 2);
     t.fails("init --kind require --store sqlite:app.db --table usres --field state --value x", 3);

@@ -142,12 +142,14 @@ async fn all_stores_agree_on_expressions_made_at_random() {
 async fn what_a_store_would_hold_otherwise_is_refused_by_name() {
     let mariadb = Place::new(Kind::Mariadb);
     let sqlite = Place::new(Kind::Sqlite);
+    let deep = format!("{{ sql = '''{}1''', fallback = 0 }}", "id + ".repeat(20));
     for (place, ty, value, says) in [
         (&mariadb, "float", "-0.0", "this float"),
         (&mariadb, "float", "nan", "this float"),
         (&mariadb, "json", "\"it's\"", "loses what is not plain"),
         (&mariadb, "json", "\"ü\"", "loses what is not plain"),
         (&sqlite, "float", "-0.0", "this float"),
+        (&sqlite, "int", &deep, "too deep"),
     ] {
         let Err(told) = place.try_wanting("fresh", ty, value).await else { panic!("{value} is taken") };
         assert!(told.message.contains(says) && told.hint.is_some(), "{told:?}");

@@ -3,10 +3,10 @@
 
 use mongodb::bson::{Bson, Document as Bsons, doc};
 use mongodb::{Client, Collection};
+use shearwater_core::Key;
 use shearwater_core::error::StoreErrorKind;
 use shearwater_core::evolve::*;
 use shearwater_core::shape::{DocumentLayout, Layout};
-use shearwater_core::Key;
 use shearwater_stores::Create;
 use shearwater_testbed::Mongodb;
 
@@ -286,7 +286,8 @@ async fn what_the_fill_gives_is_the_same_in_the_gateway_and_in_the_backfill() {
         }
         // From enforce on the server itself looks at the type, and at the declared values.
         for wrong in [Bson::Null, Bson::JavaScriptCode("1".into())] {
-            let update = place.users.update_one(doc! { "_id": "user-001" }, doc! { "$set": { "status": wrong.clone() } });
+            let update =
+                place.users.update_one(doc! { "_id": "user-001" }, doc! { "$set": { "status": wrong.clone() } });
             assert!(ty == "json" && wrong != Bson::Null || update.await.is_err(), "{ty}, {value}: {wrong}");
         }
         if ty == "text active blocked" {

@@ -261,7 +261,9 @@ async fn fields_of_other_types_are_filled_exactly_or_refused_by_name() {
         stage(&*evolve, Stage::Enforce).await;
         stage(&*evolve, Stage::Remove).await;
     }
-    for (ty, value) in [("decimal 5 2", "\"1.50\""), ("date", "2026-01-31"), ("float", "1.5"), ("instant", "2026-01-31T00:00:00Z")] {
+    for (ty, value) in
+        [("decimal 5 2", "\"1.50\""), ("date", "2026-01-31"), ("float", "1.5"), ("instant", "2026-01-31T00:00:00Z")]
+    {
         let Err(told) = wanting_of(&place.url, ty, value).await else { panic!("{ty} is taken") };
         assert!(told.message.contains(ty.split(' ').next().unwrap()) && told.hint.is_some(), "{ty}: {told:?}");
     }

@@ -206,7 +206,11 @@ async fn dynamodb_there_and_back_through_the_program() {
     assert!(plan["ready"] == true && plan.to_string().contains("DynamoDB cannot enforce a field"), "{plan:#}");
     let how = plan["measured"].as_str().unwrap_or_default();
     assert!(how.contains("200 items were read") && how.contains("nothing was changed"), "{plan:#}");
-    assert_eq!((items(&url).await, outsider.tables().await.unwrap()), (before.clone(), tables.clone()), "a plan writes nothing");
+    assert_eq!(
+        (items(&url).await, outsider.tables().await.unwrap()),
+        (before.clone(), tables.clone()),
+        "a plan writes nothing"
+    );
     for round in 0..2 {
         run(&["start", "status.toml"]);
         assert_eq!(run(&["status"])["enforced_by"], "gateway");

@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use shearwater_core::Key;
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{
-    Alteration, CopyPlace, Enforcer, Evolve, FillCheckpoint, FillRange, FillStatement, Look, Outdated, Sampled,
-    Stage, Statement, Try, Wanted,
+    Alteration, CopyPlace, Enforcer, Evolve, FillCheckpoint, FillRange, FillStatement, Look, Outdated, Sampled, Stage,
+    Statement, Try, Wanted,
 };
 use shearwater_core::fill::Fill;
 use shearwater_core::shape::{DocumentLayout, FieldType, Layout};

@@ -37,7 +37,8 @@ pub(super) async fn measure(of: &Evolving) -> StoreResult<Option<Sampled>> {
         return Ok(None);
     }
     let read = items.len() as u64;
-    let affordable = session.writes.request_units_max().map_or(WRITES, |per_s| (per_s * BUDGET_SECONDS).ceil() as usize);
+    let affordable =
+        session.writes.request_units_max().map_or(WRITES, |per_s| (per_s * BUDGET_SECONDS).ceil() as usize);
     let never = never(of).await?;
     let tried: Vec<_> = items.into_iter().take(affordable.clamp(1, WRITES)).collect();
     let written = tried.len() as u64;

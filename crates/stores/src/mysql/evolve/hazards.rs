@@ -48,11 +48,10 @@ pub(super) async fn check_inputs(session: &mut Session, sql: &Sql, wanted: &Want
         );
         if inputs.contains(&name) && is_pushed && !is_plain {
             let what = format!("MySQL: the fill reads {name:?} of type {ty}: not proven to be the same there as here");
-            return Err(StoreError::new(StoreErrorKind::Unsupported, what)
-                .with_hint(
-                    "a fill reads integers, booleans and texts; as they are also dates, times, uuids and bytes, but no \
+            return Err(StoreError::new(StoreErrorKind::Unsupported, what).with_hint(
+                "a fill reads integers, booleans and texts; as they are also dates, times, uuids and bytes, but no \
                      TIMESTAMP, which each session sees in its own zone",
-                ));
+            ));
         }
     }
     Ok(())
