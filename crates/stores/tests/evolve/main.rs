@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod agree;
+#[cfg(feature = "mongodb")]
+mod collection;
 #[cfg(feature = "dynamodb")]
 #[path = "../dynamodb/direct.rs"]
 #[allow(dead_code)]
 mod direct;
-#[cfg(feature = "mongodb")]
-mod collection;
 #[cfg(feature = "mongodb")]
 mod documents;
 mod hazards;
