@@ -34,6 +34,6 @@ pub const REWRITE_ATTEMPTS_MAX: usize = 32;
 /// not fill memory.
 pub const IMPORT_RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Batches of a `require`'s backfill after which the store may clean up. Measured,
+/// Rows that a `require`'s backfill fills before the store may clean up. Measured,
 /// the heap stays flat so.
-pub const FILL_BATCHES_PER_TIDYING: usize = 10;
+pub const FILL_ROWS_PER_TIDYING: u64 = 100_000;

@@ -16,13 +16,14 @@ use tokio::sync::Semaphore;
 use crate::backfill::RANGES_PER_WORKER;
 use crate::brake::Brake;
 use crate::enter::CAPTURE_LEASE;
+use crate::foreground::Foreground;
 use crate::helm::{Course, Leash, Wish};
 use crate::lane::Lane;
 use crate::ledger::{Halt, Lease, fold};
 use crate::member::View;
 use crate::progress::Progress;
 use crate::pump::{Pump, Sink};
-use crate::throttle::{Foreground, Throttle};
+use crate::throttle::Throttle;
 use crate::{Setup, failpoint};
 
 /// The note of a copy on its way: [`Copying`] as JSON, empty when none is.

@@ -9,9 +9,9 @@ use shearwater_core::store::Side;
 use tokio::sync::watch;
 
 use crate::dead_letters::Letters;
+use crate::foreground::Foreground;
 use crate::ledger::{Halt, Lease, Ledger};
 use crate::reconcile::DrainRate;
-use crate::throttle::Foreground;
 use crate::{Member, Setup};
 
 /// What the coordinator acts with.

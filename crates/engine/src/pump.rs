@@ -19,11 +19,12 @@ use tokio::task::JoinSet;
 use crate::brake::{Brake, LOOK_INTERVAL};
 use crate::dead_letters::{Letters, Refused};
 use crate::follow::put_of;
+use crate::foreground::Foreground;
 use crate::helm::{Course, Leash, backoff};
 use crate::lane::{self, Lane, Part, Passing};
 use crate::ledger::Halt;
 use crate::progress::Progress;
-use crate::throttle::{Foreground, Throttle};
+use crate::throttle::Throttle;
 use crate::{Setup, failpoint};
 
 /// Chunks waiting between two steps of a pipeline: one is enough to keep both
@@ -269,7 +270,7 @@ impl Pump {
             let began = Instant::now();
             let before = at.clone();
             at = self.apply_chunk(mapped, at).await?;
-            let rest = self.throttle.wrote(records, began.elapsed(), self.foreground.p99());
+            let rest = self.throttle.wrote(records, began.elapsed(), &self.foreground);
             self.progress.add(at.read - before.read, at.changed - before.changed, at.dead - before.dead).await?;
             // Resting within the turn: the bound is on all workers together.
             leash.rest(rest).await?;

@@ -2,94 +2,14 @@
 //! from what the writes cost and from what clients feel meanwhile.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use shearwater_core::limits::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX};
 use shearwater_core::spec::Pace;
 use shearwater_core::store::ChunkMax;
 
-/// Buckets of the latency histogram: bucket `i` holds latencies below `2^i`
-/// microseconds, so 40 reach beyond a week.
-const BUCKETS: usize = 40;
-
-/// How long a latency counts: short, so that the pace recovers soon after a
-/// spike. A reading covers between one and two windows.
-const WINDOW: Duration = Duration::from_secs(1);
-
-/// Fewer foreground writes than this say nothing about a p99.
-const SAMPLES_MIN: u64 = 20;
-
-/// Latencies of clients' writes, fed by the data path of this process and read
-/// by the backfill's throttle. Lock-free on the feeding side.
-pub struct Foreground {
-    began: Instant,
-    windows: [Window; 2],
-}
-
-struct Window {
-    number: AtomicU64,
-    buckets: [AtomicU64; BUCKETS],
-}
-
-impl Default for Foreground {
-    fn default() -> Foreground {
-        let window = || Window { number: AtomicU64::new(0), buckets: std::array::from_fn(|_| AtomicU64::new(0)) };
-        Foreground { began: Instant::now(), windows: [window(), window()] }
-    }
-}
-
-impl Foreground {
-    /// An empty histogram.
-    pub fn new() -> Foreground {
-        Foreground::default()
-    }
-
-    /// Counts one client's write that took this long.
-    pub fn record(&self, took: Duration) {
-        let number = self.window_number();
-        let window = &self.windows[(number % 2) as usize];
-        if window.number.swap(number, Ordering::AcqRel) != number {
-            for bucket in &window.buckets {
-                bucket.store(0, Ordering::Release);
-            }
-        }
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = (64 - micros.leading_zeros() as usize).min(BUCKETS - 1);
-        window.buckets[bucket].fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// The latency below which 99 % of the last one or two seconds' writes
-    /// stayed (upper edge of its bucket); `None` when there were too few.
-    pub fn p99(&self) -> Option<Duration> {
-        let now = self.window_number();
-        let mut counts = [0u64; BUCKETS];
-        for window in &self.windows {
-            if window.number.load(Ordering::Acquire) + 1 >= now {
-                for (count, bucket) in counts.iter_mut().zip(&window.buckets) {
-                    *count += bucket.load(Ordering::Acquire);
-                }
-            }
-        }
-        let total: u64 = counts.iter().sum();
-        if total < SAMPLES_MIN {
-            return None;
-        }
-        let mut left = total - total / 100;
-        for (i, count) in counts.iter().enumerate() {
-            if *count >= left {
-                return Some(Duration::from_micros(1 << i));
-            }
-            left -= count;
-        }
-        None
-    }
-
-    /// Windows are counted from 1, so that an untouched window (0) is never the current one.
-    fn window_number(&self) -> u64 {
-        1 + (self.began.elapsed().as_millis() / WINDOW.as_millis()) as u64
-    }
-}
+use crate::foreground::{Felt, Foreground};
 
 /// The smallest chunk: below it the commit costs more than the records.
 const CHUNK_RECORDS_MIN: usize = 16;
@@ -105,14 +25,34 @@ const INSIDE_RECORDS_FIRST: usize = 1_000;
 /// within a tenth of a second. Measured, larger ones are hardly faster.
 const INSIDE_RECORDS_MAX: usize = 10_000;
 
-/// How far foreground pressure can slow the work down: to 1/32, because it must
-/// still end. It does so by rests: chunks that shrank as much again would pay
-/// for their commits alone.
-const PRESSURE_MAX: u32 = 5;
+/// The smallest batch inside a store: in fewer rows nobody waits less for them.
+const INSIDE_RECORDS_MIN: usize = 100;
 
-/// How much shorter a chunk shall be while clients are pressed: a half, so that
-/// what it locks is free again sooner.
-const PRESSED_CHUNK_SHARE: u32 = 2;
+/// How far foreground pressure can slow the work down: two levels for each
+/// halving of the duty, so to 1/32, because it must still end.
+const PRESSURE_MAX: u32 = 10;
+
+/// The level at which work begins that clients must hardly feel: it becomes
+/// faster in seconds when there is room, and nobody felt how much there is.
+const PRESSURE_FIRST: u32 = 6;
+
+/// The shortest time that a chunk shall take while clients are pressed: a half of
+/// the target. Chunks that pass through us and shrank more would pay for their
+/// commits alone.
+const PRESSED_SHARE_MIN: u32 = 2;
+
+/// The same inside a store, where a batch costs little besides its rows.
+const INSIDE_PRESSED_SHARE_MIN: u32 = 64;
+
+/// When it is not known any more how long requests take without the work: a
+/// pause that is long enough to learn it.
+const LISTENING: Duration = Duration::from_secs(1);
+
+/// Between two pauses to listen: so little is lost by them.
+const LISTENING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long clients shall be left alone by an idle level, before the next.
+const ALONE: Duration = Duration::from_millis(500);
 
 /// The longest rest after one chunk, so that a pause, a stop or calm is noticed.
 const REST_MAX: Duration = Duration::from_secs(2);
@@ -122,13 +62,15 @@ pub struct Throttle {
     pace: Pace,
     workers: usize,
     chunk_records: AtomicUsize,
-    records_max: usize,
+    records: (usize, usize),
+    pressed_share_min: u32,
     pressure: Mutex<Pressure>,
 }
 
 struct Pressure {
     level: u32,
     changed: Instant,
+    listened: Option<Instant>,
 }
 
 impl Throttle {
@@ -138,16 +80,28 @@ impl Throttle {
             pace,
             workers: pace.workers.max(1),
             chunk_records: AtomicUsize::new(CHUNK_RECORDS_FIRST),
-            records_max: CHUNK_RECORDS_MAX,
-            pressure: Mutex::new(Pressure { level: 0, changed: Instant::now() }),
+            records: (CHUNK_RECORDS_MIN, CHUNK_RECORDS_MAX),
+            pressed_share_min: PRESSED_SHARE_MIN,
+            pressure: Mutex::new(Pressure { level: 0, changed: Instant::now(), listened: None }),
         }
     }
 
     /// A throttle for batches that a store makes inside of itself, whose rows do
-    /// not pass through our memory: only their time bounds them.
-    pub fn inside_a_store(pace: Pace) -> Throttle {
-        let first = AtomicUsize::new(INSIDE_RECORDS_FIRST);
-        Throttle { chunk_records: first, records_max: INSIDE_RECORDS_MAX, ..Throttle::new(pace) }
+    /// not pass through our memory: only their time bounds them. While clients
+    /// ask it begins gently.
+    pub fn inside_a_store(pace: Pace, foreground: &Foreground) -> Throttle {
+        let is_gentle = pace.foreground_percent_max.is_some() && foreground.is_asked();
+        let (first, level) = if is_gentle { (INSIDE_RECORDS_MIN, PRESSURE_FIRST) } else { (INSIDE_RECORDS_FIRST, 0) };
+        let throttle = Throttle::new(pace);
+        if let Ok(mut pressure) = throttle.pressure.lock() {
+            pressure.level = level;
+        }
+        Throttle {
+            chunk_records: AtomicUsize::new(first),
+            records: (INSIDE_RECORDS_MIN, INSIDE_RECORDS_MAX),
+            pressed_share_min: INSIDE_PRESSED_SHARE_MIN,
+            ..throttle
+        }
     }
 
     /// How much the next chunk may hold.
@@ -160,25 +114,25 @@ impl Throttle {
     }
 
     /// Learns from one chunk's write and answers how long to rest after it.
-    pub fn wrote(&self, records: usize, took: Duration, foreground_p99: Option<Duration>) -> Duration {
-        let level = self.pressure(foreground_p99);
-        self.resize(records, took, level);
-        let duty = u32::from(self.pace.duty_percent_max.clamp(1, 100));
-        let rest = took * (100 - duty) / duty + took * ((1 << level) - 1);
-        rest.min(REST_MAX)
+    pub fn wrote(&self, records: usize, took: Duration, foreground: &Foreground) -> Duration {
+        let Ok(mut pressure) = self.pressure.lock() else { return Duration::ZERO };
+        let felt = foreground.felt(pressure.changed, &self.pace);
+        pressure.heed(felt);
+        self.resize(records, took, pressure.level);
+        let listening = self.pace.foreground_percent_max.is_some()
+            && !foreground.knows_the_usual()
+            && pressure.listened.is_none_or(|at| at.elapsed() >= LISTENING_INTERVAL);
+        if listening {
+            pressure.listened = Some(Instant::now());
+            return LISTENING;
+        }
+        self.rest(took, pressure.level)
     }
 
-    /// 0 when clients are well; grows by one for each window in which they are not.
-    fn pressure(&self, foreground_p99: Option<Duration>) -> u32 {
-        let Ok(mut pressure) = self.pressure.lock() else { return 0 };
-        let over = foreground_p99.is_some_and(|p99| p99 > Duration::from_millis(self.pace.foreground_ms_max));
-        if pressure.changed.elapsed() >= WINDOW / 2 {
-            let level = if over { (pressure.level + 1).min(PRESSURE_MAX) } else { pressure.level.saturating_sub(1) };
-            *pressure = Pressure { level, changed: Instant::now() };
-        } else if over && pressure.level == 0 {
-            *pressure = Pressure { level: 1, changed: Instant::now() };
-        }
-        pressure.level
+    fn rest(&self, took: Duration, level: u32) -> Duration {
+        let duty = u32::from(self.pace.duty_percent_max.clamp(1, 100));
+        let rest = took * (100 - duty) / duty + took * ((1 << (level / 2)) - 1);
+        rest.min(REST_MAX)
     }
 
     /// Grows or shrinks the chunk towards its target time, at most by half or double.
@@ -186,7 +140,7 @@ impl Throttle {
         if records == 0 {
             return;
         }
-        let share = if level > 0 { PRESSED_CHUNK_SHARE } else { 1 };
+        let share = (1 << level).min(self.pressed_share_min);
         let target = Duration::from_millis(self.pace.chunk_ms_target.max(1)) / share;
         let ratio = (target.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.5, 2.0);
         let current = self.chunk_records.load(Ordering::Relaxed);
@@ -195,7 +149,25 @@ impl Throttle {
             return;
         }
         let next = ((current as f64) * ratio) as usize;
-        self.chunk_records.store(next.clamp(CHUNK_RECORDS_MIN, self.records_max), Ordering::Relaxed);
+        let (least, most) = self.records;
+        self.chunk_records.store(next.clamp(least, most), Ordering::Relaxed);
+    }
+}
+
+impl Pressure {
+    /// Rises by one or two levels when clients feel too much, and falls by one
+    /// when they feel little; then it looks anew.
+    fn heed(&mut self, felt: Felt) {
+        self.level = match felt {
+            Felt::Unknown => return,
+            Felt::Nobody if self.changed.elapsed() < ALONE => return,
+            Felt::Nobody | Felt::Little => self.level.saturating_sub(1),
+            Felt::Enough => self.level,
+            Felt::TooMuch => self.level + 1,
+            Felt::FarTooMuch => self.level + 2,
+        }
+        .min(PRESSURE_MAX);
+        self.changed = Instant::now();
     }
 }
 
@@ -209,31 +181,25 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    #[test]
-    fn p99_is_the_upper_edge_of_its_bucket() {
-        let foreground = Foreground::new();
-        assert_eq!(foreground.p99(), None, "nothing recorded");
-        for _ in 0..990 {
-            foreground.record(Duration::from_micros(100));
+    fn wrote(throttle: &Throttle, records: usize, took: Duration) -> Duration {
+        throttle.wrote(records, took, &Foreground::new())
+    }
+
+    fn pressed(throttle: &Throttle, felt: Felt, rounds: usize) {
+        for _ in 0..rounds {
+            throttle.pressure.lock().unwrap().heed(felt);
         }
-        assert_eq!(foreground.p99(), Some(Duration::from_micros(128)));
-        for _ in 0..30 {
-            foreground.record(Duration::from_micros(200_000));
-        }
-        assert_eq!(foreground.p99(), Some(Duration::from_micros(262_144)));
     }
 
     #[test]
     fn chunks_grow_and_shrink_towards_the_target_within_bounds() {
         let throttle = Throttle::new(pace(100));
         for _ in 0..20 {
-            let records = throttle.chunk_max().records;
-            throttle.wrote(records, MS, None);
+            wrote(&throttle, throttle.chunk_max().records, MS);
         }
         assert_eq!(throttle.chunk_max().records, CHUNK_RECORDS_MAX, "fast writes");
         for _ in 0..20 {
-            let records = throttle.chunk_max().records;
-            throttle.wrote(records, 5_000 * MS, None);
+            wrote(&throttle, throttle.chunk_max().records, 5_000 * MS);
         }
         assert_eq!(throttle.chunk_max().records, CHUNK_RECORDS_MIN, "slow writes");
     }
@@ -241,32 +207,30 @@ mod tests {
     #[test]
     fn a_short_last_chunk_does_not_grow_the_next() {
         let throttle = Throttle::new(pace(100));
-        throttle.wrote(3, MS, None);
+        wrote(&throttle, 3, MS);
         assert_eq!(throttle.chunk_max().records, CHUNK_RECORDS_FIRST);
     }
 
     #[test]
     fn duty_decides_the_rest() {
         for (duty, took_ms, rest_ms) in [(100, 90, 0), (90, 90, 10), (50, 30, 30), (10, 10, 90)] {
-            assert_eq!(Throttle::new(pace(duty)).wrote(100, took_ms * MS, None), rest_ms * MS, "duty {duty}");
+            assert_eq!(wrote(&Throttle::new(pace(duty)), 100, took_ms * MS), rest_ms * MS, "duty {duty}");
         }
     }
 
-    /// A store whose commit costs 10 ms and whose records cost 50 µs each.
-    fn records_per_s(foreground_p99: Option<Duration>) -> f64 {
-        let throttle = Throttle::new(pace(100));
+    /// Records per second of a store whose commit costs so much and whose records
+    /// cost 50 µs each, when clients feel this for long.
+    fn records_per_s(throttle: &Throttle, commit: Duration, felt: Felt) -> f64 {
         let (mut records, mut spent) = (0, Duration::ZERO);
         for round in 0..200 {
-            if let Ok(mut pressure) = throttle.pressure.lock() {
-                // As if each chunk took a window of its own.
-                pressure.changed = Instant::now().checked_sub(WINDOW).unwrap();
-            }
+            pressed(throttle, felt, 1);
             let chunk = throttle.chunk_max().records;
-            let took = 10 * MS + Duration::from_micros(50) * chunk as u32;
-            let rest = throttle.wrote(chunk, took, foreground_p99);
+            let took = commit + Duration::from_micros(50) * chunk as u32;
+            let level = throttle.pressure.lock().unwrap().level;
+            throttle.resize(chunk, took, level);
             if round >= 100 {
                 records += chunk;
-                spent += took + rest;
+                spent += took + throttle.rest(took, level);
             }
         }
         records as f64 / spent.as_secs_f64()
@@ -274,17 +238,68 @@ mod tests {
 
     #[test]
     fn pressed_work_still_ends() {
-        let (calm, pressed) = (records_per_s(Some(20 * MS)), records_per_s(Some(500 * MS)));
-        let slower = calm / pressed;
-        assert!((30.0..=64.0).contains(&slower), "{slower} times slower: {calm} to {pressed} records/s");
+        let gentle = Pace { foreground_percent_max: Some(150), ..pace(100) };
+        for throttle in [Throttle::new(pace(100)), Throttle::inside_a_store(gentle, &Foreground::new())] {
+            let commit = if throttle.pressed_share_min == PRESSED_SHARE_MIN { 10 * MS } else { MS };
+            let calm = records_per_s(&throttle, commit, Felt::Little);
+            let slower = calm / records_per_s(&throttle, commit, Felt::TooMuch);
+            assert!((30.0..=64.0).contains(&slower), "{slower} times slower than {calm} records/s");
+        }
     }
 
     #[test]
-    fn slow_clients_slow_the_work_down() {
+    fn what_clients_feel_decides_the_level() {
         let throttle = Throttle::new(pace(100));
-        let calm = throttle.wrote(256, 50 * MS, Some(20 * MS));
-        let pressed = throttle.wrote(256, 50 * MS, Some(500 * MS));
-        assert_eq!((calm, pressed), (Duration::ZERO, 50 * MS));
+        let level = || throttle.pressure.lock().unwrap().level;
+        let steps = [
+            (Felt::TooMuch, 1),
+            (Felt::FarTooMuch, 3),
+            (Felt::Unknown, 3),
+            (Felt::Enough, 3),
+            (Felt::Little, 2),
+            // It has only just changed: they are left alone for a while.
+            (Felt::Nobody, 2),
+        ];
+        for (felt, expected) in steps {
+            pressed(&throttle, felt, 1);
+            assert_eq!(level(), expected, "{felt:?}");
+        }
+        throttle.pressure.lock().unwrap().changed = Instant::now().checked_sub(ALONE).unwrap();
+        pressed(&throttle, Felt::Nobody, 1);
+        assert_eq!(level(), 1);
+        pressed(&throttle, Felt::FarTooMuch, 20);
+        assert_eq!(level(), PRESSURE_MAX);
+        assert_eq!(throttle.rest(50 * MS, level()), 31 * 50 * MS);
+        throttle.resize(256, 50 * MS, level());
         assert!(throttle.chunk_max().records < CHUNK_RECORDS_FIRST, "chunks shrink too");
+    }
+
+    #[test]
+    fn batches_begin_gently_beside_clients_only() {
+        let gentle = Pace { foreground_percent_max: Some(150), ..pace(100) };
+        let asked = Foreground::new();
+        for _ in 0..100 {
+            asked.answered(crate::foreground::Asked::Read, &asked.asking());
+        }
+        let nobody = Foreground::new();
+        let level = |pace, foreground| Throttle::inside_a_store(pace, foreground).pressure.lock().unwrap().level;
+        assert_eq!(level(gentle, &asked), PRESSURE_FIRST);
+        assert_eq!(level(gentle, &nobody), 0, "nobody asks");
+        assert_eq!(level(pace(100), &asked), 0, "it was not asked for");
+    }
+
+    #[test]
+    fn it_pauses_to_learn_what_is_usual() {
+        let gentle = Pace { foreground_percent_max: Some(150), ..pace(100) };
+        let foreground = Foreground::new();
+        let throttle = Throttle::inside_a_store(gentle, &foreground);
+        assert_eq!(throttle.wrote(1_000, MS, &foreground), Duration::ZERO, "nobody asks");
+        let piece = foreground.piece();
+        for _ in 0..100 {
+            foreground.answered(crate::foreground::Asked::Read, &foreground.asking());
+        }
+        drop(piece);
+        assert_eq!(throttle.wrote(1_000, MS, &foreground), LISTENING);
+        assert!(throttle.wrote(1_000, MS, &foreground) < LISTENING, "not again so soon");
     }
 }

@@ -13,7 +13,7 @@ use super::merge::{self, Merge};
 use super::read::{Item, Reader, Section};
 use super::references::{self, KeyReference};
 use super::stores::{Draft, Head, Which, read_gates, read_pace, read_store, required_text};
-use super::{FieldRule, Kind, RuleFrom, Spec, Unmapped};
+use super::{FieldRule, Kind, Pace, RuleFrom, Spec, Unmapped};
 use crate::path::Path;
 use crate::value::Document;
 
@@ -139,7 +139,7 @@ pub(super) fn read_absorb(reader: &mut Reader<'_>, mut root: Section<'_>, head: 
     let joins = joins::read(reader, &mut root, &source, &target.key, &mut fields);
     let stragglers = read_stragglers(reader, &mut root, &fields, &require);
     let gates = read_gates(reader, &mut root);
-    let pace = read_pace(reader, &mut root);
+    let pace = read_pace(reader, &mut root, Pace::default());
     root.refuse_rest(reader);
     let unmapped = Unmapped::KeepIn(REST.to_owned());
     if let Some(stragglers) = &stragglers {

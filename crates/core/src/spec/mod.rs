@@ -275,6 +275,9 @@ pub struct Pace {
     pub chunk_ms_target: u64,
     /// Foreground write latency (p99, ms) above which the backfill slows down.
     pub foreground_ms_max: u64,
+    /// The p99 of clients' requests while background work goes on, in percent of
+    /// what it is without, above which the work slows down; `None`: not looked at.
+    pub foreground_percent_max: Option<u32>,
     /// The part of the time that background work may be writing, percent.
     pub duty_percent_max: u8,
     /// Sessions that may wait for locks of ours; background work rests while there are more.
@@ -290,12 +293,21 @@ impl Default for Gates {
     }
 }
 
+impl Pace {
+    /// Of work that clients shall not notice: a half more than usual, so that
+    /// chance does not make it twice.
+    pub fn unnoticed() -> Pace {
+        Pace { foreground_percent_max: Some(150), ..Pace::default() }
+    }
+}
+
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
             workers: 2,
             chunk_ms_target: 50,
             foreground_ms_max: 100,
+            foreground_percent_max: None,
             duty_percent_max: 90,
             lock_waits_max: 2,
             replica_lag_ms_max: 10_000,

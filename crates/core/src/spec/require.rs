@@ -119,7 +119,7 @@ pub(super) fn read_spec(reader: &mut Reader<'_>, mut root: Section<'_>, head: He
     };
     let contract = read_contract(reader, &mut root);
     let gates = read_gates(reader, &mut root);
-    let pace = read_pace(reader, &mut root);
+    let pace = read_pace(reader, &mut root, Pace::unnoticed());
     root.refuse_rest(reader);
     let field = field?;
     if store.key.contains(&field.name) {

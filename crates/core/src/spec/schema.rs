@@ -77,13 +77,13 @@ pub fn json_schema() -> Value {
                     "backlog_max": number("Dirty keys left when a cutover may start", 0, None, gates.backlog_max)
                 }
             },
-            "pace": pace_schema()
+            "pace": pace_schema(&Pace::default())
         }
     });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A Shearwater migration",
-        "oneOf": [moving, requiring(&pace_schema()), absorbing(&moving)],
+        "oneOf": [moving, requiring(&pace_schema(&Pace::unnoticed())), absorbing(&moving)],
         "$defs": {
             "type": { "enum": types },
             "field": { "anyOf": [
@@ -281,9 +281,8 @@ fn absorbing(moving: &Value) -> Value {
 }
 
 /// `[pace]`, which every kind has.
-fn pace_schema() -> Value {
-    let pace = Pace::default();
-    json!({
+fn pace_schema(pace: &Pace) -> Value {
+    let mut schema = json!({
         "description": "How gently background work goes",
         "type": "object", "additionalProperties": false,
         "properties": {
@@ -307,7 +306,17 @@ fn pace_schema() -> Value {
                 1, Some(86_400_000), pace.replica_lag_ms_max
             )
         }
-    })
+    });
+    if let Some(percent) = pace.foreground_percent_max {
+        schema["properties"]["foreground_percent_max"] = number(
+            "The p99 of clients' requests while background work goes on, in percent of what it is without, above which \
+             the work slows down",
+            105,
+            Some(10_000),
+            u64::from(percent),
+        );
+    }
+    schema
 }
 
 /// The spec of a `require`.

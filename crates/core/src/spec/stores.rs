@@ -71,7 +71,7 @@ fn read_move(reader: &mut Reader<'_>, mut root: Section<'_>, head: Head) -> Spec
     };
     let (unmapped, unmapped_place) = read_unmapped(reader, &mut root);
     let gates = read_gates(reader, &mut root);
-    let pace = read_pace(reader, &mut root);
+    let pace = read_pace(reader, &mut root, Pace::default());
     root.refuse_rest(reader);
     let draft = Draft {
         spec: Spec { migration, kind: Kind::Move, entity, source, target, fields, unmapped, gates, pace },
@@ -388,12 +388,15 @@ pub(super) fn read_gates(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Gat
     gates
 }
 
-pub(super) fn read_pace(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Pace {
-    let mut pace = Pace::default();
+/// `[pace]`, where the kind's own pace is not overruled; what that does not look
+/// at cannot be asked for.
+pub(super) fn read_pace(reader: &mut Reader<'_>, root: &mut Section<'_>, mut pace: Pace) -> Pace {
     let Some(mut section) = root.take("pace").and_then(|item| reader.section(item, "[pace]")) else { return pace };
     // More readers than this only queue for the store's one writer.
     const WORKERS_MAX: u64 = 64;
     const MS_MAX: u64 = 60_000;
+    // Below 105 it would be chance; at 10,000 nobody would be looked after.
+    const PERCENT: (u64, u64) = (105, 10_000);
     // A replica that is a day behind is no replica that anybody reads.
     const LAG_MS_MAX: u64 = 86_400_000;
     let mut workers = pace.workers as u64;
@@ -406,6 +409,11 @@ pub(super) fn read_pace(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Pace
         ("lock_waits_max", &mut pace.lock_waits_max, 0, i64::MAX as u64, "sessions"),
         ("replica_lag_ms_max", &mut pace.replica_lag_ms_max, 1, LAG_MS_MAX, "ms"),
     ];
+    if let Some(usual) = pace.foreground_percent_max {
+        let asked = section.take("foreground_percent_max");
+        let asked = asked.and_then(|item| reader.number(&item, PERCENT.0, PERCENT.1, "percent"));
+        pace.foreground_percent_max = asked.map_or(Some(usual), |percent| u32::try_from(percent).ok());
+    }
     for (key, slot, low, high, unit) in numbers {
         if let Some(number) = section.take(key).and_then(|item| reader.number(&item, low, high, unit)) {
             *slot = number;

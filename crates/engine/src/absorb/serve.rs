@@ -15,6 +15,7 @@ use shearwater_core::store::{Estimate, Image};
 use super::write::persist;
 use super::{Carrier, Protection, Setup, report};
 use crate::coordinator::Coordinator;
+use crate::foreground::Asked;
 use crate::ledger::Halt;
 use crate::member::{Confirmed, Member};
 use crate::records::idempotency::InFlight;
@@ -166,13 +167,13 @@ impl Serve for Absorbing {
         idempotency: Option<Idempotency>,
     ) -> Result<WriteDone, ServeError> {
         let _turn = idempotency.as_ref().map(|i| self.in_flight.enter(&i.key)).transpose()?;
-        let began = std::time::Instant::now();
+        let asking = self.member.foreground().asking();
         let done = persist(|| async {
             let admission = self.member.admit()?;
             self.carrier.attempt(&admission.view.state, shape, &changes, idempotency.as_ref()).await
         })
         .await?;
-        self.member.foreground().record(began.elapsed());
+        self.member.foreground().answered(Asked::Write, &asking);
         Ok(done)
     }
 

@@ -2,7 +2,6 @@
 //! the stamps that were read, then the follower.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use shearwater_core::Stamp;
 use shearwater_core::limits::REWRITE_ATTEMPTS_MAX;
@@ -16,6 +15,7 @@ use super::turns;
 use super::{
     ClientChange, DataPath, Got, Idempotency, KeyKept, Protection, ServeError, Shape, WriteDone, etag_of, unprocessable,
 };
+use crate::foreground::Asked;
 use crate::member::{Admission, View};
 
 mod prepare;
@@ -128,7 +128,7 @@ impl DataPath {
             changes: prepared.changes.clone(),
             idempotency: idempotency.map(|i| row_of(i, &outcomes, now_ms())),
         };
-        let began = Instant::now();
+        let asking = self.member.foreground().asking();
         let stamps = match self.setup.store(to.authority).write(write).await {
             Ok(Written::Applied(stamps)) => stamps,
             Ok(Written::Replayed(row)) => return self.replay(shape, to.authority, &row).await.map(Attempt::Done),
@@ -140,7 +140,7 @@ impl DataPath {
             },
         };
         drop(turn);
-        self.member.foreground().record(began.elapsed());
+        self.member.foreground().answered(Asked::Write, &asking);
         // The follower refuses older epochs by itself: waiting for it holds none back.
         drop(admission);
         let followed = self.bring_follower(epoch, &to, &prepared, &stamps, mapped).await;

@@ -77,7 +77,10 @@ pub(super) async fn climb(helm: &Helm, what: Alteration) -> Result<Climbed, Halt
     let mut last: Vec<Blocker> = Vec::new();
     while let Some((patience, pause)) = ladder.climb() {
         helm.check()?;
-        match helm.setup.evolve.try_to(what, patience, lag_ms_max).await {
+        let piece = helm.foreground.piece();
+        let tried = helm.setup.evolve.try_to(what, patience, lag_ms_max).await;
+        drop(piece);
+        match tried {
             Ok(Try::Made { held_micros }) => {
                 if told {
                     tell(helm, what, ladder.tries(), Vec::new()).await?;

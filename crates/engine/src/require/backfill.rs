@@ -9,7 +9,7 @@ use shearwater_core::evolve::{FillCheckpoint, FillRange};
 use shearwater_core::journal::Event;
 use shearwater_core::lifecycle::BackfillTotals;
 use shearwater_core::lifecycle::require::{Filling, Step};
-use shearwater_core::limits::FILL_BATCHES_PER_TIDYING;
+use shearwater_core::limits::FILL_ROWS_PER_TIDYING;
 
 use super::{Helm, patiently};
 use crate::brake::{LOOK_INTERVAL, too_much};
@@ -82,9 +82,10 @@ pub(super) async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Valu
     let kept = patiently(&mut leash, || helm.setup.evolve.fill_checkpoints(&run)).await?;
     let before = kept.iter().map(|checkpoint| checkpoint.read).sum();
     let mut filler = Filler {
-        throttle: Throttle::inside_a_store(helm.setup.spec.pace),
+        throttle: Throttle::inside_a_store(helm.setup.spec.pace, &helm.foreground),
         progress: Progress::new(helm.setup.journal.clone(), "backfill", total, before),
         looked: None,
+        untidied: 0,
         took: Vec::new(),
         totals: BackfillTotals::default(),
         helm,
@@ -122,6 +123,8 @@ struct Filler {
     throttle: Throttle,
     progress: Progress,
     looked: Option<Instant>,
+    /// Rows filled since the store last cleaned up.
+    untidied: u64,
     /// Microseconds of each batch: a run of a billion rows has some 100,000.
     took: Vec<u64>,
     totals: BackfillTotals,
@@ -157,18 +160,22 @@ impl Filler {
         self.brake(leash).await?;
         let rows_max = self.throttle.chunk_max().records;
         let evolve = self.helm.setup.evolve.clone();
+        let piece = self.helm.foreground.piece();
         let began = Instant::now();
         let next = patiently(leash, || evolve.fill(run, range, &at, rows_max as u64)).await?;
         let took = began.elapsed();
         failpoint::hit("backfill-checkpointed");
         self.progress.add(next.read - at.read, next.filled - at.filled, 0).await?;
         self.took.push(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        if self.took.len().is_multiple_of(FILL_BATCHES_PER_TIDYING)
-            && let Err(error) = evolve.tidy().await
-        {
-            tracing::warn!(code = error.code(), "the store could not clean up: {}", error.message);
+        self.untidied += next.filled - at.filled;
+        if self.untidied >= FILL_ROWS_PER_TIDYING {
+            self.untidied = 0;
+            if let Err(error) = evolve.tidy().await {
+                tracing::warn!(code = error.code(), "the store could not clean up: {}", error.message);
+            }
         }
-        let rest = self.throttle.wrote(rows_max, took, self.helm.foreground.p99());
+        drop(piece);
+        let rest = self.throttle.wrote(rows_max, took, &self.helm.foreground);
         if rest > Duration::ZERO {
             leash.rest(rest).await?;
         }

@@ -2,7 +2,6 @@
 //! whole record under the content that was read.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use shearwater_core::domain::Misfit;
 use shearwater_core::error::StoreErrorKind;
@@ -14,6 +13,7 @@ use shearwater_core::value::hash;
 use shearwater_core::{Document, Key};
 
 use super::serve::{DataPath, key_of};
+use crate::foreground::Asked;
 use crate::member::Admission;
 use crate::records::edit::{self, Unsent};
 use crate::records::turns;
@@ -38,12 +38,15 @@ impl DataPath {
         idempotency: Option<&Idempotency>,
     ) -> Result<WriteDone, ServeError> {
         let _turn = idempotency.map(|i| self.in_flight.enter(&i.key)).transpose()?;
+        let foreground = self.member.foreground();
+        let asking = foreground.asking();
         for raced in 0..REWRITE_ATTEMPTS_MAX {
             let admission = self.member.admit()?;
             if let Some(mut done) = self.attempt(&admission, shape, changes).await? {
                 if idempotency.is_some() {
                     done.key_kept = KeyKept::NoPlace;
                 }
+                foreground.answered(Asked::Write, &asking);
                 return Ok(done);
             }
             drop(admission);
@@ -88,13 +91,11 @@ impl DataPath {
             return Ok(Some(prepared.done));
         }
         let write = Write { epoch: None, changes: prepared.changes, idempotency: None };
-        let began = Instant::now();
         match store.write(write).await {
             Ok(Written::Applied(_) | Written::Replayed(_)) => {}
             Err(error) if matches!(error.kind, StoreErrorKind::ExpectFailed { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        self.member.foreground().record(began.elapsed());
         Ok(Some(prepared.done))
     }
 

@@ -34,9 +34,9 @@ pub use self::report::{RequireReport, status};
 pub use self::serve::Served;
 pub use self::verify::FINDINGS_NOTE;
 
+use crate::foreground::Foreground;
 use crate::helm::{Leash, backoff};
 use crate::ledger::{Halt, Ledger};
-use crate::throttle::Foreground;
 
 /// Opens the migration's one store, for a layout with or without the field.
 #[async_trait]

@@ -19,6 +19,7 @@ use shearwater_core::{Document, Key};
 
 use super::{Member, Setup, report};
 use crate::coordinator::Coordinator;
+use crate::foreground::Asked;
 use crate::ledger::Halt;
 use crate::member::Confirmed;
 use crate::records::idempotency::InFlight;
@@ -125,6 +126,8 @@ impl DataPath {
     }
 
     async fn get(&self, shape: Shape, key: &Key) -> Result<Option<Got>, ServeError> {
+        let foreground = self.member.foreground();
+        let asking = foreground.asking();
         for _ in 0..READ_ATTEMPTS_MAX {
             let reading = self.member.admit_read()?;
             let state = &reading.view.state;
@@ -132,7 +135,11 @@ impl DataPath {
             match (self.member.confirm(&reading)?, read) {
                 // The column may have come or gone meanwhile: read again.
                 (Confirmed::MovedOn, _) => continue,
-                (Confirmed::Yes, read) => return self.show(state, shape, read?),
+                (Confirmed::Yes, read) => {
+                    let shown = self.show(state, shape, read?);
+                    foreground.answered(Asked::Read, &asking);
+                    return shown;
+                }
             }
         }
         Err(moving())

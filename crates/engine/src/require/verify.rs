@@ -5,7 +5,7 @@
 //! not the fill's. So a value that differs and was not noted is nobody's
 //! choice: it is wrong.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shearwater_core::Key;
@@ -18,6 +18,7 @@ use super::{Helm, patiently};
 use crate::helm::Leash;
 use crate::ledger::Halt;
 use crate::progress::Progress;
+use crate::throttle::Throttle;
 
 /// The note that keeps the keys of the last verification's findings: a JSON
 /// array of `{"key": "…", "what": "missing|different|refused"}`.
@@ -29,8 +30,8 @@ const FINDINGS_KEPT_MAX: usize = 1_000;
 /// Findings in a report.
 const FINDINGS_SHOWN_MAX: usize = 20;
 
-/// Records read at once.
-const CHUNK: ChunkMax = ChunkMax { records: 1_000, bytes: 1024 * 1024 };
+/// Records read at once, at most.
+const CHUNK_MAX: ChunkMax = ChunkMax { records: 1_000, bytes: 1024 * 1024 };
 
 #[derive(Default)]
 struct Found {
@@ -60,14 +61,23 @@ pub(super) async fn run(helm: Helm, mut leash: Leash) -> Result<serde_json::Valu
     let total = patiently(&mut leash, || store.estimate()).await?.records;
     let progress = Progress::new(helm.setup.journal.clone(), "verify", total, 0);
     let mut found = Found::default();
+    let throttle = Throttle::inside_a_store(helm.setup.spec.pace, &helm.foreground);
     for range in patiently(&mut leash, || store.split(1)).await? {
         let mut after = None;
         loop {
-            let chunk = patiently(&mut leash, || store.scan(&range, after.as_ref(), CHUNK)).await?;
+            let piece = helm.foreground.piece();
+            let began = Instant::now();
+            let max = ChunkMax { records: throttle.chunk_max().records.min(CHUNK_MAX.records), ..CHUNK_MAX };
+            let chunk = patiently(&mut leash, || store.scan(&range, after.as_ref(), max)).await?;
             after.clone_from(&chunk.next);
-            let records = chunk.records.len() as u64;
+            let records = chunk.records.len();
             compare(&helm, &mut leash, chunk, &mut found).await?;
-            progress.add(records, 0, 0).await?;
+            drop(piece);
+            progress.add(records as u64, 0, 0).await?;
+            let rest = throttle.wrote(records, began.elapsed(), &helm.foreground);
+            if rest > Duration::ZERO {
+                leash.rest(rest).await?;
+            }
             if after.is_none() {
                 break;
             }

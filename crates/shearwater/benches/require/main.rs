@@ -1,4 +1,4 @@
-//! `cargo xtask bench require [--quick] [--json]`: the backfill of a new
+//! `cargo xtask bench require [--quick] [--json] [--only fill|documents|traffic]`: the backfill of a new
 //! required field in PostgreSQL, beside a hand-written range UPDATE of the same
 //! table, in one run: with serial keys, without statistics, with uuid keys; and
 //! what clients and a direct writer feel meanwhile, on PostgreSQL and MariaDB.
@@ -63,9 +63,11 @@ const KINDS: [(&str, Kind); 3] =
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let rows: u64 = if words.iter().any(|word| word == "--quick") { 200_000 } else { 1_000_000 };
+    let only = words.iter().position(|word| word == "--only").and_then(|at| words.get(at + 1));
+    let is_asked = |part: &str| only.is_none_or(|only| only == part);
     let server = Postgres::start(Options::new().setting("shared_buffers", "256MB").setting("max_wal_size", "4GB"));
     let mut sheet = Sheet::default();
-    for (name, kind) in KINDS {
+    for (name, kind) in KINDS.iter().filter(|_| is_asked("fill")).copied() {
         eprintln!("bench: {name}, {rows} rows");
         let by_hand = by_hand(&server, kind, rows).await;
         let ours = ours(&server, kind, rows).await;
@@ -80,10 +82,14 @@ async fn main() {
         let what = format!("{name}, {rows}: longest lock of a statement, ms");
         sheet.add(Line::figure(&what, ours.lock_ms, Goal::AtMost(BATCH_P99_MS_MAX)));
     }
-    documents::measure(&mut sheet, rows).await;
-    traffic::measure(&mut sheet, "PostgreSQL", &server, rows).await;
-    let mariadb = Mariadb::start(Options::new().setting("innodb_buffer_pool_size", "256M"));
-    traffic::measure(&mut sheet, "MariaDB", &mariadb, rows).await;
+    if is_asked("documents") {
+        documents::measure(&mut sheet, rows).await;
+    }
+    if is_asked("traffic") {
+        traffic::measure(&mut sheet, "PostgreSQL", &server, rows).await;
+        let mariadb = Mariadb::start(Options::new().setting("innodb_buffer_pool_size", "256M"));
+        traffic::measure(&mut sheet, "MariaDB", &mariadb, rows).await;
+    }
     let text = match words.iter().any(|word| word == "--json") {
         true => sheet.json().to_string() + "\n",
         false => format!("{}\n{LIMITS}\n", sheet.table()),

@@ -35,6 +35,15 @@ const CLIENTS: u64 = 2;
 /// Between two requests of one of them.
 const REST: Duration = Duration::from_millis(4);
 
+/// A command for each part of the way.
+const WAY: [(&str, &[&str]); 5] = [
+    ("expand", &["start", "bench.toml"]),
+    ("backfill", &["advance"]),
+    ("verify", &["verify"]),
+    ("enforce", &["advance"]),
+    ("contract", &["advance"]),
+];
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
@@ -53,7 +62,11 @@ const ALL: [(What, &str); 5] = [
     (What::Direct, "a direct writer's transactions"),
 ];
 
-type Took = Vec<(What, Duration)>;
+/// What was asked, when, and how long it took.
+type Took = Vec<(What, Instant, Duration)>;
+
+/// When each part of the migration began.
+type Parts = Vec<(&'static str, Instant)>;
 
 /// The store, the gateway, and who talks to them.
 struct Scene {
@@ -138,8 +151,9 @@ impl Scene {
         took
     }
 
-    async fn all_the_way(&self) {
-        for words in [&["start", "bench.toml"][..], &["advance"], &["verify"], &["advance"], &["advance"]] {
+    async fn all_the_way(&self, parts: &mut Parts) {
+        for (part, words) in WAY {
+            parts.push((part, Instant::now()));
             self.run(words);
             tokio::time::sleep(IN_PHASE).await;
         }
@@ -182,7 +196,7 @@ async fn ask(http: Http, shape: &'static str, mut keys: Keys, stop: Arc<AtomicBo
         };
         let began = Instant::now();
         let answer = http.ask(method, &path, body.as_ref(), None).await;
-        took.push((what, began.elapsed()));
+        took.push((what, began, began.elapsed()));
         assert!(answer.status < 300, "{method} {path}: {answer:?}");
         tokio::time::sleep(REST).await;
     }
@@ -195,7 +209,7 @@ async fn write(mut door: Door, mut keys: Keys, stop: Arc<AtomicBool>) -> Took {
         let sql = format!("UPDATE users SET age = age + 1 WHERE id = {}", keys.next());
         let began = Instant::now();
         door.transact(std::slice::from_ref(&sql)).await.unwrap();
-        took.push((What::Direct, began.elapsed()));
+        took.push((What::Direct, began, began.elapsed()));
         tokio::time::sleep(REST).await;
     }
     took
@@ -203,9 +217,21 @@ async fn write(mut door: Door, mut keys: Keys, stop: Arc<AtomicBool>) -> Took {
 
 /// The p99, ms.
 fn p99_ms(took: &Took, what: What) -> f64 {
-    let mut of: Vec<Duration> = took.iter().filter(|one| one.0 == what).map(|one| one.1).collect();
+    let mut of: Vec<Duration> = took.iter().filter(|one| one.0 == what).map(|one| one.2).collect();
     of.sort_unstable();
-    of[of.len() * 99 / 100].as_secs_f64() * 1_000.0
+    of.get(of.len() * 99 / 100).copied().unwrap_or_default().as_secs_f64() * 1_000.0
+}
+
+/// Tells which part it was that was felt: the p99 of each, ms.
+fn tell(parts: &Parts, took: &Took) {
+    for (at, (part, began)) in parts.iter().enumerate() {
+        let end = parts.get(at + 1).map(|next| next.1);
+        let of: Took =
+            took.iter().filter(|one| one.1 >= *began && end.is_none_or(|end| one.1 < end)).copied().collect();
+        let s = end.unwrap_or_else(Instant::now).duration_since(*began).as_secs_f64();
+        let ms: Vec<String> = ALL.iter().map(|(what, _)| format!("{what:?} {:.1}", p99_ms(&of, *what))).collect();
+        eprintln!("bench: {part} took {s:.1} s, p99 in ms: {}", ms.join(", "));
+    }
 }
 
 /// Adds what traffic felt on one server.
@@ -214,17 +240,23 @@ pub async fn measure(sheet: &mut Sheet, name: &str, server: &Server, rows: u64) 
     let scene = Scene::open(server, rows);
     // The first requests open connections and compile statements.
     scene.while_asked(rows, tokio::time::sleep(IN_PHASE)).await;
+    let mut parts = vec![("before", Instant::now())];
     let before = scene.while_asked(rows, tokio::time::sleep(BEFORE)).await;
+    tell(&parts, &before);
+    parts.clear();
     let work = async {
-        scene.all_the_way().await;
+        scene.all_the_way(&mut parts).await;
         for _ in 0..2 {
+            parts.push(("rollback", Instant::now()));
             scene.run(&["rollback"]);
             tokio::time::sleep(IN_PHASE).await;
         }
-        scene.all_the_way().await;
+        scene.all_the_way(&mut parts).await;
+        parts.push(("complete", Instant::now()));
         scene.run(&["complete"]);
     };
     let during = scene.while_asked(rows, work).await;
+    tell(&parts, &during);
     for (what, words) in ALL {
         let line = format!("{name}, {rows}: p99 of {words} meanwhile, ms");
         sheet.add(Line::ratio_at_most(&line, p99_ms(&during, what), "before", p99_ms(&before, what), P99_RATIO_MAX));

@@ -3,7 +3,7 @@
 
 use shearwater_core::error::{StoreError, StoreErrorKind, StoreResult};
 use shearwater_core::evolve::{FillCheckpoint, FillRange, FillStatement, Wanted};
-use shearwater_core::limits::FILL_BATCHES_PER_TIDYING;
+use shearwater_core::limits::FILL_ROWS_PER_TIDYING;
 use shearwater_core::shape::FieldType;
 use shearwater_core::store::Cursor;
 use shearwater_core::value::Uuid;
@@ -108,7 +108,7 @@ pub(super) async fn statement(
         sql: update(sql, block(&range.low)?, &first),
         bounds: format!(
             "the first batch; the next begins at block {}, the last ends where the table ended when the backfill \
-             began; after every {FILL_BATCHES_PER_TIDYING} batches: {}",
+             began; after every {FILL_ROWS_PER_TIDYING} rows: {}",
             first.end,
             tidying(sql)
         ),
@@ -130,12 +130,15 @@ pub(super) async fn batch(
     let (end, per_block) = (next.end, next.per_block);
     let update = update(sql, low, &next);
     let part = i64::from(range.id);
-    let begin = format!("BEGIN; SET LOCAL lock_timeout = {ROW_LOCK_MS_MAX}");
+    let done = end >= high;
+    // A crash takes a batch's rows and its checkpoint together, so only the last
+    // one waits for the disk, and with it all that were before.
+    let commit = if done { "" } else { "; SET LOCAL synchronous_commit = off" };
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = {ROW_LOCK_MS_MAX}{commit}");
     let fills = sql.fills();
     session
         .transaction(&begin, async {
             let filled = session.client.execute(&update, &[]).await.map_err(|e| session.failed("filling", &e))?;
-            let done = end >= high;
             let looked = from.read + (end - low).unsigned_abs() * per_block.unsigned_abs();
             let next = FillCheckpoint {
                 range: range.id,
