@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use shearwater_core::evolve::{Effect, Evolve, FillStatement, Stage, Statement};
 use shearwater_core::fill::FillClass;
+use shearwater_engine::Foreground;
 use shearwater_engine::require::RANGES;
 use shearwater_engine::throttle::Throttle;
 
@@ -67,7 +68,7 @@ async fn look(context: &Context, file: &RequireFile) -> Outcome<Planned> {
     let (looked, evolve, hazards) = looked(context, file).await?;
     let within = |error| within(file, error);
     let estimate = evolve.estimate().await.map_err(within)?;
-    let rows_max = Throttle::inside_a_store(file.spec.pace).chunk_max().records as u64;
+    let rows_max = Throttle::inside_a_store(file.spec.pace, &Foreground::new()).chunk_max().records as u64;
     let (rehearsed, unmeasured) =
         match rehearsal::rehearse(&file.spec.store.url, &looked.required, evolve.as_ref(), estimate, rows_max).await {
             Ok(rehearsed) => (rehearsed, None),
