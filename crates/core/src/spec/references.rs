@@ -143,12 +143,12 @@ fn whole_key(
         reader.problem("spec/references", place, message, Some(hint));
     }
     for (at, (field, span)) in by.iter().enumerate() {
-        let others = named.fields.iter().enumerate().filter(|(other, _)| *other != named.at);
+        let mut others = named.fields.iter().enumerate().filter(|(other, _)| *other != named.at);
         let why = if by[..at].iter().any(|(before, _)| before == field) {
             "stands there twice".to_owned()
         } else if source.key.contains(field) {
             "is in the key of the source".to_owned()
-        } else if let Some((_, other)) = others.into_iter().find(|(_, other)| writes(other, field)) {
+        } else if let Some((_, other)) = others.find(|(_, other)| writes(other, field)) {
             format!("is written by the rule of `{}` too", other.name)
         } else {
             continue;
