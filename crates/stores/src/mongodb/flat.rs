@@ -113,7 +113,7 @@ fn show_value<'a>(name: &'a [u8], element: Element<'a>, tape: &mut Tape<'a>, dep
 }
 
 /// A scalar that is what the ordinary way makes of it.
-fn other<'a>(element: Element<'a>) -> Option<Plain<'a>> {
+fn other(element: Element<'_>) -> Option<Plain<'_>> {
     Some(Plain::Other(Box::new(value::value(element).ok()?)))
 }
 
