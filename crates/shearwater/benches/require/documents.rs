@@ -103,7 +103,10 @@ async fn table(url: &str, items: u64) {
     let place = Place { table: "users".to_owned(), key: "_id".to_owned(), document: "doc".to_owned() };
     let mut program = shearwater_stores::open_outsider(url, place).await.unwrap();
     let one = |n: u64| {
-        let item = format!(r#"{{"_id":"u{n:09}","active":{},"email":"x@example.org","name":"user {n}"}}"#, n % 3 != 0);
+        let item = format!(
+            r#"{{"_id":"u{n:09}","active":{},"email":"x@example.org","name":"user {n}"}}"#,
+            !n.is_multiple_of(3)
+        );
         (format!("u{n:09}"), item)
     };
     program.make(&mut (0..items).map(one)).await.unwrap();

@@ -138,7 +138,7 @@ fn signs(index: &Document, field: &str) -> Option<(i32, i32)> {
             Bson::Double(x) => *x,
             _ => return None,
         };
-        (found == name && sign != 0.0).then(|| if sign > 0.0 { 1 } else { -1 })
+        (found == name && sign != 0.0).then_some(if sign > 0.0 { 1 } else { -1 })
     };
     let signs = (sign(field)?, sign(ID)?);
     let is_less = |name: &str| index.get(name).is_some_and(|value| *value != Bson::Boolean(false));

@@ -45,7 +45,7 @@ pub(super) enum Found {
     Not,
     /// Not what stands there.
     Odd,
-    One(Ranked<Candidate>),
+    One(Box<Ranked<Candidate>>),
 }
 
 impl Inner {

@@ -244,7 +244,7 @@ impl Walk<'_> {
             match self.seen(bracket, raw)? {
                 Found::Not => {}
                 Found::Odd => return Ok(Step::Unproven),
-                Found::One(found) => taken.push(found),
+                Found::One(found) => taken.push(*found),
             }
             if self.page.len() + taken.len() > self.query.limit {
                 break;
@@ -273,7 +273,7 @@ impl Walk<'_> {
         if self.after.as_ref().is_some_and(|after| place <= *after) {
             return Ok(Found::Not);
         }
-        Ok(Found::One(Ranked { place, candidate }))
+        Ok(Found::One(Box::new(Ranked { place, candidate })))
     }
 
     fn take(&mut self, found: Vec<Ranked<Candidate>>) -> Step {
@@ -322,7 +322,7 @@ impl Walk<'_> {
             match self.seen(bracket, raw)? {
                 Found::Not => {}
                 Found::Odd => return Ok(None),
-                Found::One(found) => run.push(found),
+                Found::One(found) => run.push(*found),
             }
             let room = self.query.limit.saturating_sub(self.page.len());
             if whole.len() == room && !run.is_empty() {
@@ -378,7 +378,7 @@ impl Walk<'_> {
             match self.seen(bracket, raw)? {
                 Found::Not => {}
                 Found::Odd => return Ok(Step::Unproven),
-                Found::One(found) => top.offer(found),
+                Found::One(found) => top.offer(*found),
             }
             if come == Come::InOrder && top.len() == wanted {
                 break;

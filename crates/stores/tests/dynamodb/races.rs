@@ -130,7 +130,7 @@ async fn a_mark_is_cleared_for_its_write_alone() {
     let later = write(&scene.store, vec![put(user("stamped", 1), Expect::Any)]).await.unwrap()[0];
     assert_eq!(scene.release(clearing).await.unwrap(), 0);
     let later = DirtyMark { key: Key::single("stamped"), stamp: later };
-    assert_eq!(scene.store.dirty(None, 9).await.unwrap(), [later.clone()]);
+    assert_eq!(scene.store.dirty(None, 9).await.unwrap(), std::slice::from_ref(&later));
     assert!(scene.store.fetch(&later.key).await.unwrap().dirty);
     // Nor is it cleared while a program has taken our attribute away.
     let (slow, marks) = (scene.slow.clone(), vec![later.clone()]);
