@@ -42,9 +42,19 @@ fn tame(random: &mut Random) -> Bson {
         5 => (*random.pick(&[-0.0, 0.0, 1.0, 1.5, f64::NEG_INFINITY, f64::INFINITY])).into(),
         6 => (*random.pick(&[f64::NAN, -f64::NAN, 9_007_199_254_740_992.0])).into(),
         7 => (*random.pick(&[i64::MIN, i64::MAX, 9_007_199_254_740_993])).into(),
-        8 => {
-            decimal(random.pick(&["1", "1.0", "1.00", "0", "-0", "0.0", "NaN", "Infinity", "-Infinity", "1.5", "0.1"]))
-        }
+        8 => decimal(random.pick::<&str>(&[
+            "1",
+            "1.0",
+            "1.00",
+            "0",
+            "-0",
+            "0.0",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "1.5",
+            "0.1",
+        ])),
         9 | 10 => (*random.pick(&["", "a", "A", "ä", "a\0", "a\u{1F600}", "1", "true", "b"])).into(),
         11 => DateTime::from_millis([0, -1, 1_704_067_200_000, i64::MAX / 1_000][random.below(4)]).into(),
         12 => Uuid::from_bytes([random.below(3) as u8 * 0x7f; 16]).into(),
