@@ -223,7 +223,7 @@ mod tests {
     }
 
     /// A foreground whose requests usually take a millisecond, and of which then
-    /// `slow` in a thousand take so long beside work; what is felt.
+    /// `slow` of a thousand more take so long beside work; what is felt.
     fn felt(pace: &Pace, asked: Asked, slow: u64, took: Duration) -> Felt {
         let foreground = Foreground::new();
         for _ in 0..CALM_SAMPLES_MIN {
@@ -243,13 +243,13 @@ mod tests {
             (0, Felt::Little),
             (4, Felt::Little),
             (8, Felt::Enough),
-            (11, Felt::TooMuch),
+            (12, Felt::TooMuch),
             (19, Felt::TooMuch),
             (30, Felt::FarTooMuch),
         ];
         for asked in [Asked::Read, Asked::Write] {
             for (slow, expected) in cases {
-                assert_eq!(felt(&gentle(), asked, slow, 2 * MS), expected, "{asked:?}: {slow} of 1,000");
+                assert_eq!(felt(&gentle(), asked, slow, 2 * MS), expected, "{asked:?}: {slow} of 1,100");
             }
             assert_eq!(felt(&gentle(), asked, 500, MS * 5 / 4), Felt::Little, "a quarter more is allowed");
         }

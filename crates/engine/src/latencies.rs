@@ -73,7 +73,8 @@ impl Latencies {
     /// What was counted in windows that began after a moment; `None`: in all that are kept.
     pub fn since(&self, moment: Option<Instant>) -> Seen {
         let now = self.number_at(Instant::now());
-        let first = moment.map_or(1, |moment| self.number_at(moment) + 1).max((now + 1).saturating_sub(WINDOWS as u64));
+        let after = moment.filter(|moment| *moment >= self.began);
+        let first = after.map_or(1, |moment| self.number_at(moment) + 1).max((now + 1).saturating_sub(WINDOWS as u64));
         let mut counts = [0; BUCKETS];
         for window in &self.windows {
             if (first..=now).contains(&window.number.load(Ordering::Acquire)) {

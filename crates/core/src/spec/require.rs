@@ -242,7 +242,8 @@ fn read_constant(reader: &mut Reader<'_>, item: &Item<'_>, domain: &Domain) -> O
     match domain.canonical(&value) {
         Ok(value) => Some(value),
         Err(misfit) => {
-            reader.problem("spec/value", item.span(), format!("`{}`: {}", item.key, misfit.told()), None);
+            let hint = "write one of the field's values, or declare this one too".to_owned();
+            reader.problem("spec/value", item.span(), format!("`{}`: {}", item.key, misfit.told()), Some(hint));
             None
         }
     }
