@@ -38,6 +38,19 @@ fn a_good_spec() {
 }
 
 #[test]
+fn what_clients_may_feel_is_bounded_and_only_a_require_looks_at_it() {
+    let percent = |text: &str| match parse(text, &|_| None) {
+        Ok(Migration::Require(spec)) => spec.pace.foreground_percent_max,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(percent(GOOD), Some(150));
+    assert_eq!(percent(&GOOD.replace("chunk_ms_target = 80", "foreground_percent_max = 200")), Some(200));
+    let of_a_move = "migration = \"m\"\nkind = \"move\"\n[pace]\nforeground_percent_max = 200\n";
+    let problems = parse(of_a_move, &|_| None).unwrap_err();
+    assert!(problems.iter().any(|p| p.code == "spec/unknown-key" && p.message.contains("foreground_percent_max")));
+}
+
+#[test]
 fn each_broken_part_is_told_at_its_place() {
     let check = |from: &str, to: &str, code: &str, at: &str, says: &str| {
         let text = GOOD.replacen(from, to, 1);
@@ -63,6 +76,7 @@ fn each_broken_part_is_told_at_its_place() {
     check("\"ACTIVE\"", "{ fallback = 'x' }", "spec/missing", "{ fallback = 'x' }", "no `sql`");
     check("name = \"status\"", "name = \"id\"", "spec/conflict", "field", "in the key");
     check("hours = 24", "hours = -1", "spec/range", "-1", "from 0");
+    check("chunk_ms_target = 80", "foreground_percent_max = 104", "spec/range", "104", "from 105");
     check("mismatches_max", "mismatch_max", "spec/unknown-key", "mismatch_max", "unknown key");
     check("name = \"status\"", "name = \"_shearwater_x\"", "spec/reserved", "\"_shearwater_x\"", "our own");
 }

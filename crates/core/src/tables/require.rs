@@ -81,7 +81,7 @@ pub fn propose_require(table: &InspectedTable, proposal: &RequireProposal<'_>) -
                 "Held to by the gateway at once, and by a validator from `enforce` on where the store has one."
             }
             Form::Columns => {
-                "Held to by the gateway at once, and by a check in the store from `enforce` (SQLite: `contract`) on."
+                "Held to by the gateway at once, and in the store from `enforce` on (SQLite: `contract`; MariaDB: `expand`)."
             }
         };
         comment_line(&mut out, until);

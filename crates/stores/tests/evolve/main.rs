@@ -5,6 +5,7 @@
 mod agree;
 #[cfg(feature = "mongodb")]
 mod collection;
+mod crash;
 #[cfg(feature = "dynamodb")]
 #[path = "../dynamodb/direct.rs"]
 #[allow(dead_code)]

@@ -27,6 +27,7 @@ pub const KINDS: [Kind; 3] = [Kind::Sqlite, Kind::Postgres, Kind::Mariadb];
 pub struct Place {
     pub kind: Kind,
     pub url: String,
+    server: Option<&'static Server>,
     /// Columns of more types, once they are added.
     more: Vec<ColumnShape>,
     _folder: tempfile::TempDir,
@@ -35,15 +36,27 @@ pub struct Place {
 type Rows = Vec<Vec<Option<String>>>;
 
 impl Place {
-    /// With an empty table of users.
+    /// With an empty table of users, in a file or on the server that everybody uses.
     pub fn new(kind: Kind) -> Place {
+        match kind {
+            Kind::Sqlite => Place::at(kind, None),
+            Kind::Postgres => Place::on(postgres(), kind),
+            Kind::Mariadb => Place::on(mariadb(), kind),
+        }
+    }
+
+    /// The same on a server of the kind.
+    pub fn on(server: &'static Server, kind: Kind) -> Place {
+        Place::at(kind, Some(server))
+    }
+
+    fn at(kind: Kind, server: Option<&'static Server>) -> Place {
         let folder = tempfile::tempdir().unwrap();
-        let url = match kind {
-            Kind::Sqlite => format!("sqlite:{}?sync=normal", folder.path().join("users.db").display()),
-            Kind::Postgres => postgres().database("require"),
-            Kind::Mariadb => mariadb().database("require"),
+        let url = match server {
+            Some(server) => server.database("require"),
+            None => format!("sqlite:{}?sync=normal", folder.path().join("users.db").display()),
         };
-        let place = Place { kind, url, more: Vec::new(), _folder: folder };
+        let place = Place { kind, url, server, more: Vec::new(), _folder: folder };
         let (bool, text) = match kind {
             Kind::Sqlite => ("INTEGER", "TEXT"),
             Kind::Postgres => ("boolean", "text"),
@@ -65,7 +78,7 @@ impl Place {
     }
 
     fn server(&self) -> &'static Server {
-        if self.kind == Kind::Postgres { postgres() } else { mariadb() }
+        self.server.unwrap()
     }
 
     /// Runs a statement as another program would; the store's words when it refuses.

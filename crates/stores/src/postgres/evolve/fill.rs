@@ -131,8 +131,9 @@ pub(super) async fn batch(
     let update = update(sql, low, &next);
     let part = i64::from(range.id);
     let done = end >= high;
-    // A crash takes a batch's rows and its checkpoint together, so only the last
-    // one waits for the disk, and with it all that were before.
+    // Only the last batch waits for the disk, and with it all that were before. A
+    // crash of the server takes the rows of others together with their checkpoint;
+    // whoever goes on from what it remembers finds them by counting what is missing.
     let commit = if done { "" } else { "; SET LOCAL synchronous_commit = off" };
     let begin = format!("BEGIN; SET LOCAL lock_timeout = {ROW_LOCK_MS_MAX}{commit}");
     let fills = sql.fills();
