@@ -230,37 +230,47 @@ pub struct Change {
 pub struct Chronicle {
     /// Changes of authority that were carried out.
     pub changes: Vec<Change>,
-    /// Changes of authority that were given up.
-    pub aborted: u64,
+    /// Changes of authority that were given up. The old authority was open again
+    /// some time before what was journalled next, which is taken for that moment.
+    pub given_up: Vec<Change>,
     /// Backfills.
     pub backfills: Vec<BackfillTotals>,
     /// Verifications.
     pub verifications: Vec<VerifyTotals>,
 }
 
+/// A change of authority on its way.
+#[derive(Default)]
+struct Unsettled {
+    /// From where, and since when, ms since 1970.
+    began: Option<(Side, i64)>,
+    /// The same of one that was given up by the last entry.
+    given_up: Option<(Side, i64)>,
+}
+
 impl Chronicle {
     /// Reads the whole journal.
     pub async fn read(setup: &Setup) -> Result<Chronicle, DemoError> {
         let mut chronicle = Chronicle::default();
-        let mut began = None;
+        let mut change = Unsettled::default();
         let mut last = 0;
         loop {
             let entries = setup.journal.read(last, ENTRIES_MAX).await?;
             let Some(newest) = entries.last() else { return Ok(chronicle) };
             last = newest.seq;
             for entry in &entries {
-                chronicle.add(entry, &mut began);
+                chronicle.add(entry, &mut change);
             }
         }
     }
 
-    fn add(&mut self, entry: &Entry, began: &mut Option<(Side, i64)>) {
+    fn add(&mut self, entry: &Entry, change: &mut Unsettled) {
+        let ended = |(from, began_at_ms)| Change { from, began_at_ms, opened_at_ms: entry.at_ms, pause_micros: 0 };
+        self.given_up.extend(change.given_up.take().map(ended));
+        let began = &mut change.began;
         match &entry.event {
             Event::SwitchBegan { from, .. } => *began = Some((*from, entry.at_ms)),
-            Event::SwitchAborted { .. } => {
-                *began = None;
-                self.aborted += 1;
-            }
+            Event::SwitchAborted { .. } => change.given_up = began.take(),
             Event::Opened { pause_micros } => {
                 if let Some((from, began_at_ms)) = began.take() {
                     let pause_micros = *pause_micros;
@@ -286,7 +296,7 @@ mod tests {
     fn changes_of_authority_are_paired_and_aborted_ones_left_out() {
         let began = |from: Side| Event::SwitchBegan { from, to: from.other(), epoch: 1, budget_ms: 1, predicted_ms: 1 };
         let mut chronicle = Chronicle::default();
-        let mut open = None;
+        let mut open = Unsettled::default();
         for (at_ms, event) in [
             (1, began(Side::Source)),
             (2, Event::SwitchAborted { reason: "late".to_owned(), epoch: 2 }),
@@ -301,7 +311,7 @@ mod tests {
         let change =
             |from, began_at_ms, opened_at_ms, pause_micros| Change { from, began_at_ms, opened_at_ms, pause_micros };
         assert_eq!(chronicle.changes, [change(Side::Source, 3, 5, 1_500), change(Side::Target, 6, 9, 2_500)]);
-        assert_eq!(chronicle.aborted, 1);
+        assert_eq!(chronicle.given_up, [change(Side::Source, 1, 3, 0)]);
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub fn judge(evidence: Evidence, chronicle: &Chronicle, stage: &Stage) -> DemoRe
     let (errors, error_texts) = stage.errors();
     let verified: u64 = chronicle.verifications.iter().map(|totals| totals.mismatches()).sum();
     let windows: Vec<Window> = chronicle.changes.iter().map(|change| Window::of(change, stage)).collect();
-    let tries = Tries::count(&evidence.tries, &windows);
+    let given_up: Vec<Window> = chronicle.given_up.iter().map(|change| Window::of(change, stage)).collect();
+    let tries = Tries::count(&evidence.tries, &windows, &given_up);
     let backfill = chronicle.backfills.first().copied().unwrap_or_default();
     let of = |doing| evidence.timed.iter().filter(move |t| t.doing == doing).map(took_ns).collect();
     let paused = |from| pauses(held_ns(&evidence.timed, &windows, from));
@@ -74,7 +75,7 @@ pub fn judge(evidence: Evidence, chronicle: &Chronicle, stage: &Stage) -> DemoRe
         retries: stage.retries(),
         unknown_outcomes: evidence.history.ops.iter().filter(|op| op.ended_ns == NEVER).count() as u64,
         walks: evidence.history.walks.len() as u64,
-        switches_aborted: chronicle.aborted,
+        switches_aborted: chronicle.given_up.len() as u64,
         backfill_records_per_s: backfill.read as f64 * 1_000.0 / backfill.elapsed_ms.max(1) as f64,
         cutover_pause_ms: paused(Side::Source),
         rollback_pause_ms: paused(Side::Target),
@@ -151,11 +152,12 @@ struct Tries {
 }
 
 impl Tries {
-    fn count(tries: &[Try], windows: &[Window]) -> Tries {
+    /// While a change is made, or given up, either may be.
+    fn count(tries: &[Try], windows: &[Window], given_up: &[Window]) -> Tries {
         let mut count = Tries::default();
         for one in tries {
             *if one.refused { &mut count.refused } else { &mut count.accepted } += 1;
-            if windows.iter().any(|window| window.meets(one.begun_ns, one.ended_ns)) {
+            if windows.iter().chain(given_up).any(|window| window.meets(one.begun_ns, one.ended_ns)) {
                 continue;
             }
             let last = windows.iter().rfind(|window| window.ended_ns < one.begun_ns);
@@ -214,10 +216,12 @@ mod tests {
     #[test]
     fn the_fence_is_judged_between_the_changes_only() {
         let windows = [window(Side::Source, 10, 20), window(Side::Target, 30, 40)];
-        let count =
-            |begun_ns, ended_ns, refused| Tries::count(&[Try { begun_ns, ended_ns, refused }], &windows).violations;
+        let count = |begun_ns, ended_ns, refused| {
+            Tries::count(&[Try { begun_ns, ended_ns, refused }], &windows, &[window(Side::Source, 5, 7)]).violations
+        };
         assert_eq!(count(1, 2, false), 0);
         assert_eq!(count(1, 2, true), 1);
+        assert_eq!((count(6, 8, true), count(8, 8, true)), (0, 1), "one was given up, and the source opened again");
         assert_eq!(count(9, 11, true), 0);
         assert_eq!(count(12, 13, false), 0);
         assert_eq!(count(21, 22, true), 0);

@@ -244,6 +244,11 @@ pub(super) fn bracket_of(element: Element<'_>) -> Option<Bracket> {
     value::value(element).ok().and_then(|value| Bracket::of(Some(&value)))
 }
 
+/// Whether a value is another writing of a decimal that has a canonical one.
+pub(super) fn is_odd(element: Element<'_>) -> bool {
+    element.ty == ty::DECIMAL128 && bracket_of(element).is_none()
+}
+
 impl Along {
     /// Whether symbols or odd decimals, which an index has among its texts and its
     /// numbers, are in it: among texts that fulfil this. A symbol is looked for in
@@ -260,11 +265,12 @@ impl Along {
                 return Ok(true);
             }
         }
+        // With a field that the index lacks: its keys have one NaN for all writings of it.
+        let shown = doc! { field: 1, RESERVED: 1 };
         let find = collection.find(doc! { field: odd_decimals() }).hint(self.hint.clone());
-        let mut rows = inner.server.rows(find.projection(doc! { field: 1 })).await.map_err(failed)?;
+        let mut rows = inner.server.rows(find.projection(shown)).await.map_err(failed)?;
         while let Some(raw) = rows.next().await.map_err(failed)? {
-            let odd = |found: &Element<'_>| found.ty == ty::DECIMAL128 && bracket_of(*found).is_none();
-            if find_in(raw.as_bytes(), field).as_ref().is_some_and(odd) {
+            if find_in(raw.as_bytes(), field).is_some_and(is_odd) {
                 return Ok(true);
             }
         }

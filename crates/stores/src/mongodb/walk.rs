@@ -18,7 +18,7 @@ use shearwater_core::error::StoreResult;
 use shearwater_core::query::{ListPage, ListQuery, sort_bytes};
 use shearwater_core::value::order;
 
-use super::along::{Along, bracket_of};
+use super::along::{Along, bracket_of, is_odd};
 use super::bracket::Bracket;
 use super::condition::{besides, within};
 use super::encode;
@@ -217,6 +217,12 @@ impl Walk<'_> {
         asks(&self.along.field, word, value)
     }
 
+    /// What the keys from one on fulfil: with it, for an equal number of another
+    /// type is another key to core. Those that the page before had are told by their place.
+    fn keys_from(id: &Owned) -> StoreResult<Document> {
+        asks(ID, "$gte", id)
+    }
+
     /// Opens a part; `None`: the index is gone.
     async fn open(&self, conditions: Vec<Document>, sort: Document) -> StoreResult<Option<Rows<'_>>> {
         let conditions: Vec<Document> = self.always.iter().cloned().chain(conditions).collect();
@@ -263,8 +269,7 @@ impl Walk<'_> {
         };
         if found != Some(bracket) {
             // Another writing of a number has its place elsewhere.
-            let is_odd = value.is_some_and(|element| element.ty == ty::DECIMAL128) && found.is_none();
-            return Ok(if is_odd { Found::Not } else { Found::Odd });
+            return Ok(if value.is_some_and(is_odd) { Found::Not } else { Found::Odd });
         }
         let Some(candidate) = self.inner.candidate(self.query, self.inner.records.read(raw))? else {
             return Ok(Found::Not);
@@ -314,6 +319,10 @@ impl Walk<'_> {
         while let Some(raw) = Self::next(&mut rows).await? {
             let here = find(raw.as_bytes(), &self.along.field).map(Owned::of);
             let Some(here) = here else { return Ok(None) };
+            // It stands among the numbers of a run, and neither begins nor ends one.
+            if is_odd(here.get()) {
+                continue;
+            }
             if value.as_ref().is_none_or(|value| !is_same(value.get(), here.get())) {
                 run.sort();
                 whole.append(&mut run);
@@ -343,7 +352,7 @@ impl Walk<'_> {
     async fn run(&mut self, bracket: Bracket, value: &Owned, at: Option<&At>) -> StoreResult<Step> {
         let is = asks(&self.along.field, "$eq", value)?;
         if !matches!(bracket, Bracket::Number | Bracket::NotANumber) {
-            let after = at.map(|at| asks(ID, "$gt", &at.id)).transpose()?;
+            let after = at.map(|at| Self::keys_from(&at.id)).transpose()?;
             return self.ties(bracket, [is].into_iter().chain(after).collect(), Come::InOrder).await;
         }
         let mut kinds = Kind::RISING.to_vec();
@@ -356,7 +365,7 @@ impl Walk<'_> {
             let mut conditions = vec![is.clone(), of_kind];
             let come = kind.come(value.get());
             if let Some(at) = at.filter(|_| come == Come::InOrder && first == Some(kind)) {
-                conditions.push(asks(ID, "$gt", &at.id)?);
+                conditions.push(Self::keys_from(&at.id)?);
             }
             let step = self.ties(bracket, conditions, come).await?;
             if step != Step::Further {
