@@ -71,6 +71,7 @@ async fn exact_through_faults(source: &Server, target: &Server) {
     switch(&stage, &things, 1, [Phase::Rollback, Phase::DualWrite]).await;
     recorders.wrote(50).await;
     stage.verified().await;
+    recorders.raced().await;
     let record = recorders.stop().await;
     stage.drained().await;
     things.assert_exact("after every fault", &record);

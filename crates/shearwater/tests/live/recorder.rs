@@ -77,6 +77,8 @@ pub struct Recorder {
     base: i64,
     shared: i64,
     done: Arc<AtomicU64>,
+    /// Of all recorders.
+    raced: Arc<AtomicU64>,
     dice: Dice,
     next: i64,
     doors: [Option<Door>; 2],
@@ -138,7 +140,10 @@ impl Recorder {
                 }
                 Err(Not::Missed(changed)) => panic!("{side:?} had lost acknowledged writes: {changed:?} of {sql:?}"),
                 Err(Not::Closed) => self.record.closed += 1,
-                Err(Not::Raced) => self.record.raced += 1,
+                Err(Not::Raced) => {
+                    self.record.raced += 1;
+                    self.raced.fetch_add(1, Ordering::Relaxed);
+                }
                 Err(Not::Cut) => self.cut(side),
                 Err(Not::InDoubt) => {
                     self.cut(side);
@@ -265,6 +270,7 @@ pub struct Recorders {
     tasks: Vec<tokio::task::JoinHandle<Record>>,
     shared: i64,
     done: Arc<AtomicU64>,
+    raced: Arc<AtomicU64>,
 }
 
 impl Recorders {
@@ -272,12 +278,14 @@ impl Recorders {
     pub async fn start(tables: [Table; 2], member: &Arc<Member>, base: i64, count: i64, seed: u64) -> Recorders {
         let (stop, stopped) = watch::channel(false);
         let (shared, done) = (base + SHARED, Arc::new(AtomicU64::new(0)));
+        let raced = Arc::new(AtomicU64::new(0));
         let recorder = |n| Recorder {
             tables: tables.clone(),
             member: member.clone(),
             base: base + n * KEYS,
             shared,
             done: done.clone(),
+            raced: raced.clone(),
             dice: Dice::new(seed ^ n as u64),
             next: 0,
             doors: [None, None],
@@ -287,7 +295,7 @@ impl Recorders {
         let shared_records = [0, 1].map(|n| first.sql(Side::Source, Change::Insert { key: shared + n, value: 0 }));
         Door::open(&tables[0].url).await.unwrap().transact(&shared_records).await.unwrap();
         let tasks = (0..count).map(|n| tokio::spawn(recorder(n).run(stopped.clone()))).collect();
-        Recorders { stop, tasks, shared, done }
+        Recorders { stop, tasks, shared, done, raced }
     }
 
     /// Lets them end; what they all saw.
@@ -317,6 +325,16 @@ impl Recorders {
         while self.done.load(Ordering::Relaxed) < enough {
             self.check();
             assert!(began.elapsed() < Duration::from_secs(60), "the recorders hardly write");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Waits until two of them have been in each other's way.
+    pub async fn raced(&self) {
+        let began = Instant::now();
+        while self.raced.load(Ordering::Relaxed) == 0 {
+            self.check();
+            assert!(began.elapsed() < Duration::from_secs(60), "no two recorders ever meet");
             tokio::time::sleep(AGAIN).await;
         }
     }
